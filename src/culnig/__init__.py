@@ -1,0 +1,55 @@
+"""culnig: find, test and protect the neurons of a language model that carry cultural understanding.
+
+>>> import culnig
+>>> lm = culnig.load_model("smollm2-135m")
+>>> neur, ctrl, crc = (culnig.load_items(n) for n in ("everyday:neur", "everyday:ctrl", "country_rc:neur"))
+>>> scores = [culnig.score(lm, items, formulation="cf") for items in (neur, ctrl, crc)]
+>>> neurons = culnig.select_general(*scores)
+>>> with culnig.suppress(lm, neurons):
+...     result = culnig.evaluate(lm, culnig.load_items("everyday:test"), formulation="cf")
+"""
+
+from __future__ import annotations
+
+import importlib
+from typing import Any
+
+__version__ = "0.1.0"
+
+_HOME = {
+    "Item": "culnig.benchmarks",
+    "load_items": "culnig.benchmarks",
+    "read_items": "culnig.benchmarks",
+    "write_items": "culnig.benchmarks",
+    "LanguageModel": "culnig.models",
+    "load_model": "culnig.models",
+    "PromptPolicy": "culnig.prompts",
+    "Scores": "culnig.attribution",
+    "score": "culnig.attribution",
+    "Neuron": "culnig.neurons",
+    "NeuronSet": "culnig.neurons",
+    "Site": "culnig.neurons",
+    "select_general": "culnig.selection",
+    "select_specific": "culnig.selection",
+    "select_random": "culnig.selection",
+    "suppress": "culnig.intervention",
+    "enhance": "culnig.intervention",
+    "scale": "culnig.intervention",
+    "evaluate": "culnig.evaluation",
+    "EvalResult": "culnig.evaluation",
+    "compare": "culnig.evaluation",
+    "run": "culnig.pipeline",
+    "CulnigError": "culnig.errors",
+}
+__all__ = [*_HOME, "__version__"]
+
+
+def __getattr__(name: str) -> Any:
+    # Names load on first use: `culnig --help` must not wait for torch.
+    if name not in _HOME:
+        raise AttributeError(f"module 'culnig' has no attribute '{name}'")
+    return getattr(importlib.import_module(_HOME[name]), name)
+
+
+def __dir__() -> list[str]:
+    return sorted(__all__)

@@ -1,0 +1,6 @@
+"""Attribution: how much each neuron contributes to the probability of the right answer."""
+
+from culnig.attribution._score import score
+from culnig.attribution._store import Scores
+
+__all__ = ["Scores", "score"]

@@ -1,0 +1,85 @@
+"""`everyday`: this project's own questions about everyday culture, in BLEnD's six topics.
+
+Each question is asked of up to 24 countries and regions.  An item takes one country's gold answer and three other
+countries' gold answers to the same question, none of which is accepted for the country itself; the draw is repeated
+with other wrong options.  Topics are split as in the paper: the neurons are found on Food, Work life and Sport and
+tested on Education, Family and Holidays/Celebration/Leisure.
+"""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Iterator
+from typing import Any
+
+from culnig.benchmarks._base import BENCHMARKS, Item, Split
+from culnig.benchmarks._embedded import overlap, place, read_yaml
+from culnig.countries import resolve
+
+FILES = {
+    "neur": ("food", "work_life", "sport"),
+    "test": ("education", "family", "holidays"),
+}
+DRAWS = 3
+WRONG = 3
+
+
+class Everyday:
+    """Everyday culture of 24 countries and regions; see docs/data-card.md."""
+
+    description = "everyday culture: food, work, sport / education, family, holidays; 24 countries"
+    source = "embedded; written for this project, Apache-2.0"
+    splits = (
+        Split("neur", "Food, Work life, Sport: to identify neurons"),
+        Split("ctrl", "the items of `neur` without the question: control"),
+        Split("test", "Education, Family, Holidays/Celebration/Leisure: to evaluate"),
+    )
+
+    def load(self, split: str, *, seed: int) -> list[Item]:
+        control = split == "ctrl"
+        files = FILES["neur" if control else split]
+        return [item for name in files for item in _items(read_yaml(f"everyday/{name}.yaml"), control, seed)]
+
+
+BENCHMARKS.register("everyday")(Everyday())
+
+
+def _items(data: dict[str, Any], control: bool, seed: int) -> Iterator[Item]:
+    for question in data["questions"]:
+        golds = {country: answers[0] for country, answers in question["answers"].items()}
+        for number, (country, accepted) in enumerate(question["answers"].items()):
+            place_name = resolve(country)
+            pool = wrong_pool(country, accepted, golds)
+            for draw in range(DRAWS):
+                rng = random.Random(f"{seed}/{question['id']}/{country}/{draw}")
+                wrong = draw_wrong(pool, WRONG, rng)
+                if len(wrong) < WRONG:
+                    continue
+                options, answer = place(accepted[0], wrong, number + draw, rng)
+                yield Item(
+                    id=f"{question['id']}/{country}/{draw}",
+                    benchmark="everyday",
+                    country=place_name.name,
+                    question="" if control else question["question"].format(country=place_name.phrase),
+                    options=options,
+                    answer=answer,
+                    topic=data["topic"],
+                    variant=str(draw),
+                    control=control,
+                )
+
+
+def wrong_pool(country: str, accepted: list[str], golds: dict[str, str]) -> list[str]:
+    """Other countries' golds that may stand as wrong options: not accepted here, and not from kin."""
+    kin = resolve(country).kin
+    others = (gold for other, gold in golds.items() if other != country and other not in kin)
+    return [gold for gold in dict.fromkeys(others) if not any(overlap(gold, right) for right in accepted)]
+
+
+def draw_wrong(pool: list[str], number: int, rng: random.Random) -> list[str]:
+    """`number` answers of the pool, no two of which overlap."""
+    chosen: list[str] = []
+    for candidate in rng.sample(pool, len(pool)):
+        if len(chosen) < number and not any(overlap(candidate, other) for other in chosen):
+            chosen.append(candidate)
+    return chosen

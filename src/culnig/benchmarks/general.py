@@ -1,0 +1,38 @@
+"""`general`: plain language ability (antonyms, inflection, typical uses, ...), nothing about a country or a custom."""
+
+from __future__ import annotations
+
+import random
+
+from culnig.benchmarks._base import BENCHMARKS, Item, Split
+from culnig.benchmarks._embedded import place, read_yaml
+
+
+class General:
+    """Ten kinds of plain language ability, 44 items each."""
+
+    description = "plain language ability: 10 kinds (antonyms, inflection, agreement, ...)"
+    source = "embedded; written for this project, Apache-2.0"
+    splits = (Split("test", "all items"),)
+
+    def load(self, split: str, *, seed: int) -> list[Item]:
+        items = []
+        for kind in read_yaml("general.yaml")["kinds"]:
+            for number, (x, gold, *wrong) in enumerate(kind["items"]):
+                rng = random.Random(f"{seed}/{kind['kind']}/{number}")
+                options, answer = place(str(gold), [str(w) for w in wrong], number, rng)
+                items.append(
+                    Item(
+                        id=f"{kind['kind']}/{number:02d}",
+                        benchmark="general",
+                        country="none",
+                        question=kind["question"].replace("{x}", str(x)),
+                        options=options,
+                        answer=answer,
+                        topic=kind["kind"],
+                    )
+                )
+        return items
+
+
+BENCHMARKS.register("general")(General())

@@ -1,0 +1,51 @@
+"""The `culnig` command: its verbs, and what happens to errors."""
+
+from __future__ import annotations
+
+import os
+import sys
+
+import typer
+
+from culnig.cli import data, doctor, evaluate, export, models, report, run, score, select
+from culnig.errors import CulnigError
+
+app = typer.Typer(
+    name="culnig",
+    help="Find, test and protect the neurons of a language model that carry cultural understanding.",
+    epilog="Start with:  culnig run     then open  runs/quickstart/report.html",
+    no_args_is_help=True,
+    add_completion=False,
+    rich_markup_mode="rich",
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+for verb in (run, score, select, evaluate, report, export, data, models, doctor):
+    verb.add_to(app)
+
+
+@app.callback(invoke_without_command=True)
+def _version(
+    version: bool = typer.Option(False, "--version", help="Print the version and exit.", is_eager=True),
+) -> None:
+    if version:
+        import culnig
+
+        typer.echo(f"culnig {culnig.__version__}")
+        raise typer.Exit
+
+
+def main() -> None:
+    """Entry point: an expected error is one line and an exit code, never a traceback."""
+    try:
+        app()
+    except CulnigError as error:
+        typer.secho(f"culnig: {error}", fg="red", err=True)
+        sys.exit(error.exit_code)
+    except KeyboardInterrupt:
+        typer.secho("culnig: interrupted; run the same command again to go on", fg="red", err=True)
+        sys.exit(130)
+    except BrokenPipeError:
+        # `culnig data show ... | head`: the reader has seen enough.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        sys.exit(0)

@@ -1,0 +1,101 @@
+"""Options that several verbs share, and what they turn into."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from culnig.errors import UsageError
+
+if TYPE_CHECKING:
+    from culnig.benchmarks import Item
+    from culnig.models import LanguageModel
+    from culnig.progress import Reporter
+    from culnig.prompts import PromptPolicy
+
+Model = Annotated[str, typer.Option("--model", "-m", help="Alias (smollm2-135m), GGUF file, folder, or hub id.")]
+Items = Annotated[str, typer.Option("--items", "-i", help="benchmark:split (everyday:test), or a JSON Lines file.")]
+Dtype = Annotated[str, typer.Option(help="float32, bfloat16, float16; auto: float32 on a CPU, else the checkpoint's.")]
+Device = Annotated[str, typer.Option(help="cpu, cuda, cuda:1, mps; auto: the first GPU if there is one.")]
+Revision = Annotated[str | None, typer.Option(help="Commit or branch of a hub id.")]
+Trust = Annotated[bool, typer.Option("--trust-remote-code", help="Run code that comes with the model.")]
+Formulation = Annotated[
+    str, typer.Option(help="mcf: answer with a label; cf: score each option's text; auto: what suits the model.")
+]
+Chat = Annotated[str, typer.Option("--chat-template", help="auto (on for mcf if there is one), on, off.")]
+Bos = Annotated[str, typer.Option(help="auto (what the tokenizer does), on, off.")]
+Wordings = Annotated[str, typer.Option(help="Prompt wordings of each item: a number, or all.")]
+System = Annotated[str | None, typer.Option(help="System prompt (with a chat template).")]
+TemplateFile = Annotated[str | None, typer.Option("--template", help="Prompt template: a name, or your YAML file.")]
+Countries = Annotated[str | None, typer.Option(help="Only these, separated by commas.")]
+Limit = Annotated[int | None, typer.Option("--limit-per-country", help="A seeded sample of so many items a country.")]
+Draws = Annotated[int | None, typer.Option(help="Option draws of each question (everyday has 3).")]
+Seed = Annotated[int, typer.Option(help="Seed of option draws and samples.")]
+Budget = Annotated[
+    int | None, typer.Option("--token-budget", help="Padded tokens a batch; results do not depend on it.")
+]
+Json = Annotated[bool, typer.Option("--json", help="Print the result as JSON, and no progress.")]
+Out = Annotated[Path, typer.Option("--out", "-o", help="File to write.")]
+
+
+def split_list(text: str | None) -> list[str] | None:
+    """ "A, B" -> ["A", "B"]; None stays None."""
+    return None if text is None else [part.strip() for part in text.split(",") if part.strip()]
+
+
+def reporter(as_json: bool) -> Reporter:
+    """Progress on stderr, or none."""
+    from culnig.progress import Silent, Terminal
+
+    return Silent() if as_json else Terminal()
+
+
+def load(model: str, dtype: str, device: str, revision: str | None, trust: bool, show: Reporter) -> LanguageModel:
+    """Load a model with a line of progress."""
+    from culnig.models import load_model
+
+    with show.step(f"load {model}"):
+        return load_model(model, dtype=dtype, device=device, revision=revision, trust_remote_code=trust, say=show.say)
+
+
+def items(source: str, countries: str | None, limit: int | None, draws: int | None, seed: int) -> list[Item]:
+    """Load items."""
+    from culnig.benchmarks import load_items
+
+    return load_items(source, countries=split_list(countries), limit_per_country=limit, draws=draws, seed=seed)
+
+
+def policy(
+    lm: LanguageModel, formulation: str, chat: str, bos: str, wordings: str, system: str | None, template: str | None
+) -> PromptPolicy:
+    """The prompt policy of the options.
+
+    Raises:
+        UsageError: a value that is not one of an option's.
+    """
+    from pydantic import ValidationError
+
+    from culnig.prompts import PromptPolicy
+
+    values: dict[str, Any] = {
+        "formulation": lm.formulation if formulation == "auto" else formulation,
+        "chat_template": chat,
+        "bos": bos,
+        "wordings": int(wordings) if wordings.isdigit() else wordings,
+        "system": system,
+        "template": template,
+    }
+    try:
+        return PromptPolicy(**values)
+    except ValidationError as error:
+        first = error.errors()[0]
+        name = str(first["loc"][0]).replace("_", "-")
+        raise UsageError(f"--{name} {first['input']}: {first['msg'].lower()}") from error
+
+
+def print_json(value: Any) -> None:
+    """JSON on stdout."""
+    typer.echo(json.dumps(value, indent=1, ensure_ascii=False, default=str))

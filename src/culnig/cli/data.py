@@ -1,0 +1,104 @@
+"""`culnig data`: what there is, what it looks like to the model, whether it is sound."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+from culnig.cli import _options as o
+
+
+def add_to(app: typer.Typer) -> None:
+    """Register the verb and its parts."""
+    group = typer.Typer(no_args_is_help=True, help="Benchmarks and item files: list, show, check.")
+    group.command("list", epilog="Example:  culnig data list --json")(list_)
+    group.command("show", epilog="Example:  culnig data show everyday:test -n 3 --formulation mcf")(show)
+    group.command("check", epilog="Example:  culnig data check everyday    or    culnig data check my.jsonl")(check)
+    app.add_typer(group, name="data")
+
+
+def list_(as_json: o.Json = False) -> None:
+    """Benchmarks, their splits and sizes."""
+    from collections import Counter
+
+    from culnig.benchmarks import BENCHMARKS
+
+    rows = []
+    for name, benchmark in BENCHMARKS.items():
+        for split in benchmark.splits:
+            items = benchmark.load(split.name, seed=0)
+            countries = Counter(item.country for item in items)
+            rows.append(
+                {
+                    "name": f"{name}:{split.name}" if len(benchmark.splits) > 1 else name,
+                    "items": len(items),
+                    "countries": 0 if set(countries) == {"none"} else len(countries),
+                    "what": split.description if len(benchmark.splits) > 1 else benchmark.description,
+                    "source": benchmark.source,
+                }
+            )
+    if as_json:
+        o.print_json(rows)
+        return
+    from rich.console import Console
+    from rich.table import Table
+
+    table = Table(box=None, pad_edge=False)
+    for column, justify in (("name", "left"), ("items", "right"), ("countries", "right"), ("what it is", "left")):
+        table.add_column(column, justify=justify, header_style="dim")  # type: ignore[arg-type]
+    for row in rows:
+        table.add_row(str(row["name"]), f"{row['items']:,}", str(row["countries"] or ""), str(row["what"]))
+    Console().print(table)
+
+
+def show(
+    name: Annotated[str, typer.Argument(help="benchmark:split, or an item file.")],
+    number: Annotated[int, typer.Option("-n", "--number", min=1, help="How many items.")] = 3,
+    formulation: Annotated[str, typer.Option(help="mcf or cf.")] = "cf",
+    wordings: o.Wordings = "1",
+    template: o.TemplateFile = None,
+    seed: o.Seed = 0,
+) -> None:
+    """Prompts as the model sees them (before any chat template), with the gold answer marked."""
+    from culnig.benchmarks import load_items
+    from culnig.errors import UsageError
+    from culnig.prompts import PromptPolicy, render
+
+    if formulation not in ("mcf", "cf"):
+        raise UsageError(f"--formulation {formulation}: say mcf or cf")
+    if not wordings.isdigit() and wordings != "all":
+        raise UsageError(f"--wordings {wordings}: give a number, or all")
+    count = int(wordings) if wordings.isdigit() else "all"
+    policy = PromptPolicy.model_validate({"formulation": formulation, "wordings": count, "template": template})
+    items = load_items(name, seed=seed)
+    step = max(1, len(items) // number)
+    for prompt in render(items[::step][:number], policy):
+        item = prompt.item
+        typer.secho(f"{item.id}  {item.country}  {item.topic}  {prompt.wording}", fg="cyan")
+        typer.echo(f"{prompt.text}\n{prompt.prefix}" if prompt.prefix else prompt.text)
+        for i, answer in enumerate(prompt.answers):
+            mark = "*" if i == prompt.gold else " "
+            typer.echo(f"  {mark} {answer!r}")
+        typer.echo("")
+
+
+def check(
+    name: Annotated[str, typer.Argument(help="Benchmark (all its splits), benchmark:split, or an item file.")],
+    seed: o.Seed = 0,
+    as_json: o.Json = False,
+) -> None:
+    """Lint items: doubled or overlapping options, give-aways, imbalance, controls that do not match.  Exit 1 on errors."""
+    from culnig.benchmarks._lint import lint
+
+    problems = lint(name, seed=seed)
+    errors = sum(problem.error for problem in problems)
+    if as_json:
+        o.print_json([problem._asdict() for problem in problems])
+    else:
+        for problem in problems:
+            colour = "red" if problem.error else "yellow"
+            typer.secho("error  " if problem.error else "warning", fg=colour, nl=False)
+            typer.echo(f"  {problem.where}: {problem.what}")
+        typer.echo(f"{name}: {errors} errors, {len(problems) - errors} warnings")
+    raise typer.Exit(1 if errors else 0)

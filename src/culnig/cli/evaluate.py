@@ -1,0 +1,102 @@
+"""`culnig eval`: items -> per-item results, with or without an intervention."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from culnig.cli import _options as o
+
+
+def add_to(app: typer.Typer) -> None:
+    """Register the verb."""
+    app.command(
+        "eval",
+        epilog="Example:  culnig eval --model smollm2-135m --items everyday:test --neurons g.json --op suppress --out e.parquet",
+    )(evaluate)
+
+
+def evaluate(
+    model: o.Model,
+    items: o.Items,
+    out: o.Out,
+    neurons: Annotated[
+        Path | None, typer.Option(help="Neuron set to intervene on; without it the model is untouched.")
+    ] = None,
+    op: Annotated[str, typer.Option(help="suppress, enhance, or scale=FACTOR.")] = "suppress",
+    how: Annotated[str, typer.Option(help="weights, hooks; auto: weights where they can be edited.")] = "auto",
+    formulation: o.Formulation = "auto",
+    chat_template: o.Chat = "auto",
+    bos: o.Bos = "auto",
+    wordings: o.Wordings = "1",
+    system: o.System = None,
+    template: o.TemplateFile = None,
+    countries: o.Countries = None,
+    limit: o.Limit = None,
+    draws: o.Draws = None,
+    seed: o.Seed = 0,
+    dtype: o.Dtype = "auto",
+    device: o.Device = "auto",
+    revision: o.Revision = None,
+    trust: o.Trust = False,
+    token_budget: o.Budget = None,
+    as_json: o.Json = False,
+) -> None:
+    """Answer every item, with neurons suppressed or scaled if asked, and keep a row for each."""
+    from culnig.evaluation import estimate
+    from culnig.evaluation import evaluate as compute
+    from culnig.evaluation._run import count_rows
+    from culnig.files import check_writable
+    from culnig.intervention import Operation, scale
+    from culnig.neurons import NeuronSet, check_belongs
+
+    check_writable(out)
+    operation = Operation.parse(op)
+    chosen = NeuronSet.load(neurons) if neurons else None
+    rows = o.items(items, countries, limit, draws, seed)
+    show = o.reporter(as_json)
+    lm = o.load(model, dtype, device, revision, trust, show)
+    if chosen is not None:
+        _check_model(chosen, lm, neurons)
+        check_belongs(chosen, lm.shapes, lm.name)
+    policy = o.policy(lm, formulation, chat_template, bos, wordings, system, template)
+    with show.step(f"evaluate {items}", count_rows(rows, policy), "prompts") as progress:
+        options: dict[str, Any] = {"policy": policy, "token_budget": token_budget, "progress": progress}
+        if chosen is None:
+            result = compute(lm, rows, **options)
+        else:
+            with scale(lm, chosen, operation.factor, how=how):
+                result = compute(lm, rows, **options)
+            result.meta["intervention"] = {"neurons": str(neurons), "count": len(chosen), "operation": op}
+    result.save(out)
+    e = estimate(result)
+    facts = {
+        "out": str(out),
+        "rows": e.rows,
+        "questions": e.questions,
+        "accuracy": e.value,
+        "low": e.low,
+        "high": e.high,
+        "p_gold": float(result.rows["p_gold"].mean()),
+        "log_odds": float(result.rows["log_odds"].mean()),
+    }
+    if as_json:
+        o.print_json(facts)
+    else:
+        typer.echo(
+            f"accuracy {e.value:.1%} (95 % interval {e.low:.1%} to {e.high:.1%}; {e.rows:,} rows of {e.questions:,}"
+            f" questions), mean P(gold) {facts['p_gold']:.3f}; rows in {out}"
+        )
+
+
+def _check_model(chosen: Any, lm: Any, path: Path | None) -> None:
+    """A set records the hash of its model; another model of the same shape would not be noticed otherwise."""
+    from culnig.errors import UsageError
+
+    made_on = chosen.provenance.get("model_hash")
+    if made_on and made_on != lm.fingerprint:
+        raise UsageError(
+            f"{path} was made on another model ('{chosen.model_name}', hash {made_on}; {lm.name} has {lm.fingerprint})"
+        )

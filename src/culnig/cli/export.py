@@ -1,0 +1,44 @@
+"""`culnig export`: a checkpoint with the intervention built in."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from culnig.cli import _options as o
+
+
+def add_to(app: typer.Typer) -> None:
+    """Register the verb."""
+    app.command(
+        "export", epilog="Example:  culnig export --model smollm2-135m --neurons g.json --op suppress --out checkpoint"
+    )(export)
+
+
+def export(
+    model: o.Model,
+    neurons: Annotated[Path, typer.Option(help="Neuron set.")],
+    out: Annotated[Path, typer.Option("--out", "-o", help="New folder for the checkpoint.")],
+    op: Annotated[str, typer.Option(help="suppress, enhance, or scale=FACTOR.")] = "suppress",
+    dtype: o.Dtype = "auto",
+    revision: o.Revision = None,
+    trust: o.Trust = False,
+    as_json: o.Json = False,
+) -> None:
+    """Write the edited model as a transformers folder (safetensors); it loads without culnig."""
+    from culnig.intervention import Operation
+    from culnig.intervention._export import export as write
+    from culnig.neurons import NeuronSet
+
+    operation = Operation.parse(op)
+    chosen = NeuronSet.load(neurons)
+    show = o.reporter(as_json)
+    lm = o.load(model, dtype, "cpu", revision, trust, show)
+    with show.step("write the checkpoint"):
+        write(lm, chosen, operation, out)
+    if as_json:
+        o.print_json({"out": str(out), "neurons": len(chosen), "operation": op})
+    else:
+        typer.echo(f"{out}: {lm.name} with {len(chosen):,} neurons under {op}")

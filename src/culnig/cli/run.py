@@ -1,0 +1,42 @@
+"""`culnig run`: the whole pipeline."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from culnig.cli._options import Json, print_json, reporter
+
+
+def add_to(app: typer.Typer) -> None:
+    """Register the verb."""
+    app.command("run", epilog="Example:  culnig run quickstart --set random_controls=10 --out runs/ten")(run)
+
+
+def run(
+    config: Annotated[str | None, typer.Argument(help="YAML file, or an embedded config: quickstart, full.")] = None,
+    out: Annotated[Path | None, typer.Option("--out", "-o", help="Run folder; runs/<name> if not given.")] = None,
+    settings: Annotated[
+        list[str] | None, typer.Option("--set", help="Override a setting: --set general.t_mlp=0.005. Repeatable.")
+    ] = None,
+    as_json: Json = False,
+) -> None:
+    """Score, select, suppress, evaluate and report, from one config file.
+
+    Without CONFIG this is the embedded quickstart: a real model, real data, a few minutes on two cores.
+    Interrupted, it goes on where it stopped when the same command is run again.
+    """
+    from culnig.config import load_config
+    from culnig.pipeline import run as run_pipeline
+
+    resolved = load_config(config, settings or [])
+    directory = run_pipeline(resolved, out, reporter=reporter(as_json))
+    results = directory.results
+    if as_json:
+        print_json({"run": str(directory.path), "report": str(directory.path / "report.html"), **results})
+        return
+    from culnig.report.terminal import print_summary
+
+    print_summary(directory)

@@ -1,0 +1,87 @@
+"""`culnig score`: items -> scores."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+from culnig.cli import _options as o
+
+
+def add_to(app: typer.Typer) -> None:
+    """Register the verb."""
+    app.command(
+        "score",
+        epilog="Example:  culnig score --model smollm2-135m --items everyday:neur --draws 1 --out neur.safetensors",
+    )(score)
+
+
+def score(
+    model: o.Model,
+    items: o.Items,
+    out: o.Out,
+    formulation: o.Formulation = "auto",
+    control: Annotated[bool, typer.Option("--control", help="Clamp scores at 0: the items are controls.")] = False,
+    method: Annotated[str, typer.Option(help="Scoring method.")] = "culnig",
+    chat_template: o.Chat = "auto",
+    bos: o.Bos = "auto",
+    wordings: o.Wordings = "1",
+    system: o.System = None,
+    template: o.TemplateFile = None,
+    countries: o.Countries = None,
+    limit: o.Limit = None,
+    draws: o.Draws = None,
+    seed: o.Seed = 0,
+    dtype: o.Dtype = "auto",
+    device: o.Device = "auto",
+    revision: o.Revision = None,
+    trust: o.Trust = False,
+    token_budget: o.Budget = None,
+    padded_zeros: Annotated[
+        int | None,
+        typer.Option(help="Reproduce the published code's padding at this batch size (METHOD trap; for comparisons)."),
+    ] = None,
+    as_json: o.Json = False,
+) -> None:
+    """Score every neuron of every site on a set of items: one forward and one backward pass a batch."""
+    from culnig.attribution import score as compute
+    from culnig.attribution._method import METHODS
+    from culnig.files import check_writable
+
+    check_writable(out)
+    METHODS.get(method)
+    chosen = o.items(items, countries, limit, draws, seed)
+    show = o.reporter(as_json)
+    lm = o.load(model, dtype, device, revision, trust, show)
+    policy = o.policy(lm, formulation, chat_template, bos, wordings, system, template)
+    prompts = len(chosen) * (policy.wordings if isinstance(policy.wordings, int) else 1)
+    with show.step(f"score {items}", prompts, "prompts") as progress:
+        scores = compute(
+            lm,
+            chosen,
+            policy=policy,
+            method=method,
+            control=True if control else None,
+            token_budget=token_budget,
+            padded_zeros=padded_zeros,
+            progress=progress,
+        )
+    scores.save(out)
+    facts = {
+        "out": str(out),
+        "model": lm.name,
+        "items": scores.meta["num_items"],
+        "prompts": scores.meta["num_prompts"],
+        "groups": len(scores.groups),
+        "formulation": policy.formulation,
+        "chat_template": scores.meta["prompts"]["chat_template"],
+        "neurons": lm.num_neurons,
+    }
+    if as_json:
+        o.print_json(facts)
+    else:
+        typer.echo(
+            f"{out}: {facts['neurons']:,} neurons x {facts['groups']} groups, {facts['prompts']:,} prompts"
+            f" ({policy.formulation}, chat template {facts['chat_template']})"
+        )

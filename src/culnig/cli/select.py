@@ -1,0 +1,139 @@
+"""`culnig select`: scores -> neuron sets."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from culnig.cli import _options as o
+
+Neur = Annotated[Path, typer.Option("--neur", help="Scores of the cultural items.")]
+Ctrl = Annotated[Path, typer.Option("--ctrl", help="Scores of their controls.")]
+Crc = Annotated[Path, typer.Option("--crc", help="Scores of country reading comprehension.")]
+Preset = Annotated[str, typer.Option(help="corrected, or paper (the published implementation's divisors).")]
+
+
+def add_to(app: typer.Typer) -> None:
+    """Register the verb and its kinds."""
+    group = typer.Typer(no_args_is_help=True, help="Choose neurons by their scores; the model is not needed.")
+    group.command(
+        "general",
+        epilog="Example:  culnig select general --neur n.safetensors --ctrl c.safetensors --crc r.safetensors --out g.json",
+    )(general)
+    group.command(
+        "specific",
+        epilog="Example:  culnig select specific --neur n.safetensors --ctrl c.safetensors --crc r.safetensors --out sets --countries Iran,Spain",
+    )(specific)
+    group.command(
+        "random", epilog="Example:  culnig select random --like g.json --scores n.safetensors --seed 3 --out r.json"
+    )(random)
+    app.add_typer(group, name="select")
+
+
+def general(
+    neur: Neur,
+    ctrl: Ctrl,
+    crc: Crc,
+    out: o.Out,
+    preset: Preset = "corrected",
+    t_mlp: Annotated[float | None, typer.Option(help="Share of the gate neurons taken [0.01].")] = None,
+    t_attn: Annotated[float | None, typer.Option(help="Share of the q, k, v neurons taken [0.002].")] = None,
+    r: Annotated[float | None, typer.Option(help="Share removed for reading country names [0.01].")] = None,
+    as_json: o.Json = False,
+) -> None:
+    """Culture-general neurons: high on cultural items, not on controls or country reading."""
+    from culnig.attribution import Scores
+    from culnig.files import check_writable
+    from culnig.selection import select_general
+
+    check_writable(out)
+    loaded = [Scores.load(path) for path in (neur, ctrl, crc)]
+    chosen = select_general(*loaded, preset=preset, t_mlp=t_mlp, t_attn=t_attn, r=r)
+    chosen.save(out)
+    _tell(as_json, {str(out): len(chosen)}, sum(a * b for a, b in loaded[0].shapes().values()))
+
+
+def specific(
+    neur: Neur,
+    ctrl: Ctrl,
+    crc: Crc,
+    out: Annotated[Path, typer.Option("--out", "-o", help="Folder to write <country>.json into.")],
+    countries: Annotated[str | None, typer.Option(help="Only these, separated by commas.")] = None,
+    preset: Preset = "corrected",
+    t: Annotated[float | None, typer.Option(help="Share of the pool taken [0.003].")] = None,
+    r: Annotated[float | None, typer.Option(help="Share removed for reading country names [0.01].")] = None,
+    z: Annotated[float | None, typer.Option(help="Least z-score among countries [0.5].")] = None,
+    as_json: o.Json = False,
+) -> None:
+    """Culture-specific neurons: one file a country."""
+    from culnig.attribution import Scores
+    from culnig.errors import UsageError
+    from culnig.files import check_writable
+    from culnig.selection import select_specific
+
+    if out.is_file():
+        raise UsageError(f"{out} is a file; --out takes a folder here, one file a country is written into it")
+    check_writable(out / "x.json")
+    loaded = [Scores.load(path) for path in (neur, ctrl, crc)]
+    sets = select_specific(*loaded, countries=o.split_list(countries), preset=preset, t=t, r=r, z=z)
+    written = {}
+    for country, chosen in sets.items():
+        path = out / f"{country}.json"
+        chosen.save(path)
+        written[str(path)] = len(chosen)
+    _tell(as_json, written, sum(a * b for a, b in loaded[0].shapes().values()))
+
+
+def random(
+    out: o.Out,
+    like: Annotated[Path | None, typer.Option(help="Neuron set to match.")] = None,
+    scores: Annotated[Path | None, typer.Option(help="A score file of the model: where its shape is read.")] = None,
+    neur: Annotated[
+        Path | None, typer.Option("--neur", help="With --ctrl and --crc: match what `general` selects.")
+    ] = None,
+    ctrl: Annotated[Path | None, typer.Option("--ctrl", help="See --neur.")] = None,
+    crc: Annotated[Path | None, typer.Option("--crc", help="See --neur.")] = None,
+    preset: Preset = "corrected",
+    t_mlp: Annotated[float | None, typer.Option(help="See `general`.")] = None,
+    t_attn: Annotated[float | None, typer.Option(help="See `general`.")] = None,
+    r: Annotated[float | None, typer.Option(help="See `general`.")] = None,
+    how: Annotated[str, typer.Option(help="matched (same modules and layers), or uniform (same pools).")] = "matched",
+    seed: Annotated[int, typer.Option(help="Seed of the draw.")] = 0,
+    as_json: o.Json = False,
+) -> None:
+    """Random control: as many neurons as a set has, none of its own.
+
+    Give the set with --like and a score file with --scores, or the three score files that `general` would take.
+    """
+    from culnig.attribution import Scores
+    from culnig.errors import UsageError
+    from culnig.files import check_writable
+    from culnig.neurons import NeuronSet
+    from culnig.selection import select_general, select_random
+
+    check_writable(out)
+    if neur and ctrl and crc:
+        loaded = [Scores.load(path) for path in (neur, ctrl, crc)]
+        shapes = loaded[0].shapes()
+        if like is None:
+            target = select_general(*loaded, preset=preset, t_mlp=t_mlp, t_attn=t_attn, r=r)
+        else:
+            target = NeuronSet.load(like)
+    elif like and (scores or neur):
+        target, shapes = NeuronSet.load(like), Scores.load(scores or neur).shapes()  # type: ignore[arg-type]
+    else:
+        raise UsageError("give --like SET and --scores FILE, or --neur, --ctrl and --crc")
+    chosen = select_random(target, shapes, how=how, seed=seed)
+    chosen.save(out)
+    _tell(as_json, {str(out): len(chosen)}, sum(a * b for a, b in shapes.values()))
+
+
+def _tell(as_json: bool, written: dict[str, int], total: int) -> None:
+    if as_json:
+        o.print_json({"neurons_in_model": total, "files": written})
+        return
+    for path, count in written.items():
+        empty = "  (none reaches the thresholds)" if not count else ""
+        typer.echo(f"{path}: {count:,} of {total:,} neurons ({count / total:.2%}){empty}")

@@ -1,0 +1,179 @@
+"""A run's configuration: pydantic models of its YAML."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from importlib import resources
+from pathlib import Path
+from typing import Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
+
+from culnig.errors import DataError, UsageError
+from culnig.files import require_file
+from culnig.intervention._edit import Operation
+from culnig.prompts._policy import Switch
+from culnig.selection._rules import GeneralRule, SpecificRule
+
+
+class _Section(BaseModel):
+    model_config = ConfigDict(extra="forbid")
+
+
+class ModelConfig(_Section):
+    """Which model."""
+
+    name: str = Field("smollm2-135m", description="alias, GGUF file, local folder or hub id")
+    dtype: Literal["auto", "float32", "bfloat16", "float16"] = "auto"
+    device: str = Field("auto", description="auto: the first GPU if there is one")
+    revision: str | None = Field(None, description="commit or branch of a hub id")
+    trust_remote_code: bool = Field(False, description="run code that comes with the model")
+
+
+class PromptConfig(_Section):
+    """How items are put to the model."""
+
+    formulation: Literal["auto", "mcf", "cf"] = Field("auto", description="auto: the one recommended for the model")
+    chat_template: Switch = "auto"
+    bos: Switch = "auto"
+    wordings: int | Literal["all"] = 1
+    system: str | None = None
+    template: str | None = None
+
+
+class DataConfig(_Section):
+    """A set of items, or a fixed part of it."""
+
+    items: str = Field(description="benchmark:split, or an item file")
+    countries: list[str] | Literal["all", "blend", "targets"] = Field(
+        "all", description="names, or blend (BLEnD's sixteen), or targets (the paper's eight)"
+    )
+    limit_per_country: int | None = Field(None, ge=1, description="a seeded sample of so many items a country")
+    draws: int | None = Field(None, ge=1, description="option draws of each question")
+
+
+class TestConfig(DataConfig):
+    """A set of items to evaluate on, and what it stands for."""
+
+    __test__ = False  # not a test case, whatever pytest thinks of the name
+    role: Literal["culture", "general", "surface"] = Field(
+        description="culture: what should fall; general: what should stay; surface: reading of country names"
+    )
+
+
+class IdentifyConfig(_Section):
+    """The three sets that neurons are found on."""
+
+    neur: DataConfig = DataConfig(items="everyday:neur")
+    ctrl: DataConfig = DataConfig(items="everyday:ctrl")
+    crc: DataConfig = DataConfig(items="country_rc:neur")
+
+
+class ComputeConfig(_Section):
+    """Speed and memory; nothing here changes a result."""
+
+    token_budget: int | None = Field(None, ge=16, description="padded tokens a batch; null suits the device")
+
+
+class RunConfig(_Section):
+    """Everything about a run."""
+
+    name: str = Field("run", pattern=r"^[A-Za-z0-9._-]+$", description="names the default output folder, runs/<name>")
+    seed: int = Field(0, ge=0)
+    model: ModelConfig = ModelConfig()
+    prompts: PromptConfig = PromptConfig()
+    identify: IdentifyConfig = IdentifyConfig()
+    test: list[TestConfig] = Field(min_length=1)
+    method: str = "culnig"
+    operation: str = Field("suppress", description="suppress, enhance or scale=FACTOR")
+    general: GeneralRule = GeneralRule()
+    specific: SpecificRule = SpecificRule()
+    random_controls: int = Field(5, ge=1, le=1000, description="matched random sets to compare with")
+    studies: list[str] = Field(["general", "specific"], min_length=1)
+    compute: ComputeConfig = ComputeConfig()
+
+    @field_validator("operation")
+    @classmethod
+    def _operation(cls, text: str) -> str:
+        try:
+            Operation.parse(text)
+        except UsageError as error:
+            raise ValueError(str(error)) from error
+        return text
+
+    def test_of(self, role: str) -> TestConfig | None:
+        """The first test set of a role."""
+        return next((test for test in self.test if test.role == role), None)
+
+
+def load_config(path: str | Path | None, overrides: Sequence[str] = ()) -> RunConfig:
+    """Read a config.
+
+    Args:
+        path: a YAML file, the name of an embedded config (`quickstart`), or None for the quickstart.
+        overrides: `a.b=value` settings, values as YAML.
+
+    Raises:
+        UsageError: no such file, or an override that is no setting.
+        DataError: not YAML, or a field that is wrong; the message names file and field.
+    """
+    import yaml
+
+    source, text = _read(path)
+    try:
+        data = yaml.safe_load(text)
+    except yaml.YAMLError as error:
+        raise DataError(f"{source}: not YAML: {' '.join(str(error).split())}") from error
+    if not isinstance(data, dict):
+        raise DataError(f"{source}: a mapping of settings is expected; see `culnig run --help`")
+    for override in overrides:
+        _override(data, override)
+    try:
+        return RunConfig.model_validate(data)
+    except ValidationError as error:
+        first = error.errors()[0]
+        where = ".".join(map(str, first["loc"])) or "config"
+        raise UsageError(f"{source}: {where}: {first['msg']}{_suggest(first)}") from error
+
+
+def _read(path: str | Path | None) -> tuple[str, str]:
+    folder = resources.files("culnig") / "configs"
+    name = "quickstart" if path is None else str(path)
+    embedded = folder / f"{name}.yaml"
+    if "/" not in name and embedded.is_file():
+        return name, embedded.read_text(encoding="utf-8")
+    if not name.endswith((".yaml", ".yml")) and not Path(name).exists():
+        have = ", ".join(sorted(p.name.removesuffix(".yaml") for p in folder.iterdir() if p.name.endswith(".yaml")))
+        raise UsageError(f"no config '{name}': embedded are {have}; else name a YAML file")
+    try:
+        return name, require_file(name, "a config (YAML)").read_text(encoding="utf-8")
+    except UnicodeDecodeError as error:
+        raise DataError(f"{name}: not UTF-8 text (byte {error.start})") from error
+
+
+def _override(data: dict[str, Any], setting: str) -> None:
+    import yaml
+
+    path, equals, value = setting.partition("=")
+    if not equals or not path:
+        raise UsageError(f"--set {setting}: give it as name.of.setting=value")
+    *parents, last = path.split(".")
+    place: Any = data
+    for step in parents:
+        place = place[int(step)] if isinstance(place, list) and step.isdigit() else place.setdefault(step, {})
+        if not isinstance(place, dict | list):
+            raise UsageError(f"--set {setting}: '{step}' holds a value, not settings")
+    try:
+        parsed = yaml.safe_load(value)
+    except yaml.YAMLError as error:
+        raise UsageError(f"--set {setting}: the value is not YAML") from error
+    if isinstance(place, list):
+        if not last.isdigit() or int(last) >= len(place):
+            raise UsageError(f"--set {setting}: '{last}' is not an index of that list")
+        place[int(last)] = parsed
+    else:
+        place[last] = parsed
+
+
+def _suggest(error: Any) -> str:
+    return "; no such setting" if error["type"] == "extra_forbidden" else f" (got {error['input']!r})"[:120]

@@ -1,0 +1,130 @@
+"""Writing files so that a final name never holds half a file, and reading them with errors that help."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import uuid
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from culnig.errors import DataError, UsageError
+
+
+def cache_dir() -> Path:
+    """The user's cache folder: `$CULNIG_CACHE`, else the platform's usual place."""
+    if override := os.environ.get("CULNIG_CACHE"):
+        return Path(override)
+    from platformdirs import user_cache_path
+
+    return user_cache_path("culnig")
+
+
+@contextmanager
+def atomic_path(path: Path | str) -> Iterator[Path]:
+    """Yield a temporary sibling of `path`; rename it to `path` if the body succeeds, delete it otherwise.
+
+    Raises:
+        UsageError: the folder cannot be created or written.
+    """
+    path = Path(path)
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise UsageError(f"cannot create the folder {path.parent}: {error.strerror}; choose another --out") from error
+    if path.is_dir():
+        raise UsageError(f"{path} is a folder; give the name of a file to write")
+    temporary = path.with_name(f".{path.name}.{os.getpid()}-{uuid.uuid4().hex[:8]}.part")
+    try:
+        yield temporary
+        temporary.replace(path)
+    except OSError as error:
+        if isinstance(error, PermissionError) or error.errno in (13, 28, 30):
+            raise UsageError(f"cannot write {path}: {error.strerror}; choose another place") from error
+        raise
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def check_writable(path: Path | str) -> None:
+    """Fail now, not after an hour of work, when `path` cannot be written.
+
+    Raises:
+        UsageError: as `atomic_path` would at the end.
+    """
+    path = Path(path)
+    if path.is_dir():
+        raise UsageError(f"{path} is a folder; give the name of a file to write")
+    folder = path.parent
+    while not folder.exists() and folder != folder.parent:
+        folder = folder.parent
+    probe = folder / f".culnig-{uuid.uuid4().hex[:8]}"
+    try:
+        probe.touch()
+        probe.unlink()
+    except OSError as error:
+        raise UsageError(f"cannot write into {folder}: {error.strerror}; choose another --out") from error
+
+
+def write_text(path: Path | str, text: str) -> None:
+    """Write a text file, atomically."""
+    with atomic_path(path) as temporary:
+        temporary.write_text(text, encoding="utf-8")
+
+
+def write_json(path: Path | str, value: Any) -> None:
+    """Write a JSON file, atomically."""
+    write_text(path, json.dumps(value, indent=1, ensure_ascii=False) + "\n")
+
+
+def read_json(path: Path | str, what: str) -> Any:
+    """Parse a JSON file.
+
+    Raises:
+        UsageError: the file does not exist.
+        DataError: it is not JSON; the message gives line and column.
+    """
+    path = Path(path)
+    require_file(path, what)
+    try:
+        return json.loads(path.read_text(encoding="utf-8"))
+    except UnicodeDecodeError as error:
+        raise DataError(f"{path}: not UTF-8 text (byte {error.start}); is this {what}?") from error
+    except json.JSONDecodeError as error:
+        raise DataError(f"{path}:{error.lineno}:{error.colno}: not JSON ({error.msg})") from error
+
+
+def require_file(path: Path | str, what: str) -> Path:
+    """The path, if it is a file.
+
+    Raises:
+        UsageError: it is not there, or is a folder.
+    """
+    path = Path(path)
+    if path.is_dir():
+        raise UsageError(f"{path} is a folder, not {what}")
+    if not path.exists():
+        raise UsageError(f"no such file: {path} ({what} was expected)")
+    return path
+
+
+def sha256_file(path: Path | str) -> str:
+    """SHA-256 of a file, as hex digits."""
+    with Path(path).open("rb") as stream:
+        return hashlib.file_digest(stream, "sha256").hexdigest() if hasattr(hashlib, "file_digest") else _sha256(stream)
+
+
+def _sha256(stream: Any) -> str:  # Python 3.10 has no hashlib.file_digest
+    digest = hashlib.sha256()
+    while block := stream.read(1 << 20):
+        digest.update(block)
+    return digest.hexdigest()
+
+
+def sha256_json(value: Any) -> str:
+    """Hash of a value's canonical JSON; equal values give equal hashes on every machine."""
+    text = json.dumps(value, sort_keys=True, ensure_ascii=False, separators=(",", ":"))
+    return hashlib.sha256(text.encode("utf-8")).hexdigest()

@@ -1,0 +1,207 @@
+"""A loaded model with its tokenizer and its map of sites."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Iterator
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
+
+import torch
+from torch import nn
+
+from culnig.errors import ModelError, UsageError
+from culnig.models._family import FAMILIES, Family
+from culnig.neurons import Site
+from culnig.prompts import PromptPolicy
+
+
+@dataclass(frozen=True)
+class SiteModule:
+    """The module that computes a site, and the site's slice [start, stop) of its output."""
+
+    site: Site
+    module: nn.Module
+    start: int
+    stop: int
+
+    @property
+    def device(self) -> torch.device:
+        """Where the site's values live."""
+        return next(self.module.parameters()).device
+
+    @property
+    def width(self) -> int:
+        return self.stop - self.start
+
+
+class LanguageModel:
+    """A decoder model ready to be scored, suppressed and evaluated.
+
+    Parameters are frozen and the model is in evaluation mode from here on.
+
+    Attributes:
+        model: the transformers model.
+        tokenizer: its tokenizer.
+        name: what reports and neuron sets call it.
+        source: alias, hub id or path it was loaded from.
+        revision: hub commit, or None.
+        formulation: the formulation recommended for the model: "mcf", or "cf" where the catalogue says that it is too
+            small to answer with a letter.
+    """
+
+    def __init__(
+        self,
+        model: Any,
+        tokenizer: Any,
+        *,
+        name: str,
+        source: str = "",
+        revision: str | None = None,
+        formulation: str = "mcf",
+    ) -> None:
+        self.model = model.eval().requires_grad_(False)
+        self.tokenizer = tokenizer
+        self.name = name
+        self.source = source or name
+        self.revision = revision
+        self.formulation = formulation
+        self.family = find_family(model)
+
+    def policy(self, formulation: str | None = None) -> PromptPolicy:
+        """The default prompt policy of a formulation; of the model's recommended one if None.
+
+        Raises:
+            UsageError: an unknown formulation.
+        """
+        formulation = formulation or self.formulation
+        if formulation not in ("mcf", "cf"):
+            raise UsageError(f"unknown formulation '{formulation}'; there are mcf and cf")
+        return PromptPolicy.model_validate({"formulation": formulation})
+
+    def __repr__(self) -> str:
+        return f"LanguageModel({self.name}, {self.num_layers} layers, {self.num_neurons:,} neurons, {self.dtype})"
+
+    @property
+    def device(self) -> torch.device:
+        return self.model.get_input_embeddings().weight.device
+
+    @property
+    def dtype(self) -> torch.dtype:
+        return self.model.get_input_embeddings().weight.dtype
+
+    @property
+    def token_budget(self) -> int:
+        """Padded tokens a batch that suit the device: a CPU's caches want small batches, a GPU large ones."""
+        return 512 if self.device.type == "cpu" else 16_384
+
+    @property
+    def text_config(self) -> Any:
+        """The decoder's own config; inside an image-text wrapper it is nested."""
+        return self.model.config.get_text_config()
+
+    @property
+    def max_length(self) -> int | None:
+        return getattr(self.text_config, "max_position_embeddings", None)
+
+    @cached_property
+    def layers(self) -> nn.ModuleList:
+        """The decoder layers, in order."""
+        return _child(self.model, self.family.layers)
+
+    @property
+    def num_layers(self) -> int:
+        return len(self.layers)
+
+    @cached_property
+    def sites(self) -> dict[Site, SiteModule]:
+        """Every site of the model, ordered by module and layer.
+
+        Raises:
+            ModelError: a layer lacks a module that the family declares.
+        """
+        return {found.site: found for found in self._find_sites()}
+
+    def _find_sites(self) -> Iterator[SiteModule]:
+        for name, part in self.family.parts.items():
+            for index, layer in enumerate(self.layers):
+                module = _child(layer, part.path)
+                bounds = part.rows(self.text_config) if part.rows else (0, output_width(module))
+                yield SiteModule(Site(name, index), module, *bounds)
+
+    @cached_property
+    def shapes(self) -> dict[str, tuple[int, int]]:
+        """Module -> (L, N)."""
+        return {name: (self.num_layers, self.sites[Site(name, 0)].width) for name in self.family.parts}
+
+    @property
+    def num_neurons(self) -> int:
+        """Neurons at all sites, `mlp.up_proj` among them."""
+        return sum(layers * width for layers, width in self.shapes.values())
+
+    @cached_property
+    def fingerprint(self) -> str:
+        """Hash of the config and of a sample of every parameter: the same weights give the same 16 hex digits.
+
+        A sample, because hashing 50 GB takes minutes: up to 4,096 values at even steps through each parameter.
+        """
+        digest = hashlib.sha256(json.dumps(_identity(self.model.config), sort_keys=True, default=str).encode())
+        for name, parameter in sorted(self.model.named_parameters()):
+            flat = parameter.detach().reshape(-1)
+            sample = flat[:: max(1, flat.numel() // 4096)].float().cpu().contiguous()
+            digest.update(f"{name}{tuple(parameter.shape)}".encode() + sample.numpy().tobytes())
+        return digest.hexdigest()[:16]
+
+
+def _identity(config: Any) -> dict[str, Any]:
+    """The fields of a config that decide what is computed."""
+    skip = {"transformers_version", "_name_or_path", "dtype", "torch_dtype", "architectures", "quantization_config"}
+    return {key: value for key, value in config.to_dict().items() if key not in skip}
+
+
+def output_width(module: nn.Module) -> int:
+    """Number of outputs of a projection: Linear, Conv1D or a quantised variant."""
+    for attribute in ("out_features", "nf"):
+        if (width := getattr(module, attribute, None)) is not None:
+            return int(width)
+    raise ModelError(f"{type(module).__name__} is not a projection whose outputs culnig can count")
+
+
+def find_family(model: nn.Module) -> Family:
+    """The family registered for the model's `model_type`.
+
+    Raises:
+        ModelError: none is; the message lists the model's modules and how to register a family.
+    """
+    config: Any = model.config
+    for kind in dict.fromkeys((config.model_type, config.get_text_config().model_type)):
+        if family := FAMILIES.find(kind):
+            return family
+    modules = ", ".join(describe_layer(model)) or "no list of layers found"
+    raise ModelError(
+        f"architecture '{config.model_type}' is not known (known: {', '.join(FAMILIES.names())});"
+        f" its first layer's modules: {modules}; register a family for it: docs/extending.md"
+    )
+
+
+def describe_layer(model: nn.Module) -> list[str]:
+    """Paths of the projections of the first decoder layer of an unknown model, with shapes."""
+    lists = [(name, m) for name, m in model.named_modules() if isinstance(m, nn.ModuleList) and len(m) > 0]
+    if not lists:
+        return []
+    name, layers = max(lists, key=lambda pair: sum(p.numel() for p in pair[1].parameters()))
+    return [
+        f"{name}.0.{path} {tuple(module.weight.shape)}"
+        for path, module in layers[0].named_modules()
+        if getattr(module, "weight", None) is not None and module.weight.ndim == 2
+    ]
+
+
+def _child(module: nn.Module, path: str) -> Any:
+    for step in path.split("."):
+        if not hasattr(module, step):
+            raise ModelError(f"{type(module).__name__} has no '{step}' (looking for '{path}'); see docs/extending.md")
+        module = getattr(module, step)
+    return module

@@ -1,0 +1,216 @@
+"""What a neuron is, and sets of them.
+
+A *neuron* is one output coordinate of a projection inside a decoder layer; its identity is (module, layer, index).  The
+module carries its canonical name (`mlp.gate_proj`, `self_attn.q_proj`, ...), whatever the architecture calls it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from culnig.errors import DataError, UsageError
+from culnig.files import read_json, write_json
+
+GATE, UP = "mlp.gate_proj", "mlp.up_proj"
+QUERY, KEY, VALUE = "self_attn.q_proj", "self_attn.k_proj", "self_attn.v_proj"
+MLP_POOL: tuple[str, ...] = (GATE,)
+ATTENTION_POOL: tuple[str, ...] = (QUERY, KEY, VALUE)
+MODULES: tuple[str, ...] = (GATE, UP, QUERY, KEY, VALUE)
+"""The canonical sites, in the order in which reports list them."""
+
+
+class Site(NamedTuple):
+    """A projection of one layer: the place where a row of neurons lives."""
+
+    module: str
+    layer: int
+
+
+class Neuron(NamedTuple):
+    """One output coordinate of a site."""
+
+    module: str
+    layer: int
+    index: int  # type: ignore[assignment]  # shadows tuple.index, which nobody asks a neuron for
+
+    @property
+    def site(self) -> Site:
+        return Site(self.module, self.layer)
+
+    def __str__(self) -> str:
+        return f"{self.module}.{self.layer}[{self.index}]"
+
+
+class NeuronSet:
+    """An ordered set of neurons, each with the score it was chosen by.
+
+    Order is that of selection (best first); equality and the set algebra look at identities alone.
+
+    Attributes:
+        scores: neuron -> attribution score.
+        model_name: the model the neurons belong to; "" if unknown.
+        dataset_ids: data set -> ids of the items the scores were computed on.
+        provenance: how the set came about (thresholds, file hashes, versions); JSON values only.
+        extra: neuron -> further JSON fields of its row (for example scores by country).
+    """
+
+    def __init__(
+        self,
+        scores: Mapping[Neuron, float] | Iterable[Neuron] = (),
+        *,
+        model_name: str = "",
+        dataset_ids: Mapping[str, list[str]] | None = None,
+        provenance: Mapping[str, Any] | None = None,
+        extra: Mapping[Neuron, dict[str, Any]] | None = None,
+    ) -> None:
+        items = scores.items() if isinstance(scores, Mapping) else ((neuron, float("nan")) for neuron in scores)
+        self.scores: dict[Neuron, float] = {Neuron(*neuron): float(score) for neuron, score in items}
+        self.model_name = model_name
+        self.dataset_ids = dict(dataset_ids or {})
+        self.provenance = dict(provenance or {})
+        self.extra = dict(extra or {})
+
+    def __len__(self) -> int:
+        return len(self.scores)
+
+    def __iter__(self) -> Iterator[Neuron]:
+        return iter(self.scores)
+
+    def __contains__(self, neuron: object) -> bool:
+        return neuron in self.scores
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, NeuronSet) and self.scores.keys() == other.scores.keys()
+
+    __hash__ = None  # type: ignore[assignment]  # mutable provenance; a set is compared, not hashed
+
+    def __repr__(self) -> str:
+        return f"NeuronSet({len(self)} neurons of {self.model_name or 'an unnamed model'})"
+
+    def _kept(self, keep: Iterable[Neuron], operation: str) -> NeuronSet:
+        return NeuronSet(
+            {neuron: self.scores[neuron] for neuron in keep},
+            model_name=self.model_name,
+            dataset_ids=self.dataset_ids,
+            provenance={"operation": operation, "of": self.provenance},
+        )
+
+    def __and__(self, other: NeuronSet) -> NeuronSet:
+        return self._kept((n for n in self if n in other), "intersection")
+
+    def __sub__(self, other: NeuronSet) -> NeuronSet:
+        return self._kept((n for n in self if n not in other), "difference")
+
+    def __or__(self, other: NeuronSet) -> NeuronSet:
+        union = self._kept(self, "union")
+        union.scores.update({neuron: score for neuron, score in other.scores.items() if neuron not in self})
+        return union
+
+    def jaccard(self, other: NeuronSet) -> float:
+        """|intersection| / |union|; 1 for two empty sets."""
+        union = len(self.scores.keys() | other.scores.keys())
+        return len(self.scores.keys() & other.scores.keys()) / union if union else 1.0
+
+    def top(self, k: int) -> NeuronSet:
+        """The first k neurons in order of selection."""
+        return self._kept(list(self)[:k], f"top {k}")
+
+    def by_site(self) -> dict[Site, list[int]]:
+        """Site -> sorted neuron indices."""
+        sites: dict[Site, list[int]] = {}
+        for neuron in self:
+            sites.setdefault(neuron.site, []).append(neuron.index)
+        return {site: sorted(indices) for site, indices in sorted(sites.items())}
+
+    def counts(self) -> dict[Site, int]:
+        """Site -> number of neurons in it."""
+        return {site: len(indices) for site, indices in self.by_site().items()}
+
+    def to_json(self) -> dict[str, Any]:
+        """The published implementation's layout, plus `provenance`."""
+        return {
+            "model_name": self.model_name,
+            "dataset_ids": self.dataset_ids,
+            "top_neurons": [
+                {
+                    "module_name": neuron.module,
+                    "layer_idx": neuron.layer,
+                    "neuron_idx": neuron.index,
+                    "attribute_score": score,
+                    **self.extra.get(neuron, {}),
+                }
+                for neuron, score in self.scores.items()
+            ],
+            "provenance": self.provenance,
+        }
+
+    def save(self, path: Path | str) -> None:
+        write_json(path, self.to_json())
+
+    @classmethod
+    def load(cls, path: Path | str) -> NeuronSet:
+        """Read a neuron file, ours or the published implementation's.
+
+        Raises:
+            UsageError: no such file.
+            DataError: not a neuron file, or a row without its fields.
+        """
+        data = read_json(path, "a neuron set (JSON)")
+        rows = data.get("top_neurons") if isinstance(data, dict) else None
+        if not isinstance(rows, list):
+            raise DataError(f"{path}: not a neuron set: no list `top_neurons`; `culnig select` writes such files")
+        scores: dict[Neuron, float] = {}
+        extra: dict[Neuron, dict[str, Any]] = {}
+        for number, row in enumerate(rows, start=1):
+            neuron, score, rest = _parse_row(row, f"{path}: top_neurons row {number}")
+            if neuron in scores:
+                raise DataError(f"{path}: top_neurons row {number}: {neuron} is listed twice")
+            scores[neuron] = score
+            if rest:
+                extra[neuron] = rest
+        ids = data.get("dataset_ids") or {}
+        return cls(
+            scores,
+            model_name=str(data.get("model_name", "")),
+            dataset_ids=ids if isinstance(ids, dict) else {"": list(ids)},
+            provenance=data.get("provenance") or {"file": str(path), "origin": "published implementation"},
+            extra=extra,
+        )
+
+
+def _parse_row(row: Any, where: str) -> tuple[Neuron, float, dict[str, Any]]:
+    fields = ("module_name", "layer_idx", "neuron_idx")
+    if not isinstance(row, dict) or any(field not in row for field in fields):
+        raise DataError(f"{where}: needs {', '.join(fields)}")
+    module, layer, index = (row[field] for field in fields)
+    if not isinstance(module, str) or not all(isinstance(v, int) and v >= 0 for v in (layer, index)):
+        raise DataError(f"{where}: module_name must be text, layer_idx and neuron_idx whole numbers >= 0")
+    known = {*fields, "attribute_score"}
+    score = row.get("attribute_score")
+    rest = {key: value for key, value in row.items() if key not in known}
+    return Neuron(module, layer, index), float("nan") if score is None else float(score), rest
+
+
+def check_belongs(neurons: NeuronSet, shapes: Mapping[str, tuple[int, int]], model: str) -> None:
+    """Check that every neuron exists in a model.
+
+    Args:
+        neurons: the set.
+        shapes: module -> (L, N) of the model.
+        model: the model's name, for the message.
+
+    Raises:
+        UsageError: a neuron lies outside the model, or the set was made on another one.
+    """
+    for neuron in neurons:
+        if neuron.module not in shapes:
+            have = ", ".join(shapes)
+            raise UsageError(f"neuron {neuron} is not in {model}: it has no module {neuron.module} (it has {have})")
+        layers, width = shapes[neuron.module]
+        if neuron.layer >= layers or neuron.index >= width:
+            raise UsageError(
+                f"neuron {neuron} is not in {model}, whose {neuron.module} is {layers} layers x {width} neurons;"
+                f" the set was made on '{neurons.model_name}'"
+            )

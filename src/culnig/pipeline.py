@@ -1,0 +1,268 @@
+"""`run`: config -> run directory, step by step; a step whose output is already there is not done again."""
+
+from __future__ import annotations
+
+import datetime as dt
+import os
+import platform
+import time
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from culnig.attribution import score
+from culnig.benchmarks import Item, load_items
+from culnig.config import DataConfig, RunConfig, TestConfig
+from culnig.countries import BLEND, TARGETS
+from culnig.errors import UsageError
+from culnig.evaluation import evaluate
+from culnig.evaluation._run import count_rows
+from culnig.files import sha256_json, write_json, write_text
+from culnig.intervention import Operation, scale
+from culnig.models import LanguageModel, load_model
+from culnig.progress import Reporter, Silent
+from culnig.prompts import PromptPolicy
+from culnig.run_directory import RunDirectory, test_name
+from culnig.studies import STUDIES, Condition, Section, Study
+from culnig.versions import versions
+
+PARTS = ("neur", "ctrl", "crc")
+
+
+def run(config: RunConfig, out: Path | str | None = None, *, reporter: Reporter | None = None) -> RunDirectory:
+    """Run the whole pipeline: score, select, evaluate, analyse, report.
+
+    Interrupt it at any moment and call it again with the same folder: finished steps are kept.
+
+    Args:
+        config: what to do; `load_config` reads it from YAML.
+        out: the run folder; None is runs/<name>.
+        reporter: shows progress; None is silent.
+
+    Raises:
+        UsageError: the folder belongs to another run or is in use, or a setting makes no sense.
+        CulnigError: any step's own error.
+    """
+    from filelock import FileLock, Timeout
+
+    reporter = reporter or Silent()
+    directory = RunDirectory(out or Path("runs") / config.name, config)
+    _claim_folder(directory)
+    try:
+        with FileLock(directory.path / ".lock", timeout=0):
+            _Run(directory, reporter).go()
+    except Timeout:
+        raise UsageError(f"{directory.path} is in use by another run; wait for it, or choose another --out") from None
+    return directory
+
+
+def _claim_folder(directory: RunDirectory) -> None:
+    """Write the resolved config, or check that the folder's own is the same."""
+    path = directory.path / "config.yaml"
+    mine = directory.config.model_dump(mode="json")
+    if not path.exists():
+        try:
+            directory.path.mkdir(parents=True, exist_ok=True)
+            # One probe is clearer than an error from deep inside a step.
+            probe = directory.path / f".probe-{os.getpid()}"
+            probe.touch()
+            probe.unlink()
+        except OSError as error:
+            raise UsageError(f"cannot write into {directory.path}: {error.strerror}; choose another --out") from error
+        others = [p for p in directory.path.iterdir() if not p.name.startswith(".")]
+        if others:
+            raise UsageError(f"{directory.path} holds other files ({others[0].name}, ...); choose an empty --out")
+        write_text(path, yaml.safe_dump(mine, sort_keys=False, allow_unicode=True))
+        return
+    theirs = RunDirectory.open(directory.path).config.model_dump(mode="json")
+    different = [key for key in mine if key != "compute" and mine[key] != theirs[key]]
+    if different:
+        raise UsageError(
+            f"{directory.path} holds a run with other settings ({', '.join(different)}); choose another --out, or delete it"
+        )
+
+
+class _Run:
+    """One execution of the pipeline; the model is loaded when the first step needs it."""
+
+    def __init__(self, directory: RunDirectory, reporter: Reporter) -> None:
+        self.dir = directory
+        self.config = directory.config
+        self.reporter = reporter
+        self.studies: list[tuple[str, Study]] = sorted(
+            ((name, STUDIES.get(name)) for name in self.config.studies), key=lambda pair: pair[1].order
+        )
+        self._model: LanguageModel | None = None
+        self._seconds: dict[str, float] = {}
+
+    def go(self) -> None:
+        started = time.monotonic()
+        self.score()
+        self.select()
+        self.evaluate()
+        sections = analyse(self.dir)
+        self._seconds["total"] = time.monotonic() - started
+        self.write_manifest()
+        write_report(self.dir, sections)
+
+    @property
+    def model(self) -> LanguageModel:
+        if self._model is None:
+            m = self.config.model
+            with self.reporter.step("load the model"):
+                self._model = load_model(
+                    m.name,
+                    dtype=m.dtype,
+                    device=m.device,
+                    revision=m.revision,
+                    trust_remote_code=m.trust_remote_code,
+                    say=self.reporter.say,
+                )
+        return self._model
+
+    @property
+    def policy(self) -> PromptPolicy:
+        settings = self.config.prompts.model_dump()
+        if settings["formulation"] == "auto":
+            settings["formulation"] = self.model.formulation
+        return PromptPolicy(**settings)
+
+    def score(self) -> None:
+        for part in PARTS:
+            path = self.dir.scores_path(part)
+            if path.exists():
+                continue
+            items = items_of(getattr(self.config.identify, part), self.config.seed)
+            model, policy = self.model, self.policy
+            total = len(items) * (policy.wordings if isinstance(policy.wordings, int) else 1)
+            with self.reporter.step(f"score {part}", total, "prompts") as progress:
+                begun = time.monotonic()
+                scores = score(
+                    model,
+                    items,
+                    policy=policy,
+                    method=self.config.method,
+                    control=True if part == "ctrl" else None,
+                    token_budget=self.config.compute.token_budget,
+                    progress=progress,
+                )
+                scores.save(path)
+                self._seconds[f"score {part}"] = time.monotonic() - begun
+
+    def select(self) -> None:
+        for name, study in self.studies:
+            done = self.dir.path / "neurons" / f".{name}.done"
+            if done.exists():
+                continue
+            with self.reporter.step(f"select {name}"):
+                for set_name, neurons in study.select(self.dir).items():
+                    neurons.save(self.dir.neurons_path(set_name))
+            done.touch()
+
+    def evaluate(self) -> None:
+        conditions: dict[str, Condition] = {}
+        for _, study in self.studies:
+            conditions |= {condition.name: condition for condition in study.conditions(self.dir)}
+        jobs = [
+            (test, condition)
+            for test in self.config.test
+            for condition in conditions.values()
+            if test.role in condition.roles and not self.dir.result_path(test, condition.name).exists()
+        ]
+        if not jobs:
+            return
+        items = {test_name(test): items_of(test, self.config.seed) for test in self.config.test}
+        counts = {name: count_rows(part, self.policy) for name, part in items.items()}
+        total = sum(counts[test_name(test)] for test, _ in jobs)
+        begun = time.monotonic()
+        with self.reporter.step(f"evaluate {len(conditions)} conditions", total, "prompts") as progress:
+            for test, condition in jobs:
+                self._evaluate_one(test, condition, items[test_name(test)], progress)
+        self._seconds["evaluate"] = time.monotonic() - begun
+
+    def _evaluate_one(self, test: TestConfig, condition: Condition, items: list[Item], progress: Any) -> None:
+        budget = self.config.compute.token_budget
+        if condition.neurons is None:
+            result = evaluate(self.model, items, policy=self.policy, token_budget=budget, progress=progress)
+        else:
+            neurons = self.dir.neurons(condition.neurons)
+            with scale(self.model, neurons, Operation.parse(condition.operation).factor):
+                result = evaluate(self.model, items, policy=self.policy, token_budget=budget, progress=progress)
+            result.meta["intervention"] = {
+                "neurons": condition.neurons,
+                "count": len(neurons),
+                "operation": condition.operation,
+                "neurons_hash": sha256_json([list(neuron) for neuron in neurons]),
+            }
+        result.save(self.dir.result_path(test, condition.name))
+
+    def write_manifest(self) -> None:
+        """What was run, on what, with what; nothing of the environment that could be a secret."""
+        path = self.dir.path / "manifest.json"
+        earlier = self.dir.manifest if path.exists() else {}
+        neur = self.dir.scores("neur").meta
+        write_json(
+            path,
+            {
+                "format": 1,
+                "finished": dt.datetime.now(dt.timezone.utc).isoformat(timespec="seconds"),
+                "config_hash": sha256_json(self.config.model_dump(mode="json")),
+                "model": {key: neur[key] for key in ("model", "model_hash", "revision", "dtype")},
+                "prompts": neur["prompts"],
+                "seed": self.config.seed,
+                "data": {part: _data_entry(self.dir.scores(part).meta) for part in PARTS}
+                | {test_name(t): self._test_entry(t) for t in self.config.test},
+                "machine": {"system": platform.system(), "machine": platform.machine(), "cores": os.cpu_count()},
+                "versions": versions(),
+                "seconds": {**earlier.get("seconds", {}), **{k: round(v, 1) for k, v in self._seconds.items()}},
+            },
+        )
+
+    def _test_entry(self, test: TestConfig) -> dict[str, Any]:
+        result = self.dir.result(test.role, "none")
+        return {"items": test.items, "role": test.role, "data_hash": result.meta["data_hash"] if result else None}
+
+
+def _data_entry(meta: dict[str, Any]) -> dict[str, Any]:
+    return {"data_hash": meta["data_hash"], "items": meta["num_items"], "prompts": meta["num_prompts"]}
+
+
+def items_of(data: DataConfig, seed: int) -> list[Item]:
+    """The items of one data entry of a config."""
+    named = {"all": None, "blend": BLEND, "targets": TARGETS}
+    countries = named[data.countries] if isinstance(data.countries, str) else data.countries
+    return load_items(
+        data.items, countries=countries, limit_per_country=data.limit_per_country, draws=data.draws, seed=seed
+    )
+
+
+def analyse(directory: RunDirectory) -> list[Section]:
+    """Every study's section, from saved files; tables and numbers are written beside them."""
+    sections = []
+    numbers: dict[str, Any] = {}
+    studies = sorted(((name, STUDIES.get(name)) for name in directory.config.studies), key=lambda pair: pair[1].order)
+    for name, study in studies:
+        section = study.analyse(directory)
+        numbers[name] = {"claim": section.claim, **section.numbers}
+        for table, frame in section.tables.items():
+            _save_table(directory.path / "tables" / table, frame)
+        sections.append(section)
+    write_json(directory.path / "results.json", numbers)
+    return sections
+
+
+def _save_table(stem: Path, frame: Any) -> None:
+    from culnig.files import atomic_path
+
+    with atomic_path(stem.with_suffix(".parquet")) as temporary:
+        frame.to_parquet(temporary, index=False)
+    with atomic_path(stem.with_suffix(".csv")) as temporary:
+        frame.to_csv(temporary, index=False)
+
+
+def write_report(directory: RunDirectory, sections: list[Section]) -> Path:
+    """Write report.html and figures/."""
+    from culnig.report import render_report
+
+    return render_report(directory, sections)

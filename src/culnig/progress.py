@@ -1,0 +1,72 @@
+"""Progress: a line or a bar a step, on stderr; nothing when the output is for a machine."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager
+from typing import Protocol
+
+Advance = Callable[[int], None]
+
+
+class Reporter(Protocol):
+    """What long work tells about itself."""
+
+    def say(self, text: str) -> None:
+        """A line."""
+
+    def step(self, name: str, total: int | None = None, unit: str = "") -> AbstractContextManager[Advance]:
+        """A step of work; what it yields is called with the number of units just done."""
+        ...
+
+
+class Silent:
+    """Tells nothing."""
+
+    def say(self, text: str) -> None:
+        """Say nothing."""
+
+    @contextmanager
+    def step(self, name: str, total: int | None = None, unit: str = "") -> Iterator[Advance]:
+        """Show nothing."""
+        yield lambda done: None
+
+
+class Terminal:
+    """Bars with time left on a terminal; a line a step where stderr is a file."""
+
+    def __init__(self) -> None:
+        from rich.console import Console
+
+        self.console = Console(stderr=True, highlight=False)
+
+    def say(self, text: str) -> None:
+        """Print a line."""
+        self.console.print(f"  {text}", style="dim")
+
+    @contextmanager
+    def step(self, name: str, total: int | None = None, unit: str = "") -> Iterator[Advance]:
+        """Show a bar if the total is known, and a line with the time taken at the end."""
+        begun = time.monotonic()
+        if total is None or not self.console.is_terminal:
+            yield lambda done: None
+        else:
+            with self._bar() as bar:
+                task = bar.add_task(name, total=total)
+                yield lambda done: bar.advance(task, done)
+        seconds = time.monotonic() - begun
+        amount = f"{total:,} {unit}, " if total else ""
+        self.console.print(f"[green]✓[/green] {name} [dim]({amount}{seconds:.1f} s)[/dim]")
+
+    def _bar(self):  # type: ignore[no-untyped-def]  # rich's type, imported late
+        from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+        return Progress(
+            TextColumn("  {task.description}"),
+            BarColumn(bar_width=30),
+            MofNCompleteColumn(),
+            TimeRemainingColumn(),
+            console=self.console,
+            transient=True,
+        )

@@ -1,0 +1,42 @@
+"""How items are put to the model: everything that can change a prompt, in one recorded object."""
+
+from __future__ import annotations
+
+from typing import Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from culnig.errors import PromptError
+
+Formulation = Literal["mcf", "cf"]
+Switch = Literal["auto", "on", "off"]
+
+
+class PromptPolicy(BaseModel):
+    """Formulation, chat template, BOS and wordings of a run."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    formulation: Formulation = Field("mcf", description="mcf: answer with a label; cf: score each option's text")
+    chat_template: Switch = Field("auto", description="auto: on for mcf if the tokenizer has one, off for cf")
+    bos: Switch = Field("auto", description="auto: what the tokenizer does; on or off force it")
+    wordings: int | Literal["all"] = Field(1, description="how many prompt wordings of each item, from the first on")
+    system: str | None = Field(None, description="system prompt, with a chat template only")
+    template: str | None = Field(None, description="template name or YAML file instead of the benchmark's own")
+
+    def uses_chat(self, tokenizer: Any) -> bool:
+        """Whether prompts go through the tokenizer's chat template.
+
+        Raises:
+            PromptError: it is asked for and the tokenizer has none.
+        """
+        has = bool(getattr(tokenizer, "chat_template", None))
+        if self.chat_template == "on" and not has:
+            raise PromptError("--chat-template on: this model's tokenizer has no chat template; use auto or off")
+        if self.chat_template == "auto":
+            return has and self.formulation == "mcf"
+        return self.chat_template == "on"
+
+    def resolved(self, tokenizer: Any) -> dict[str, Any]:
+        """The policy as it is recorded: with `auto` replaced by what was done."""
+        return self.model_dump() | {"chat_template": "on" if self.uses_chat(tokenizer) else "off"}

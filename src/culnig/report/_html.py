@@ -1,0 +1,109 @@
+"""One self-contained HTML page from the sections of a run."""
+
+from __future__ import annotations
+
+import json
+from importlib import resources
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pandas as pd
+
+from culnig.files import write_text
+
+if TYPE_CHECKING:
+    from culnig.run_directory import RunDirectory
+    from culnig.studies import Section
+
+SHOWN = {
+    "accuracy": "Accuracy by condition",
+    "differences": "Paired differences",
+    "general-by-topic": "Culture items by topic",
+    "top-neurons": "Top neurons",
+    "specific-sets": "Culture-specific sets",
+    "specific-own-country": "Own-country effect",
+}
+"""Tables that the page shows, with their headings; the others are in tables/."""
+
+
+def render_report(directory: RunDirectory, sections: list[Section]) -> Path:
+    """Write `report.html` and `figures/*.json` of a run; returns the page's path.
+
+    Everything that comes from data or model names is escaped (jinja2 autoescape).
+    """
+    from jinja2 import Environment, PackageLoader, select_autoescape
+    from plotly.offline import get_plotlyjs
+
+    environment = Environment(
+        loader=PackageLoader("culnig.report", "templates"),
+        autoescape=select_autoescape(default=True, default_for_string=True),
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    blocks = []
+    for s, section in enumerate(sections):
+        figures = []
+        for f, (caption, figure) in enumerate(section.figures):
+            name = f"{s + 1}-{f + 1}"
+            text = figure.to_json()
+            write_text(directory.path / "figures" / f"{name}.json", text)
+            # "</" would end the script element that holds the figure.
+            figures.append({"id": f"figure-{name}", "caption": caption, "json": text.replace("</", "<\\/")})
+        tables = [_table(name, frame) for name, frame in section.tables.items() if name in SHOWN]
+        blocks.append({"title": section.title, "text": section.text, "figures": figures, "tables": tables})
+    manifest = directory.manifest
+    page = environment.get_template("report.html.j2").render(
+        title=f"{manifest['model']['model']}: culture neurons",
+        claim=[section.claim for section in sections if section.claim],
+        findings=[finding for section in sections for finding in section.findings],
+        sections=blocks,
+        run=_run_facts(directory, manifest),
+        config=json.dumps(directory.config.model_dump(mode="json"), indent=1, ensure_ascii=False),
+        style=(resources.files("culnig.report") / "templates" / "style.css").read_text(encoding="utf-8"),
+        plotly=get_plotlyjs(),
+        name=directory.config.name,
+    )
+    path = directory.path / "report.html"
+    write_text(path, page)
+    return path
+
+
+def _table(name: str, frame: pd.DataFrame) -> dict[str, Any]:
+    columns = [str(column).replace("_", " ") for column in frame.columns]
+    rows = [[_cell(value, column) for column, value in row.items()] for _, row in frame.iterrows()]
+    return {"name": name, "title": SHOWN[name], "columns": columns, "rows": rows, "long": len(rows) > 12}
+
+
+def _cell(value: Any, column: Any) -> dict[str, Any]:
+    if isinstance(value, float):
+        if value != value:
+            return {"text": "", "number": True}
+        small = column in ("p", "score")
+        text = f"{value:.2g}" if small else f"{value:.3f}"
+        return {"text": text, "number": True}
+    if isinstance(value, int) or hasattr(value, "dtype"):
+        return {"text": f"{int(value):,}", "number": True}
+    return {"text": str(value), "number": False}
+
+
+def _run_facts(directory: RunDirectory, manifest: dict[str, Any]) -> list[tuple[str, str]]:
+    versions = manifest["versions"]
+    data = ", ".join(f"{name} ({entry.get('items')})" for name, entry in manifest["data"].items())
+    prompts = manifest["prompts"]
+    machine = manifest["machine"]
+    return [
+        (
+            "Model",
+            f"{manifest['model']['model']}, {manifest['model']['dtype']}, hash {manifest['model']['model_hash']}",
+        ),
+        (
+            "Prompts",
+            f"formulation {prompts['formulation']}, chat template {prompts['chat_template']}, BOS {prompts['bos']}",
+        ),
+        ("Data", data),
+        ("Seed", str(manifest["seed"])),
+        ("Time", f"{manifest['seconds'].get('total', 0):.0f} s on {machine['cores']} cores ({machine['system']})"),
+        ("Finished", manifest["finished"]),
+        ("Versions", ", ".join(f"{package} {version}" for package, version in versions.items())),
+        ("Again", "culnig run config.yaml   (config.yaml is in this folder)"),
+    ]

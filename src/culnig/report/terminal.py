@@ -1,0 +1,46 @@
+"""The table in the terminal at the end of a run."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import pandas as pd
+
+if TYPE_CHECKING:
+    from culnig.run_directory import RunDirectory
+
+ROLES = {"culture": "everyday culture", "general": "general ability", "surface": "country reading"}
+
+
+def print_summary(directory: RunDirectory) -> None:
+    """Accuracy by condition, the studies' main figures, and where the report is; on stdout."""
+    from rich.console import Console
+    from rich.table import Table
+
+    console = Console(highlight=False)
+    path = directory.path / "tables" / "accuracy.parquet"
+    if path.is_file():
+        accuracy = pd.read_parquet(path)
+        table = Table(box=None, pad_edge=False, title_justify="left")
+        table.add_column("accuracy, %", header_style="dim")
+        roles = list(dict.fromkeys(accuracy["role"]))
+        for role in roles:
+            table.add_column(ROLES[role], justify="right", header_style="dim")
+        for condition in dict.fromkeys(accuracy["condition"]):
+            cells = []
+            for role in roles:
+                rows = accuracy[(accuracy["role"] == role) & (accuracy["condition"] == condition)]
+                cells.append(_cell(rows.iloc[0]) if len(rows) else "")
+            style = "bold" if condition == "general" else None
+            table.add_row(
+                {"none": "untouched", "general": "culture-general"}.get(condition, condition), *cells, style=style
+            )
+        console.print(table)
+    for numbers in directory.results.values():
+        if numbers.get("claim"):
+            console.print(f"\n{numbers['claim']}")
+    console.print(f"\nreport: [bold]{directory.path / 'report.html'}[/bold]", soft_wrap=True)
+
+
+def _cell(row: pd.Series) -> str:
+    return f"{100 * row['accuracy']:.1f} [dim]({100 * row['low']:.1f}–{100 * row['high']:.1f})[/dim]"

@@ -1,0 +1,92 @@
+"""A run's folder: where everything is, read back without the model.
+
+config.yaml  manifest.json  results.json  report.html
+scores/{neur,ctrl,crc}.safetensors   neurons/<set>.json   evals/<test set>/<condition>.parquet
+tables/<table>.{parquet,csv}         figures/<figure>.json
+"""
+
+from __future__ import annotations
+
+import re
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+from culnig.attribution import Scores
+from culnig.config import RunConfig, TestConfig, load_config
+from culnig.errors import UsageError
+from culnig.evaluation import EvalResult
+from culnig.files import read_json
+from culnig.neurons import NeuronSet
+
+
+class RunDirectory:
+    """Paths and saved results of one run."""
+
+    def __init__(self, path: Path | str, config: RunConfig) -> None:
+        self.path = Path(path)
+        self.config = config
+
+    @classmethod
+    def open(cls, path: Path | str) -> RunDirectory:
+        """Open an existing run.
+
+        Raises:
+            UsageError: not a run folder.
+        """
+        path = Path(path)
+        if not (path / "config.yaml").is_file():
+            raise UsageError(f"{path} is not a run folder: no config.yaml in it; `culnig run --out {path}` makes one")
+        return cls(path, load_config(path / "config.yaml"))
+
+    def scores_path(self, part: str) -> Path:
+        return self.path / "scores" / f"{part}.safetensors"
+
+    def neurons_path(self, name: str) -> Path:
+        return self.path / "neurons" / f"{name}.json"
+
+    def result_path(self, test: TestConfig, condition: str) -> Path:
+        return self.path / "evals" / test_name(test) / f"{condition}.parquet"
+
+    @cache  # noqa: B019 - a run directory lives as long as its process
+    def scores(self, part: str) -> Scores:
+        """Scores of `neur`, `ctrl` or `crc`."""
+        return Scores.load(self.scores_path(part))
+
+    @cache  # noqa: B019
+    def neurons(self, name: str) -> NeuronSet:
+        return NeuronSet.load(self.neurons_path(name))
+
+    @cache  # noqa: B019
+    def _result(self, path: Path) -> EvalResult:
+        return EvalResult.load(path)
+
+    def result(self, role: str, condition: str) -> EvalResult | None:
+        """Results of a condition on the test set of a role; None if the run has no such test set."""
+        test = self.config.test_of(role)
+        return self._result(self.result_path(test, condition)) if test else None
+
+    @property
+    def manifest(self) -> dict[str, Any]:
+        return read_json(self.path / "manifest.json", "a run's manifest")
+
+    @property
+    def results(self) -> dict[str, Any]:
+        """Study -> its claim and numbers."""
+        return read_json(self.path / "results.json", "a run's results")
+
+    def check_finished(self) -> None:
+        """Check that every step has been done.
+
+        Raises:
+            UsageError: the run was interrupted; the message says how to go on.
+        """
+        if not (self.path / "manifest.json").is_file():
+            raise UsageError(
+                f"{self.path} is an unfinished run; go on with `culnig run {self.path / 'config.yaml'} --out {self.path}`"
+            )
+
+
+def test_name(test: TestConfig) -> str:
+    """Folder name of a test set's results."""
+    return re.sub(r"[^A-Za-z0-9._-]+", "-", Path(test.items).stem if "/" in test.items else test.items)

@@ -1,0 +1,239 @@
+"""Culture-general neurons: does suppressing them cost culture, and culture alone?  (the paper's main experiment)"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import pandas as pd
+
+from culnig.evaluation import EvalResult, compare, compare_by, estimate
+from culnig.neurons import NeuronSet
+from culnig.report import figures
+from culnig.selection import select_general, select_random
+from culnig.studies._base import STUDIES, UNTOUCHED, Condition, Finding, Section
+
+if TYPE_CHECKING:
+    from culnig.run_directory import RunDirectory
+
+NAME = "general"
+ROLES = ("culture", "general", "surface")
+METRICS = ("correct", "p_gold", "log_odds")
+
+
+class GeneralStudy:
+    """Suppress the culture-general set, and as many random neurons of the same modules and layers."""
+
+    order = 10
+    title = "Culture-general neurons"
+
+    def select(self, run: RunDirectory) -> dict[str, NeuronSet]:
+        rule = run.config.general.model_dump()
+        chosen = select_general(run.scores("neur"), run.scores("ctrl"), run.scores("crc"), **rule)
+        shapes = run.scores("neur").shapes()
+        sets = {NAME: chosen}
+        for i, name in enumerate(random_names(run)):
+            sets[name] = select_random(chosen, shapes, seed=run.config.seed + i)
+        return sets
+
+    def conditions(self, run: RunDirectory) -> list[Condition]:
+        operation = run.config.operation
+        random = [Condition(name, name, operation, ("culture", "general")) for name in random_names(run)]
+        return [UNTOUCHED, Condition(NAME, NAME, operation, ROLES), *random]
+
+    def analyse(self, run: RunDirectory) -> Section:
+        section = Section(self.title)
+        accuracies = _accuracy_table(run)
+        differences = _difference_table(run)
+        neurons = run.neurons(NAME)
+        section.tables = {
+            "accuracy": accuracies,
+            "differences": differences,
+            "general-by-country": _by(run, "country"),
+            "general-by-topic": _by(run, "topic"),
+            "top-neurons": top_neurons(run),
+        }
+        section.numbers = _numbers(run, differences)
+        section.claim, section.findings = _claim(run, section.numbers)
+        shapes = run.scores("neur").shapes()
+        section.figures = [
+            (
+                "Accuracy by condition, with 95 % intervals. Grey: random neurons of the same modules and layers.",
+                figures.accuracy_by_condition(accuracies),
+            ),
+            (
+                "Where the selected neurons sit: number in each module of each layer.",
+                figures.layer_map(neurons.counts(), shapes),
+            ),
+            (
+                f"Change of accuracy on culture items under {run.config.operation}, by country.",
+                figures.change_by(section.tables["general-by-country"], "country"),
+            ),
+        ]
+        section.text = [_selection_text(run)]
+        return section
+
+
+STUDIES.register(NAME)(GeneralStudy())
+
+
+def random_names(run: RunDirectory) -> list[str]:
+    """Names of the matched random controls."""
+    return [f"random-{i}" for i in range(run.config.random_controls)]
+
+
+def _result(run: RunDirectory, role: str, condition: str) -> EvalResult:
+    result = run.result(role, condition)
+    assert result is not None
+    return result
+
+
+def _roles(run: RunDirectory) -> list[str]:
+    return [role for role in ROLES if run.config.test_of(role)]
+
+
+def _accuracy_table(run: RunDirectory) -> pd.DataFrame:
+    rows = []
+    for role in _roles(run):
+        names = ["none", NAME, *(random_names(run) if role != "surface" else [])]
+        test = run.config.test_of(role)
+        for name in names:
+            result = _result(run, role, name)
+            e = estimate(result)
+            rows.append(
+                {
+                    "role": role,
+                    "test": test.items if test else "",
+                    "condition": name,
+                    "accuracy": e.value,
+                    "low": e.low,
+                    "high": e.high,
+                    "p_gold": result.rows["p_gold"].mean(),
+                    "log_odds": result.rows["log_odds"].mean(),
+                    "questions": e.questions,
+                    "rows": e.rows,
+                }
+            )
+    return pd.DataFrame(rows)
+
+
+def _difference_table(run: RunDirectory) -> pd.DataFrame:
+    """Paired differences: suppressed against untouched, against the random controls, and the controls' own drop."""
+    rows = []
+    for role in _roles(run):
+        untouched, masked = _result(run, role, "none"), _result(run, role, NAME)
+        pairs: list[tuple[str, Any, Any]] = [("general - none", masked, untouched)]
+        if role != "surface":
+            controls = [_result(run, role, name) for name in random_names(run)]
+            pairs.append(("general - random", masked, controls))
+            pairs += [(f"{name} - none", c, untouched) for name, c in zip(random_names(run), controls, strict=True)]
+        for name, a, b in pairs:
+            metrics = METRICS if name.startswith("general") else METRICS[:1]
+            rows += [{"role": role, "pair": name, **compare(a, b, metric).to_dict()} for metric in metrics]
+    return pd.DataFrame(rows)
+
+
+def _by(run: RunDirectory, column: str) -> pd.DataFrame:
+    return compare_by(_result(run, "culture", NAME), _result(run, "culture", "none"), column)
+
+
+def _numbers(run: RunDirectory, differences: pd.DataFrame) -> dict[str, Any]:
+    shapes = run.scores("neur").shapes()
+    total = sum(layers * width for layers, width in shapes.values())
+    correct = differences[differences["metric"] == "correct"].set_index(["role", "pair"])
+    keep = ["a", "b", "difference", "low", "high", "p"]
+
+    def pick(role: str, pair: str) -> dict[str, float] | None:
+        return correct.loc[(role, pair), keep].to_dict() if (role, pair) in correct.index else None
+
+    random = {
+        role: [float(correct.loc[(role, f"{name} - none"), "difference"]) for name in random_names(run)]
+        for role in _roles(run)
+        if role != "surface"
+    }
+    return {
+        "neurons": len(run.neurons(NAME)),
+        "neurons_in_model": total,
+        "share": len(run.neurons(NAME)) / total,
+        "drop": {role: pick(role, "general - none") for role in _roles(run)},
+        "against_random": {role: pick(role, "general - random") for role in random},
+        "random_drops": random,
+    }
+
+
+def _points(share: float, sign: bool = True) -> str:
+    return f"{share * 100:+.1f}" if sign else f"{abs(share) * 100:.1f}"
+
+
+def _interval(row: dict[str, float]) -> str:
+    return f"{row['low'] * 100:+.1f} to {row['high'] * 100:+.1f}"
+
+
+def _claim(run: RunDirectory, numbers: dict[str, Any]) -> tuple[str, list[Finding]]:
+    drop, versus = numbers["drop"]["culture"], numbers["against_random"]["culture"]
+    general = numbers["drop"].get("general")
+    random = numbers["random_drops"]["culture"]
+    verb = {"suppress": "Switching off", "enhance": "Doubling"}.get(run.config.operation, f"{run.config.operation} on")
+    claim = (
+        f"{verb} {numbers['neurons']:,} of {numbers['neurons_in_model']:,} neurons ({numbers['share']:.2%}) of"
+        f" {run.scores('neur').meta['model']} changes its accuracy on questions about everyday culture from"
+        f" {drop['b']:.1%} to {drop['a']:.1%} ({_points(drop['difference'])} points, 95 % interval {_interval(drop)});"
+        f" {len(random)} random sets of the same modules and layers change it by"
+        f" {_points(min(random))} to {_points(max(random))} points."
+    )
+    findings = [
+        Finding("culture", f"{_points(drop['difference'])} points", f"{_interval(drop)}; p = {drop['p']:.2g}"),
+        Finding(
+            "against random", f"{_points(versus['difference'])} points", f"{_interval(versus)}; p = {versus['p']:.2g}"
+        ),
+    ]
+    if general:
+        claim += (
+            f" Plain language ability goes from {general['b']:.1%} to {general['a']:.1%}"
+            f" ({_points(general['difference'])} points, {_interval(general)})."
+        )
+        findings.append(
+            Finding(
+                "general ability",
+                f"{_points(general['difference'])} points",
+                f"{_interval(general)}; p = {general['p']:.2g}",
+            )
+        )
+    if surface := numbers["drop"].get("surface"):
+        findings.append(Finding("country reading", f"{_points(surface['difference'])} points", _interval(surface)))
+    return claim, findings
+
+
+def top_neurons(run: RunDirectory, count: int = 25) -> pd.DataFrame:
+    """The best neurons with their score and the countries in which they score highest."""
+    neur, ctrl = run.scores("neur"), run.scores("ctrl")
+    rows = []
+    ranked = sorted(run.neurons(NAME).scores.items(), key=lambda pair: -pair[1])[:count]
+    for rank, (neuron, score) in enumerate(ranked, start=1):
+        at = (slice(None), neuron.layer, neuron.index)
+        per_country = neur.sums[neur.method, neuron.module][at] / neur.count
+        if ctrl.groups == neur.groups:
+            per_country = per_country - ctrl.sums[ctrl.method, neuron.module][at] / ctrl.count
+        best = per_country.argsort()[::-1][:3]
+        rows.append(
+            {
+                "rank": rank,
+                "module": neuron.module,
+                "layer": neuron.layer,
+                "neuron": neuron.index,
+                "score": score,
+                "countries above 0": f"{int((per_country > 0).sum())} of {len(per_country)}",
+                "highest in": ", ".join(neur.groups[i] for i in best),
+            }
+        )
+    return pd.DataFrame(rows)
+
+
+def _selection_text(run: RunDirectory) -> str:
+    rule = run.config.general
+    sites = run.neurons(NAME).counts()
+    mlp = sum(count for site, count in sites.items() if site.module.startswith("mlp"))
+    return (
+        f"Neurons are ranked by S(neur) - S(ctrl): the top {rule.t_mlp:.2%} of the gate neurons and the top"
+        f" {rule.t_attn:.2%} of the query, key and value neurons are taken, and those in the top {rule.r:.2%} of their pool"
+        f" on country reading comprehension are removed. {mlp} of the {sum(sites.values())} that remain are in MLP modules."
+    )
