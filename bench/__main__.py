@@ -1,0 +1,82 @@
+"""`python -m bench [--quick]`: the bars of docs/design.md, each measured in one run, printed as one table."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import platform
+import statistics
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+
+from bench import memory, passes, selecting
+
+
+def best_of(repeats: int, *functions: Callable[[], object]) -> list[float]:
+    """Median seconds of each function, run in turn so that all meet the same machine."""
+    seconds: list[list[float]] = [[] for _ in functions]
+    for _ in range(repeats):
+        for function, times in zip(functions, seconds, strict=True):
+            begun = time.perf_counter()
+            function()
+            times.append(time.perf_counter() - begun)
+    return [statistics.median(times) for times in seconds]
+
+
+def help_seconds() -> float:
+    """Median seconds of `culnig --help`."""
+    command = [sys.executable, "-m", "culnig", "--help"]
+    return best_of(5, lambda: subprocess.run(command, capture_output=True, check=True))[0]
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(prog="python -m bench", description=__doc__)
+    parser.add_argument("--quick", action="store_true", help="fewer items and repeats")
+    parser.add_argument("--model", default="smollm2-135m")
+    parser.add_argument("--json", type=Path, help="also write the figures here")
+    arguments = parser.parse_args()
+    repeats, items = (3, 24) if arguments.quick else (5, 64)
+
+    import culnig
+
+    begun = time.perf_counter()
+    lm = culnig.load_model(arguments.model)
+    load_seconds = time.perf_counter() - begun
+    work = passes.Workload(lm, items)
+    forward, scoring, plain, masked, packed, unpacked = best_of(
+        repeats,
+        work.forward,
+        work.score,
+        work.evaluate,
+        work.evaluate_suppressed,
+        work.cf_packed,
+        work.cf_unpacked,
+    )
+    extra = memory.scoring_over_training(arguments.model, items)
+    select, sweep = selecting.seconds()
+    rows = [
+        ("scoring / plain no-grad forward, same tokens", scoring / forward, "<= 2.3"),
+        ("extra memory of scoring / forward + backward, frozen weights", extra, "<= 1.1"),
+        ("suppressed / plain evaluation", masked / plain, "<= 1.02"),
+        ("CF: prompt tokens computed, packed / one sequence an option", work.prompt_token_ratio(), "= 1 / options"),
+        ("CF: time packed / one sequence an option", packed / unpacked, ""),
+        ("selection, 1.2 M neurons x 16 countries, s", select, "< 2"),
+        ("sweep of 100 settings, s", sweep, "< 20"),
+        ("culnig --help, s", help_seconds(), "< 0.5"),
+        ("load the cached model, s", load_seconds, "< 5"),
+    ]
+    print(f"{lm.name}, {work.tokens:,} tokens in {items} items, {os.cpu_count()} cores, {platform.machine()}")
+    for name, value, bar in rows:
+        print(f"{name:<64} {value:8.3f}   {bar}")
+    print(f"{'(forward: tokens a second)':<64} {work.tokens / forward:8.0f}")
+    if arguments.json:
+        arguments.json.write_text(json.dumps({name: float(np.float64(value)) for name, value, _ in rows}, indent=1))
+
+
+main()

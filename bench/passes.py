@@ -1,0 +1,53 @@
+"""The passes that are compared: the same items, the same batches."""
+
+from __future__ import annotations
+
+import torch
+
+import culnig
+from culnig.models._batch import Row, answer_logprobs, batches, collate
+from culnig.prompts import encode, render
+
+
+class Workload:
+    """Identification items of `everyday`, ready to be run in several ways."""
+
+    def __init__(self, lm, count: int) -> None:
+        self.lm = lm
+        items = culnig.load_items("everyday:neur", draws=1)
+        self.items = items[:: max(1, len(items) // count)][:count]
+        policy = lm.policy("cf")
+        encoded = encode(render(self.items, policy), lm.tokenizer, policy)
+        self.rows = [Row(i, e.prompt_ids, e.answer_ids) for i, e in enumerate(encoded)]
+        pairs = [(e.prompt_ids, answer) for e in encoded for answer in e.answer_ids]
+        self.single = [Row(i, prompt, (answer,)) for i, (prompt, answer) in enumerate(pairs)]
+        self.batches = [collate(rows, lm.device) for rows in batches(self.rows, lm.token_budget)]
+        self.single_batches = [collate(rows, lm.device) for rows in batches(self.single, lm.token_budget)]
+        self.tokens = sum(row.length for row in self.rows)
+        scores = culnig.score(lm, self.items, formulation="cf")
+        self.neurons = culnig.select_general(scores, scores, scores, r=0.0)
+
+    @torch.no_grad()
+    def forward(self) -> None:
+        for batch in self.batches:
+            answer_logprobs(self.lm, batch)
+
+    def score(self) -> None:
+        culnig.score(self.lm, self.items, formulation="cf")
+
+    def evaluate(self) -> None:
+        culnig.evaluate(self.lm, self.items, formulation="cf")
+
+    def evaluate_suppressed(self) -> None:
+        with culnig.suppress(self.lm, self.neurons):
+            culnig.evaluate(self.lm, self.items, formulation="cf")
+
+    cf_packed = forward
+
+    @torch.no_grad()
+    def cf_unpacked(self) -> None:
+        for batch in self.single_batches:
+            answer_logprobs(self.lm, batch)
+
+    def prompt_token_ratio(self) -> float:
+        return sum(len(r.prompt) for r in self.rows) / sum(len(r.prompt) for r in self.single)

@@ -1,0 +1,147 @@
+"""Scores against a slow reference, and what they must not depend on."""
+
+from __future__ import annotations
+
+import random
+
+import numpy as np
+import pytest
+import torch
+
+import culnig
+from culnig.models._batch import Row, answer_logprobs, batches, collate
+from culnig.neurons import Site
+from culnig.prompts import PromptPolicy, encode, render
+
+CF, MCF = PromptPolicy(formulation="cf"), PromptPolicy(formulation="mcf")
+
+
+def slow_scores(lm, items, policy):
+    """METHOD section 3 by definition: one sequence an option, plain autograd, loops."""
+    groups = sorted({item.country for item in items})
+    sums = {site: np.zeros((len(groups), part.width)) for site, part in lm.sites.items()}
+    for encoded in encode(render(items, policy), lm.tokenizer, policy):
+        captured: dict[Site, list[torch.Tensor]] = {site: [] for site in lm.sites}
+
+        def keep(site, part, store=captured):
+            def hook(module, args, output):
+                store[site].append(output)
+                output.retain_grad()
+
+            return part.module.register_forward_hook(hook)
+
+        handles = [keep(site, part) for site, part in lm.sites.items()]
+        logprobs = []
+        # In mcf all answers are predicted at the prompt's last position: one sequence is enough.
+        for answer in encoded.answer_ids if policy.formulation == "cf" else encoded.answer_ids[:1]:
+            ids = torch.tensor([encoded.prompt_ids + answer[:-1]])
+            embedded = lm.model.get_input_embeddings()(ids).detach().requires_grad_(True)
+            logits = lm.model(inputs_embeds=embedded).logits[0].log_softmax(-1)
+            start = len(encoded.prompt_ids) - 1
+            if policy.formulation == "cf":
+                logprobs.append(sum(logits[start + i, token] for i, token in enumerate(answer)))
+            else:
+                logprobs = [logits[start, a[0]] for a in encoded.answer_ids]
+        stacked = torch.stack(logprobs)
+        p = (stacked.softmax(0) if policy.formulation == "cf" else stacked.exp())[encoded.gold]
+        p.backward()
+        for handle in handles:
+            handle.remove()
+        prompt = len(encoded.prompt_ids)
+        for site, values in captured.items():
+            part = lm.sites[site]
+            products = [(v.grad * v)[0, :, part.start : part.stop] for v in values]
+            # The prompt is one computation shared by all options, so its contributions add up.
+            shared = sum(product[:prompt] for product in products)
+            s = torch.cat([shared, *(product[prompt:] for product in products)]).amax(0)
+            s = s.clamp(min=0) if encoded.item.control else s
+            sums[site][groups.index(encoded.item.country)] += (p * s).detach().numpy()
+    return sums
+
+
+@pytest.mark.parametrize("policy", [CF, MCF], ids=["cf", "mcf"])
+def test_equal_to_definition(tiny, word_items, policy):
+    expected = slow_scores(tiny, word_items, policy)
+    scores = culnig.score(tiny, word_items, policy=policy)
+    for site, sums in expected.items():
+        got = scores.sums["culnig", site.module][:, site.layer]
+        np.testing.assert_allclose(got, sums, atol=2e-5 * np.abs(sums).max(), rtol=0)
+
+
+@pytest.mark.parametrize("policy", [CF, MCF], ids=["cf", "mcf"])
+def test_batch_size_and_order_do_not_matter(tiny, word_items, policy):
+    reference = culnig.score(tiny, word_items, policy=policy, token_budget=1)
+    shuffled = random.Random(3).sample(word_items, len(word_items))
+    for items, budget in ((word_items, 200), (word_items, 100_000), (shuffled, 400)):
+        other = culnig.score(tiny, items, policy=policy, token_budget=budget)
+        assert other.groups == reference.groups
+        for key, sums in reference.sums.items():
+            np.testing.assert_allclose(other.sums[key], sums, atol=5e-6 * np.abs(sums).max(), rtol=0)
+
+
+@pytest.mark.parametrize("rows_a_batch", [1, 4, 16])
+def test_batches_of_fixed_size(tiny, reference_files, rows_a_batch):
+    """Batch size 1, 4 and 16: sums agree to float32 rounding, padded or not."""
+    items = culnig.read_items(reference_files["blend"])
+    policy = PromptPolicy(chat_template="off")
+    one = culnig.score(tiny, items, policy=policy, token_budget=1)
+    many = culnig.score(tiny, items, policy=policy, token_budget=rows_a_batch * 22)
+    for key, sums in one.sums.items():
+        np.testing.assert_allclose(many.sums[key], sums, atol=5e-6 * np.abs(sums).max(), rtol=0)
+
+
+def test_packed_equals_unpacked(tiny, word_items):
+    """An option's log-probability is the same behind the shared prompt as in a sequence of its own."""
+    for e in encode(render(word_items, CF), tiny.tokenizer, CF):
+        with torch.no_grad():
+            packed = answer_logprobs(tiny, collate([Row(0, e.prompt_ids, e.answer_ids)], tiny.device))
+            for i, answer in enumerate(e.answer_ids):
+                alone = answer_logprobs(tiny, collate([Row(0, e.prompt_ids, (answer,))], tiny.device))
+                assert torch.allclose(packed.answer_logprobs[i], alone.answer_logprobs[0], atol=1e-5)
+
+
+def test_prompt_tokens_computed_once(tiny, word_items):
+    """A packed row holds the prompt once: its length is prompt + options without their last tokens."""
+    e = encode(render(word_items[:1], CF), tiny.tokenizer, CF)[0]
+    row = Row(0, e.prompt_ids, e.answer_ids)
+    batch = collate([row], tiny.device)
+    assert batch.input_ids.shape[1] == len(e.prompt_ids) + sum(len(a) - 1 for a in e.answer_ids)
+
+
+def test_token_budget_is_kept():
+    rows = [Row(i, tuple(range(1, 2 + i % 7)), ((1,),)) for i in range(50)]
+    made = batches(rows, 20)
+    assert sorted(row.key for batch in made for row in batch) == list(range(50))
+    assert all(len(batch) * batch[0].length <= 20 for batch in made)
+
+
+def test_control_clamps_at_zero(tiny, word_items):
+    plain = [item for item in word_items if not item.control]
+    free = culnig.score(tiny, plain, policy=MCF)
+    clamped = culnig.score(tiny, plain, policy=MCF, control=True)
+    assert min(sums.min() for sums in free.sums.values()) < 0
+    assert min(sums.min() for sums in clamped.sums.values()) >= 0
+
+
+def test_gradients_leave_no_trace(tiny, word_items):
+    culnig.score(tiny, word_items[:4], policy=CF)
+    assert all(p.grad is None and not p.requires_grad for p in tiny.model.parameters())
+    assert not any(module._forward_hooks for module in tiny.model.modules())
+
+
+def test_save_and_load(tiny, word_items, tmp_path):
+    scores = culnig.score(tiny, word_items, policy=CF)
+    scores.save(tmp_path / "s.safetensors")
+    loaded = culnig.Scores.load(tmp_path / "s.safetensors")
+    assert loaded.groups == scores.groups and loaded.modules == scores.modules
+    assert loaded.meta["model_hash"] == tiny.fingerprint and loaded.meta["formulation"] == "cf"
+    for key, sums in scores.sums.items():
+        assert loaded.sums[key].dtype == np.float32
+        np.testing.assert_array_equal(loaded.sums[key], sums)
+    np.testing.assert_array_equal(loaded.count, scores.count)
+
+
+def test_scoring_is_deterministic(tiny, word_items):
+    a, b = (culnig.score(tiny, word_items, policy=CF) for _ in range(2))
+    for key, sums in a.sums.items():
+        np.testing.assert_array_equal(b.sums[key], sums)

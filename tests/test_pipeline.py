@@ -1,0 +1,156 @@
+"""A whole run: steps, resuming, interruption, report."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import signal
+import subprocess
+import sys
+import time
+
+import pandas as pd
+import pytest
+import yaml
+
+from culnig.config import load_config
+from culnig.errors import UsageError
+from culnig.evaluation import EvalResult
+from culnig.pipeline import run
+
+WORDS = [f"w{i}" for i in range(400)]
+
+
+def write_items(path, split, count=48, control=False):
+    """Item files in the tiny model's vocabulary."""
+    import random
+
+    rng = random.Random(split)
+    rows = []
+    for i in range(count):
+        country = ("China", "Iran", "Spain", "Mexico")[i % 4]
+        options = rng.sample(WORDS, 4)
+        question = "" if control else " ".join(rng.sample(WORDS, 6))
+        rows.append({"id": f"{i}", "benchmark": "words", "country": country, "question": question, "options": options, "answer": i % 4, "control": control})
+    path.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    return str(path)
+
+
+@pytest.fixture(scope="module")
+def config_path(tmp_path_factory, reference_dir):
+    folder = tmp_path_factory.mktemp("config")
+    neur, test, general, crc = (write_items(folder / f"{n}.jsonl", n) for n in ("neur", "test", "general", "crc"))
+    ctrl = write_items(folder / "ctrl.jsonl", "neur", control=True)
+    config = {
+        "name": "tiny",
+        "model": {"name": str(reference_dir)},
+        "prompts": {"formulation": "cf"},
+        "identify": {"neur": {"items": neur}, "ctrl": {"items": ctrl}, "crc": {"items": crc}},
+        "test": [{"role": "culture", "items": test}, {"role": "general", "items": general}, {"role": "surface", "items": crc}],
+        "general": {"t_attn": 0.01},
+        "specific": {"t": 0.01, "z": 0.2},
+        "random_controls": 2,
+    }
+    path = folder / "tiny.yaml"
+    path.write_text(yaml.safe_dump(config))
+    return path
+
+
+@pytest.fixture(scope="module")
+def finished(config_path, tmp_path_factory):
+    return run(load_config(config_path), tmp_path_factory.mktemp("runs") / "tiny")
+
+
+def test_everything_is_there(finished):
+    names = {str(p.relative_to(finished.path)) for p in finished.path.rglob("*") if p.is_file()}
+    assert {"config.yaml", "manifest.json", "results.json", "report.html", "scores/neur.safetensors", "neurons/general.json"} <= names
+    assert {"neurons/random-1.json", "evals/test/none.parquet", "evals/general/random-0.parquet", "tables/accuracy.csv"} <= names
+    assert not [n for n in names if n.endswith(".part")]
+    assert any(n.startswith("evals/test/specific-") for n in names)
+
+
+def test_numbers_recompute_from_saved_rows(finished):
+    table = pd.read_parquet(finished.path / "tables" / "accuracy.parquet").set_index(["role", "condition"])
+    for condition in ("none", "general", "random-0"):
+        rows = EvalResult.load(finished.path / "evals" / "test" / f"{condition}.parquet")
+        assert table.loc[("culture", condition), "accuracy"] == pytest.approx(rows.accuracy)
+    numbers = json.loads((finished.path / "results.json").read_text())["general"]
+    drop = numbers["drop"]["culture"]
+    assert drop["difference"] == pytest.approx(drop["a"] - drop["b"]) and drop["low"] <= drop["difference"] <= drop["high"]
+    assert numbers["neurons"] == len(finished.neurons("general")) and len(numbers["random_drops"]["culture"]) == 2
+
+
+def test_report_is_one_safe_page(finished):
+    page = (finished.path / "report.html").read_text()
+    outside = re.sub(r"<script>.*?</script>", "", page, flags=re.S)
+    assert not re.search(r'(src|href)="', outside)
+    assert finished.results["general"]["claim"].split(";")[0][:60] in page
+    assert page.count('class="plot"') >= 4
+    for data in re.findall(r'<script type="application/json"[^>]*>(.*?)</script>', page, flags=re.S):
+        json.loads(data.replace("<\\/", "</"))
+
+
+def test_markup_in_names_is_escaped(finished):
+    from culnig.report import render_report
+    from culnig.studies import Section
+
+    nasty = "<img src=x onerror=alert(1)>"
+    before = (finished.path / "report.html").read_text()
+    table = pd.DataFrame({"country": [nasty], "neurons": [1]})
+    render_report(finished, [Section(nasty, text=[nasty], tables={"specific-sets": table}, claim=nasty)])
+    page = (finished.path / "report.html").read_text()
+    (finished.path / "report.html").write_text(before)
+    assert nasty not in page and "&lt;img" in page
+
+
+def test_second_run_does_nothing_again(finished, config_path):
+    stamps = {p: p.stat().st_mtime_ns for p in finished.path.rglob("*") if p.suffix in {".safetensors", ".parquet"} and "tables" not in p.parts}
+    run(load_config(config_path), finished.path)
+    assert stamps == {p: p.stat().st_mtime_ns for p in stamps}
+
+
+def test_other_settings_are_refused(finished, config_path):
+    with pytest.raises(UsageError, match="other settings \\(seed\\)"):
+        run(load_config(config_path, ["seed=5"]), finished.path)
+
+
+def test_a_folder_in_use_is_left_alone(finished, config_path):
+    from filelock import FileLock
+
+    with FileLock(finished.path / ".lock"), pytest.raises(UsageError, match="in use by another run"):
+        run(load_config(config_path), finished.path)
+
+
+def test_manifest_has_no_secrets(finished, monkeypatch):
+    text = (finished.path / "manifest.json").read_text()
+    assert {"model_hash", "versions", "seed", "data"} <= set(re.findall(r'"(\w+)":', text))
+    assert not re.search(r"token|password|secret", text.replace("tokenizers", ""), flags=re.I)
+
+
+def test_interrupted_run_goes_on(config_path, tmp_path, finished):
+    """Ctrl-C in the middle: one line, exit code 130; the same command finishes with the same numbers."""
+    out = tmp_path / "run"
+    command = [sys.executable, "-m", "culnig", "run", str(config_path), "--out", str(out)]
+    process = subprocess.Popen(command, stderr=subprocess.PIPE, stdout=subprocess.PIPE, text=True, env=os.environ)
+    while not (out / "scores" / "neur.safetensors").exists() and process.poll() is None:
+        time.sleep(0.02)
+    process.send_signal(signal.SIGINT)
+    _, err = process.communicate(timeout=120)
+    if process.returncode != 0:
+        assert process.returncode == 130 and err.strip().splitlines()[-1].startswith("culnig: interrupted") and "Traceback" not in err
+    assert subprocess.run(command, capture_output=True, check=False).returncode == 0
+    mine, theirs = ((p / "results.json").read_text() for p in (out, finished.path))
+    assert mine == theirs
+
+
+def test_report_again_without_the_model(finished, monkeypatch):
+    from typer.testing import CliRunner
+
+    from culnig.cli._app import app
+
+    before = (finished.path / "results.json").read_text()
+    monkeypatch.setattr("culnig.models._load.load_model", None)
+    result = CliRunner().invoke(app, ["report", str(finished.path)], catch_exceptions=False)
+    assert result.exit_code == 0 and "report.html" in result.output
+    assert (finished.path / "results.json").read_text() == before

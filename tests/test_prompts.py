@@ -1,0 +1,87 @@
+"""Prompts: rendering, chat templates, labels."""
+
+from __future__ import annotations
+
+import dataclasses
+
+import pytest
+
+from culnig import Item
+from culnig.errors import PromptError, UsageError
+from culnig.prompts import PromptPolicy, encode, render
+
+ITEM = Item(id="1", benchmark="b", country="Iran", question="What {is} it?", options=("tea", "a {b}", "x", "y"), answer=1)
+
+
+def policy(**kw):
+    return PromptPolicy(**{"formulation": "mcf", **kw})
+
+
+def test_mcf_and_cf_texts():
+    mcf = render([ITEM], policy(wordings="all"))
+    assert [p.wording for p in mcf] == ["letters-1", "letters-2", "digits-1", "digits-2"]
+    assert "Question: What {is} it?\nA. tea\nB. a {b}" in mcf[0].text and mcf[0].answers == (" A", " B", " C", " D")
+    assert mcf[2].answers == (" 1", " 2", " 3", " 4")
+    cf = render([ITEM], policy(formulation="cf"))[0]
+    assert (cf.text, cf.prefix, cf.answers[1]) == ("Question: What {is} it?", "Answer:", " a {b}")
+
+
+def test_control_is_the_same_prompt_without_the_question():
+    control = dataclasses.replace(ITEM, question="", control=True)
+    for real, bare in zip(render([ITEM], policy(wordings="all")), render([control], policy(wordings="all")), strict=True):
+        assert "it?" not in bare.text and "B. a {b}" in bare.text
+        assert (real.prefix, real.answers) == (bare.prefix, bare.answers)
+    assert render([control], policy(formulation="cf"))[0].text == "Question:"
+
+
+def test_too_many_wordings_or_no_template():
+    with pytest.raises(PromptError, match="wordings asked for"):
+        render([ITEM], policy(wordings=9))
+    with pytest.raises(UsageError, match="no prompt template"):
+        render([ITEM], policy(template="haiku"))
+
+
+def test_own_template_file(tmp_path):
+    path = tmp_path / "t.yaml"
+    path.write_text("cf:\n  wordings:\n    - {id: a, text: 'Q {question}', control: 'Q', prefix: '>', join: ''}\n")
+    prompt = render([ITEM], policy(formulation="cf", template=str(path)))[0]
+    assert prompt.text == "Q What {is} it?" and prompt.answers[0] == "tea"
+
+
+@pytest.mark.model
+def test_chat_template_policy(smol):
+    tokenizer = smol.tokenizer
+
+    def text(**kw):
+        p = policy(**kw)
+        return tokenizer.decode(encode(render([ITEM], p), tokenizer, p)[0].prompt_ids)
+
+    assert text(formulation="mcf").startswith("<|im_start|>system") and text(formulation="mcf").endswith("assistant\nAnswer:")
+    assert text(formulation="cf") == text(formulation="cf", chat_template="off") == "Question: What {is} it?\nAnswer:"
+    assert "<|im_start|>user" in text(formulation="cf", chat_template="on")
+    assert "Be brief" in text(system="Be brief")
+    assert text(formulation="cf", bos="on").startswith("<|im_start|>Question")
+
+
+@pytest.mark.model
+def test_labels_are_one_token_in_context(smol):
+    p = policy()
+    encoded = encode(render([ITEM], p), smol.tokenizer, p)[0]
+    assert encoded.in_context and [smol.tokenizer.decode(a) for a in encoded.answer_ids] == [" A", " B", " C", " D"]
+
+
+def test_encoding_refuses(tiny):
+    ready = Item(id="1", benchmark="b", country="Iran", prompt="w1 w2", target="Z")
+    with pytest.raises(PromptError, match="unknown to the tokenizer"):
+        encode(render([ready], policy()), tiny.tokenizer, policy())
+    long = dataclasses.replace(ready, target="A", prompt="w1 " * 200)
+    with pytest.raises(PromptError, match="the model takes 128"):
+        encode(render([long], policy()), tiny.tokenizer, policy(), tiny.max_length)
+    with pytest.raises(PromptError, match="no chat template"):
+        encode(render([ready], policy()), tiny.tokenizer, policy(chat_template="on"))
+    with pytest.raises(PromptError, match="at least two options"):
+        cf = policy(formulation="cf")
+        encode(render([dataclasses.replace(ready, target="A")], cf), tiny.tokenizer, cf)
+    tiny_broken = type("T", (), {"chat_template": "x", "bos_token_id": None, "apply_chat_template": lambda *a, **k: 1 / 0})()
+    with pytest.raises(PromptError, match="chat template fails on item 1"):
+        encode(render([ready], policy()), tiny_broken, policy())
