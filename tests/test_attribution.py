@@ -115,8 +115,9 @@ def test_token_budget_is_kept():
     assert all(len(batch) * batch[0].length <= 20 for batch in made)
 
 
-def test_control_clamps_at_zero(tiny, word_items):
-    plain = [item for item in word_items if not item.control]
+def test_control_clamps_at_zero(tiny):
+    # One token a prompt: with more, some position is nearly always above 0, and the maximum with it.
+    plain = [culnig.Item(f"{i}", "b", "Iran", prompt=f"w{i}", target="A") for i in range(8)]
     free = culnig.score(tiny, plain, policy=MCF)
     clamped = culnig.score(tiny, plain, policy=MCF, control=True)
     assert min(sums.min() for sums in free.sums.values()) < 0

@@ -48,18 +48,29 @@ def test_version():
 def test_score_select_eval_export(tmp_path, reference_dir, reference_files):
     m = ["--model", reference_dir, "--chat-template", "off"]
     for name, part in (("neur", "blend"), ("ctrl", "blendcontrol"), ("crc", "countryrc")):
-        done = invoke("score", *m, "--items", reference_files[part], "--out", tmp_path / f"{name}.safetensors", "--json")
+        done = invoke(
+            "score", *m, "--items", reference_files[part], "--out", tmp_path / f"{name}.safetensors", "--json"
+        )
         assert json.loads(done.stdout)["formulation"] == "mcf"
     scores = [x for n in ("neur", "ctrl", "crc") for x in (f"--{n}", tmp_path / f"{n}.safetensors")]
     general, random = tmp_path / "g.json", tmp_path / "r.json"
     assert "neurons (" in invoke("select", "general", *scores, "--out", general).output
     assert invoke("select", "random", *scores, "--out", random, "--seed", 4).exit_code == 0
-    assert invoke("select", "random", "--like", general, "--scores", tmp_path / "neur.safetensors", "--out", random).exit_code == 0
-    done = invoke("select", "specific", *scores, "--countries", "iran,South_Korea", "--out", tmp_path / "sets", "--json")
+    assert (
+        invoke(
+            "select", "random", "--like", general, "--scores", tmp_path / "neur.safetensors", "--out", random
+        ).exit_code
+        == 0
+    )
+    done = invoke(
+        "select", "specific", *scores, "--countries", "iran,South_Korea", "--out", tmp_path / "sets", "--json"
+    )
     assert len(json.loads(done.stdout)["files"]) == 2 and (tmp_path / "sets" / "South Korea.json").exists()
     for op in ("suppress", "scale=0.5"):
         out = tmp_path / f"{op}.parquet"
-        done = invoke("eval", *m, "--items", reference_files["blend"], "--neurons", general, "--op", op, "--out", out, "--json")
+        done = invoke(
+            "eval", *m, "--items", reference_files["blend"], "--neurons", general, "--op", op, "--out", out, "--json"
+        )
         assert json.loads(done.stdout)["rows"] == 96 and out.exists()
     done = invoke("export", "--model", reference_dir, "--neurons", general, "--out", tmp_path / "ck", "--json")
     assert done.exit_code == 0 and (tmp_path / "ck" / "culnig.json").exists()
@@ -74,7 +85,9 @@ def test_data_verbs(tmp_path):
     assert shown.count("Answer:") == 2 and "A. " in shown
     assert invoke("data", "check", "general").exit_code == 0
     bad = tmp_path / "bad.jsonl"
-    bad.write_text('{"id":"1","benchmark":"b","country":"Iran","question":"q","options":["tea","black tea"],"answer":0}\n')
+    bad.write_text(
+        '{"id":"1","benchmark":"b","country":"Iran","question":"q","options":["tea","black tea"],"answer":0}\n'
+    )
     done = invoke("data", "check", bad)
     assert done.exit_code == 1 and "also right" in done.output
 

@@ -26,7 +26,9 @@ def test_everyday_is_as_large_as_promised():
     neur = load_items("everyday:neur", draws=1)
     per_country = Counter(item.country for item in neur)
     assert set(BLEND) <= set(per_country) and all(per_country[c] >= 28 for c in TARGETS)
-    for topic, count in Counter(q for q, _ in {(i.topic, i.id.split("/")[0]) for i in load_items("everyday:test")}).items():
+    for topic, count in Counter(
+        q for q, _ in {(i.topic, i.id.split("/")[0]) for i in load_items("everyday:test")}
+    ).items():
         assert count >= 10, topic
     assert {i.topic for i in neur} == {"Food", "Work life", "Sport"}
 
@@ -70,7 +72,17 @@ def test_general_and_country_rc():
 
 def test_linter_sees(tmp_path):
     def item(**kw):
-        return Item(**{"id": "1", "benchmark": "b", "country": "Iran", "question": "q", "options": ("a", "b"), "answer": 0, **kw})
+        return Item(
+            **{
+                "id": "1",
+                "benchmark": "b",
+                "country": "Iran",
+                "question": "q",
+                "options": ("a", "b"),
+                "answer": 0,
+                **kw,
+            }
+        )
 
     def what(*items):
         return " ".join(p.what for p in lint_items(list(items), "x"))
@@ -90,13 +102,21 @@ def test_linter_sees(tmp_path):
 
 
 def test_item_files_round_trip(tmp_path):
-    items = load_items("everyday:ctrl")[:5] + [Item("p", "b", "Iran", prompt="say A", target="A", options=("A", "B"), answer=0)]
+    items = [
+        *load_items("everyday:ctrl")[:5],
+        Item("p", "b", "Iran", prompt="say A", target="A", options=("A", "B"), answer=0),
+    ]
     write_items(items, tmp_path / "items.jsonl")
     assert read_items(tmp_path / "items.jsonl") == items
 
 
 def test_country_spellings():
-    for spelling, name in [("South_Korea", "South Korea"), ("US", "USA"), ("Northern_Nigeria", "Nigeria"), ("great britain", "UK")]:
+    for spelling, name in [
+        ("South_Korea", "South Korea"),
+        ("US", "USA"),
+        ("Northern_Nigeria", "Nigeria"),
+        ("great britain", "UK"),
+    ]:
         assert resolve(spelling).name == name
     assert canonical("Atlantis") == "Atlantis"
     with pytest.raises(UsageError, match="did you mean Mexico"):

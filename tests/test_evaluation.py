@@ -55,7 +55,9 @@ def test_shared_prompts_change_nothing(tiny, word_items):
     import dataclasses
 
     draws = [
-        dataclasses.replace(word_items[0], id=f"q/{i}", variant=str(i), options=tuple(f"w{10 * i + j} w3" for j in range(4)))
+        dataclasses.replace(
+            word_items[0], id=f"q/{i}", variant=str(i), options=tuple(f"w{10 * i + j} w3" for j in range(4))
+        )
         for i in range(3)
     ]
     together = culnig.evaluate(tiny, draws, policy=CF).rows

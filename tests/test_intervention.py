@@ -11,7 +11,12 @@ from culnig.errors import UsageError
 from culnig.intervention import Operation
 
 SET = NeuronSet(
-    [Neuron("mlp.gate_proj", 1, 5), Neuron("mlp.gate_proj", 1, 77), Neuron("self_attn.q_proj", 0, 3), Neuron("self_attn.v_proj", 3, 31)]
+    [
+        Neuron("mlp.gate_proj", 1, 5),
+        Neuron("mlp.gate_proj", 1, 77),
+        Neuron("self_attn.q_proj", 0, 3),
+        Neuron("self_attn.v_proj", 3, 31),
+    ]
 )
 IDS = torch.arange(3, 60).reshape(3, 19)
 
@@ -73,7 +78,9 @@ def test_empty_set_changes_nothing(tiny):
         assert torch.equal(logits(tiny), before)
 
 
-@pytest.mark.parametrize("neuron", [Neuron("mlp.gate_proj", 99, 0), Neuron("mlp.gate_proj", 0, 9999), Neuron("mlp.nope", 0, 0)])
+@pytest.mark.parametrize(
+    "neuron", [Neuron("mlp.gate_proj", 99, 0), Neuron("mlp.gate_proj", 0, 9999), Neuron("mlp.nope", 0, 0)]
+)
 def test_foreign_neuron(tiny, neuron):
     with pytest.raises(UsageError, match="is not in"), culnig.suppress(tiny, NeuronSet([neuron])):
         pass

@@ -22,7 +22,9 @@ def test_algebra():
 
 
 def test_round_trip(tmp_path):
-    neurons = NeuronSet({A: 1.5, C: -0.25}, model_name="m", dataset_ids={"d": ["1"]}, extra={A: {"scores": {"Iran": 1.0}}})
+    neurons = NeuronSet(
+        {A: 1.5, C: -0.25}, model_name="m", dataset_ids={"d": ["1"]}, extra={A: {"scores": {"Iran": 1.0}}}
+    )
     neurons.save(tmp_path / "n.json")
     loaded = NeuronSet.load(tmp_path / "n.json")
     assert loaded == neurons and loaded.scores == neurons.scores and loaded.extra == neurons.extra
@@ -39,7 +41,10 @@ def test_round_trip(tmp_path):
         ("[]", "not a neuron set"),
         ('{"top_neurons": [{"layer_idx": 1}]}', "row 1: needs"),
         ('{"top_neurons": [{"module_name": "mlp.gate_proj", "layer_idx": -1, "neuron_idx": 0}]}', "whole numbers"),
-        ('{"top_neurons": [{"module_name": "a", "layer_idx": 0, "neuron_idx": 0}, {"module_name": "a", "layer_idx": 0, "neuron_idx": 0}]}', "twice"),
+        (
+            '{"top_neurons": [{"module_name": "a", "layer_idx": 0, "neuron_idx": 0}, {"module_name": "a", "layer_idx": 0, "neuron_idx": 0}]}',
+            "twice",
+        ),
     ],
 )
 def test_broken_files(tmp_path, text, message):

@@ -32,7 +32,17 @@ def write_items(path, split, count=48, control=False):
         country = ("China", "Iran", "Spain", "Mexico")[i % 4]
         options = rng.sample(WORDS, 4)
         question = "" if control else " ".join(rng.sample(WORDS, 6))
-        rows.append({"id": f"{i}", "benchmark": "words", "country": country, "question": question, "options": options, "answer": i % 4, "control": control})
+        rows.append(
+            {
+                "id": f"{i}",
+                "benchmark": "words",
+                "country": country,
+                "question": question,
+                "options": options,
+                "answer": i % 4,
+                "control": control,
+            }
+        )
     path.write_text("".join(json.dumps(row) + "\n" for row in rows))
     return str(path)
 
@@ -47,7 +57,11 @@ def config_path(tmp_path_factory, reference_dir):
         "model": {"name": str(reference_dir)},
         "prompts": {"formulation": "cf"},
         "identify": {"neur": {"items": neur}, "ctrl": {"items": ctrl}, "crc": {"items": crc}},
-        "test": [{"role": "culture", "items": test}, {"role": "general", "items": general}, {"role": "surface", "items": crc}],
+        "test": [
+            {"role": "culture", "items": test},
+            {"role": "general", "items": general},
+            {"role": "surface", "items": crc},
+        ],
         "general": {"t_attn": 0.01},
         "specific": {"t": 0.01, "z": 0.2},
         "random_controls": 2,
@@ -64,8 +78,20 @@ def finished(config_path, tmp_path_factory):
 
 def test_everything_is_there(finished):
     names = {str(p.relative_to(finished.path)) for p in finished.path.rglob("*") if p.is_file()}
-    assert {"config.yaml", "manifest.json", "results.json", "report.html", "scores/neur.safetensors", "neurons/general.json"} <= names
-    assert {"neurons/random-1.json", "evals/test/none.parquet", "evals/general/random-0.parquet", "tables/accuracy.csv"} <= names
+    assert {
+        "config.yaml",
+        "manifest.json",
+        "results.json",
+        "report.html",
+        "scores/neur.safetensors",
+        "neurons/general.json",
+    } <= names
+    assert {
+        "neurons/random-1.json",
+        "evals/test/none.parquet",
+        "evals/general/random-0.parquet",
+        "tables/accuracy.csv",
+    } <= names
     assert not [n for n in names if n.endswith(".part")]
     assert any(n.startswith("evals/test/specific-") for n in names)
 
@@ -77,7 +103,9 @@ def test_numbers_recompute_from_saved_rows(finished):
         assert table.loc[("culture", condition), "accuracy"] == pytest.approx(rows.accuracy)
     numbers = json.loads((finished.path / "results.json").read_text())["general"]
     drop = numbers["drop"]["culture"]
-    assert drop["difference"] == pytest.approx(drop["a"] - drop["b"]) and drop["low"] <= drop["difference"] <= drop["high"]
+    assert (
+        drop["difference"] == pytest.approx(drop["a"] - drop["b"]) and drop["low"] <= drop["difference"] <= drop["high"]
+    )
     assert numbers["neurons"] == len(finished.neurons("general")) and len(numbers["random_drops"]["culture"]) == 2
 
 
@@ -105,7 +133,11 @@ def test_markup_in_names_is_escaped(finished):
 
 
 def test_second_run_does_nothing_again(finished, config_path):
-    stamps = {p: p.stat().st_mtime_ns for p in finished.path.rglob("*") if p.suffix in {".safetensors", ".parquet"} and "tables" not in p.parts}
+    stamps = {
+        p: p.stat().st_mtime_ns
+        for p in finished.path.rglob("*")
+        if p.suffix in {".safetensors", ".parquet"} and "tables" not in p.parts
+    }
     run(load_config(config_path), finished.path)
     assert stamps == {p: p.stat().st_mtime_ns for p in stamps}
 
@@ -138,7 +170,11 @@ def test_interrupted_run_goes_on(config_path, tmp_path, finished):
     process.send_signal(signal.SIGINT)
     _, err = process.communicate(timeout=120)
     if process.returncode != 0:
-        assert process.returncode == 130 and err.strip().splitlines()[-1].startswith("culnig: interrupted") and "Traceback" not in err
+        assert (
+            process.returncode == 130
+            and err.strip().splitlines()[-1].startswith("culnig: interrupted")
+            and "Traceback" not in err
+        )
     assert subprocess.run(command, capture_output=True, check=False).returncode == 0
     mine, theirs = ((p / "results.json").read_text() for p in (out, finished.path))
     assert mine == theirs

@@ -10,7 +10,9 @@ from culnig import Item
 from culnig.errors import PromptError, UsageError
 from culnig.prompts import PromptPolicy, encode, render
 
-ITEM = Item(id="1", benchmark="b", country="Iran", question="What {is} it?", options=("tea", "a {b}", "x", "y"), answer=1)
+ITEM = Item(
+    id="1", benchmark="b", country="Iran", question="What {is} it?", options=("tea", "a {b}", "x", "y"), answer=1
+)
 
 
 def policy(**kw):
@@ -28,8 +30,10 @@ def test_mcf_and_cf_texts():
 
 def test_control_is_the_same_prompt_without_the_question():
     control = dataclasses.replace(ITEM, question="", control=True)
-    for real, bare in zip(render([ITEM], policy(wordings="all")), render([control], policy(wordings="all")), strict=True):
-        assert "it?" not in bare.text and "B. a {b}" in bare.text
+    for real, bare in zip(
+        render([ITEM], policy(wordings="all")), render([control], policy(wordings="all")), strict=True
+    ):
+        assert "it?" not in bare.text and "a {b}" in bare.text
         assert (real.prefix, real.answers) == (bare.prefix, bare.answers)
     assert render([control], policy(formulation="cf"))[0].text == "Question:"
 
@@ -56,7 +60,9 @@ def test_chat_template_policy(smol):
         p = policy(**kw)
         return tokenizer.decode(encode(render([ITEM], p), tokenizer, p)[0].prompt_ids)
 
-    assert text(formulation="mcf").startswith("<|im_start|>system") and text(formulation="mcf").endswith("assistant\nAnswer:")
+    assert text(formulation="mcf").startswith("<|im_start|>system") and text(formulation="mcf").endswith(
+        "assistant\nAnswer:"
+    )
     assert text(formulation="cf") == text(formulation="cf", chat_template="off") == "Question: What {is} it?\nAnswer:"
     assert "<|im_start|>user" in text(formulation="cf", chat_template="on")
     assert "Be brief" in text(system="Be brief")
@@ -82,6 +88,8 @@ def test_encoding_refuses(tiny):
     with pytest.raises(PromptError, match="at least two options"):
         cf = policy(formulation="cf")
         encode(render([dataclasses.replace(ready, target="A")], cf), tiny.tokenizer, cf)
-    tiny_broken = type("T", (), {"chat_template": "x", "bos_token_id": None, "apply_chat_template": lambda *a, **k: 1 / 0})()
+    tiny_broken = type(
+        "T", (), {"chat_template": "x", "bos_token_id": None, "apply_chat_template": lambda *a, **k: 1 / 0}
+    )()
     with pytest.raises(PromptError, match="chat template fails on item 1"):
         encode(render([ready], policy()), tiny_broken, policy())

@@ -12,7 +12,13 @@ from culnig.errors import UsageError
 from culnig.selection import sweep_general
 from culnig.selection._pools import floor_count, top
 
-MODULES = {"mlp.gate_proj": 50, "mlp.up_proj": 50, "self_attn.q_proj": 20, "self_attn.k_proj": 10, "self_attn.v_proj": 10}
+MODULES = {
+    "mlp.gate_proj": 50,
+    "mlp.up_proj": 50,
+    "self_attn.q_proj": 20,
+    "self_attn.k_proj": 10,
+    "self_attn.v_proj": 10,
+}
 
 
 def make(seed, groups=("China", "Iran", "Spain"), layers=4, modules=MODULES, count=10, **meta):
@@ -31,9 +37,15 @@ def three():
 def test_general_by_hand(three):
     neur, ctrl, crc = three
     chosen = select_general(*three, t_mlp=0.1, t_attn=0.05, r=0.1)
-    for modules, share in ((("mlp.gate_proj",), 0.1), (("self_attn.q_proj", "self_attn.k_proj", "self_attn.v_proj"), 0.05)):
+    for modules, share in (
+        (("mlp.gate_proj",), 0.1),
+        (("self_attn.q_proj", "self_attn.k_proj", "self_attn.v_proj"), 0.05),
+    ):
         cells = [(m, layer, i) for m in modules for layer in range(4) for i in range(MODULES[m])]
-        d = {c: (neur.sums["culnig", c[0]][:, c[1], c[2]].sum() - ctrl.sums["culnig", c[0]][:, c[1], c[2]].sum()) for c in cells}
+        d = {
+            c: (neur.sums["culnig", c[0]][:, c[1], c[2]].sum() - ctrl.sums["culnig", c[0]][:, c[1], c[2]].sum())
+            for c in cells
+        }
         s = {c: crc.sums["culnig", c[0]][:, c[1], c[2]].sum() for c in cells}
         best = sorted(cells, key=lambda c: -d[c])[: int(share * len(cells))]
         surface = set(sorted(cells, key=lambda c: -s[c])[: int(0.1 * len(cells))])
@@ -42,7 +54,7 @@ def test_general_by_hand(three):
 
 
 def test_specific_z_and_divisors(three):
-    neur, ctrl, crc = three
+    neur, ctrl, _crc = three
     neur.count[:] = ctrl.count[:] = [10, 20, 40]
     sets = select_specific(*three, t=0.2, r=0.01, z=0.5)
     assert set(sets) == {"China", "Iran", "Spain"}
@@ -57,7 +69,13 @@ def test_specific_z_and_divisors(three):
     expected = (neur.sums[at][c, neuron.layer, neuron.index] - ctrl.sums[at][c, neuron.layer, neuron.index]) / 40
     assert score == pytest.approx(float(expected), rel=1e-5)
     paper = select_specific(*three, t=0.2, r=0.01, z=-99, preset="paper")
-    assert max(paper["Spain"].scores.values()) < max(sets["Spain"].scores.values())
+    assert paper["Spain"].scores[neuron] == pytest.approx(_paper_score(neur, ctrl, c, neuron), rel=1e-5)
+
+
+def _paper_score(neur, ctrl, c, neuron):
+    at = ("culnig", neuron.module)
+    sums = [s.sums[at][c, neuron.layer, neuron.index] / s.meta["num_items"] for s in (neur, ctrl)]
+    return float(sums[0] - sums[1])
 
 
 def test_paper_preset_counts_items_not_prompts(three):

@@ -12,7 +12,11 @@ pytestmark = pytest.mark.model
 
 
 def test_it_is_the_real_model(smol):
-    assert (smol.num_layers, smol.shapes["mlp.gate_proj"], smol.shapes["self_attn.k_proj"]) == (30, (30, 1536), (30, 192))
+    assert (smol.num_layers, smol.shapes["mlp.gate_proj"], smol.shapes["self_attn.k_proj"]) == (
+        30,
+        (30, 1536),
+        (30, 192),
+    )
     ids = smol.tokenizer("The capital of France is", return_tensors="pt")
     out = smol.model.generate(**ids, max_new_tokens=1, do_sample=False)
     assert smol.tokenizer.decode(out[0, -1]) == " Paris"

@@ -28,7 +28,9 @@ def use(capsys, monkeypatch, *args) -> tuple[int, str, str]:
 
 
 def jsonl(path: Path, *rows) -> Path:
-    path.write_text("".join((row if isinstance(row, str) else json.dumps(row, ensure_ascii=False)) + "\n" for row in rows))
+    path.write_text(
+        "".join((row if isinstance(row, str) else json.dumps(row, ensure_ascii=False)) + "\n" for row in rows)
+    )
     return path
 
 
@@ -40,7 +42,11 @@ def cases(tmp_path, reference_dir, reference_files):
     out = tmp_path / "out.safetensors"
     neurons = reference_dir / "neurons" / "China_neurons_blend_all.json"
     big = tmp_path / "big.json"
-    big.write_text(json.dumps({"model_name": "gemma", "top_neurons": [{"module_name": "mlp.gate_proj", "layer_idx": 40, "neuron_idx": 1}]}))
+    big.write_text(
+        json.dumps(
+            {"model_name": "gemma", "top_neurons": [{"module_name": "mlp.gate_proj", "layer_idx": 40, "neuron_idx": 1}]}
+        )
+    )
     other = tmp_path / "other.json"
     rows = json.loads(neurons.read_text())["top_neurons"]
     other.write_text(json.dumps({"model_name": "x", "top_neurons": rows, "provenance": {"model_hash": "feed"}}))
@@ -49,11 +55,24 @@ def cases(tmp_path, reference_dir, reference_files):
     (tmp_path / "config.yaml").write_text("test: [{role: culture, items: 'everyday:test'}]\nseeds: 3\n")
     (tmp_path / "badyaml.yaml").write_text("a: [1\n")
     (tmp_path / "text.safetensors").write_text("not a tensor")
+    (tmp_path / "full").mkdir()
+    (tmp_path / "full" / "thesis.tex").touch()
     latin = tmp_path / "latin.jsonl"
     latin.write_bytes('{"id": "caf\xe9"}\n'.encode("latin-1"))
     score = ["score", "--model", model, "--out", out, "--formulation", "cf", "--items"]
     evaluate = ["eval", "--model", model, "--items", good, "--out", tmp_path / "e.parquet", "--formulation", "cf"]
-    select = ["select", "general", "--neur", "x.safetensors", "--ctrl", "x.safetensors", "--crc", "x.safetensors", "--out", out]
+    select = [
+        "select",
+        "general",
+        "--neur",
+        "x.safetensors",
+        "--ctrl",
+        "x.safetensors",
+        "--crc",
+        "x.safetensors",
+        "--out",
+        out,
+    ]
     three = [tmp_path / "text.safetensors"] * 3
     return {
         "missing item file": ([*score, tmp_path / "absent.jsonl"], 2, "no such file"),
@@ -93,7 +112,7 @@ def cases(tmp_path, reference_dir, reference_files):
         "no such config": (["run", "quickstrat"], 2, "no config 'quickstrat'"),
         "override without value": (["run", "--set", "seed"], 2, "name.of.setting=value"),
         "override out of range": (["run", "--set", "general.t_mlp=7"], 2, "general.t_mlp"),
-        "folder of something else": (["run", "--out", tmp_path], 2, "holds other files"),
+        "folder of something else": (["run", "--out", tmp_path / "full"], 2, "holds other files"),
         "report of no run": (["report", tmp_path / "broken_model"], 2, "not a run folder"),
         "unknown option": (["score", "--modell", "x"], 2, "No such option"),
     }  # fmt: skip

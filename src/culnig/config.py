@@ -62,11 +62,12 @@ class TestConfig(DataConfig):
 
 
 class IdentifyConfig(_Section):
-    """The three sets that neurons are found on."""
+    """The sets that neurons are found on."""
 
     neur: DataConfig = DataConfig(items="everyday:neur")
     ctrl: DataConfig = DataConfig(items="everyday:ctrl")
     crc: DataConfig = DataConfig(items="country_rc:neur")
+    general: DataConfig | None = Field(None, description="general items; neurons high on them are removed (ours)")
 
 
 class ComputeConfig(_Section):

@@ -27,8 +27,6 @@ from culnig.run_directory import RunDirectory, test_name
 from culnig.studies import STUDIES, Condition, Section, Study
 from culnig.versions import versions
 
-PARTS = ("neur", "ctrl", "crc")
-
 
 def run(config: RunConfig, out: Path | str | None = None, *, reporter: Reporter | None = None) -> RunDirectory:
     """Run the whole pipeline: score, select, evaluate, analyse, report.
@@ -129,7 +127,7 @@ class _Run:
         return PromptPolicy(**settings)
 
     def score(self) -> None:
-        for part in PARTS:
+        for part in self.dir.parts:
             path = self.dir.scores_path(part)
             if path.exists():
                 continue
@@ -211,7 +209,7 @@ class _Run:
                 "model": {key: neur[key] for key in ("model", "model_hash", "revision", "dtype")},
                 "prompts": neur["prompts"],
                 "seed": self.config.seed,
-                "data": {part: _data_entry(self.dir.scores(part).meta) for part in PARTS}
+                "data": {part: _data_entry(self.dir.scores(part).meta) for part in self.dir.parts}
                 | {test_name(t): self._test_entry(t) for t in self.config.test},
                 "machine": {"system": platform.system(), "machine": platform.machine(), "cores": os.cpu_count()},
                 "versions": versions(),

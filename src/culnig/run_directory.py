@@ -39,6 +39,11 @@ class RunDirectory:
             raise UsageError(f"{path} is not a run folder: no config.yaml in it; `culnig run --out {path}` makes one")
         return cls(path, load_config(path / "config.yaml"))
 
+    @property
+    def parts(self) -> list[str]:
+        """The sets that are scored: neur, ctrl, crc, and general if the config has it."""
+        return ["neur", "ctrl", "crc", *(["general"] if self.config.identify.general else [])]
+
     def scores_path(self, part: str) -> Path:
         return self.path / "scores" / f"{part}.safetensors"
 

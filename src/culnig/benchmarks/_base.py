@@ -50,10 +50,11 @@ class Item:
 
 @dataclass(frozen=True, slots=True)
 class Split:
-    """A part of a benchmark, and what it is for."""
+    """A part of a benchmark, and what it is for; the `default` one is meant where no split is named."""
 
     name: str
     description: str
+    default: bool = False
 
 
 class Benchmark(Protocol):

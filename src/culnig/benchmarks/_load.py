@@ -57,8 +57,8 @@ def _from_source(source: str, seed: int) -> list[Item]:
             " (see `culnig data list`); an item file ends in .jsonl"
         )
     splits = [s.name for s in benchmark.splits]
-    if not split and len(splits) == 1:
-        split = splits[0]
+    if not split:
+        split = next((s.name for s in benchmark.splits if s.default), "")
     if split not in splits:
         wrong = f"has no split '{split}'" if split else "has several splits"
         raise UsageError(f"benchmark '{name}' {wrong}; say {' or '.join(f'{name}:{s}' for s in splits)}")

@@ -1,4 +1,8 @@
-"""`general`: plain language ability (antonyms, inflection, typical uses, ...), nothing about a country or a custom."""
+"""`general`: plain language ability (antonyms, inflection, typical uses, ...), nothing about a country or a custom.
+
+`general:dev` has other kinds of items than the test split: neurons can be removed and thresholds chosen on it, and the
+test split still says what was not looked at.
+"""
 
 from __future__ import annotations
 
@@ -9,15 +13,18 @@ from culnig.benchmarks._embedded import place, read_yaml
 
 
 class General:
-    """Ten kinds of plain language ability, 44 items each."""
+    """Ten kinds of plain language ability, 44 items each, to test; twelve other kinds to develop on."""
 
     description = "plain language ability: 10 kinds (antonyms, inflection, agreement, ...)"
     source = "embedded; written for this project, Apache-2.0"
-    splits = (Split("test", "all items"),)
+    splits = (
+        Split("test", "ten kinds: to evaluate", default=True),
+        Split("dev", "twelve other kinds: to remove neurons of plain language ability, to choose thresholds"),
+    )
 
     def load(self, split: str, *, seed: int) -> list[Item]:
         items = []
-        for kind in read_yaml("general.yaml")["kinds"]:
+        for kind in read_yaml("general.yaml" if split == "test" else "general_dev.yaml")["kinds"]:
             for number, (x, gold, *wrong) in enumerate(kind["items"]):
                 rng = random.Random(f"{seed}/{kind['kind']}/{number}")
                 options, answer = place(str(gold), [str(w) for w in wrong], number, rng)

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-import os
 import sys
 
 import typer
 
 from culnig.cli import data, doctor, evaluate, export, models, report, run, score, select
 from culnig.errors import CulnigError
+
+INTERRUPTED = 130
 
 app = typer.Typer(
     name="culnig",
@@ -42,10 +43,9 @@ def main() -> None:
     except CulnigError as error:
         typer.secho(f"culnig: {error}", fg="red", err=True)
         sys.exit(error.exit_code)
-    except KeyboardInterrupt:
+    except (KeyboardInterrupt, SystemExit) as stop:
+        # typer turns Ctrl-C into exit code 130 without a word.
+        if isinstance(stop, SystemExit) and stop.code != INTERRUPTED:
+            raise
         typer.secho("culnig: interrupted; run the same command again to go on", fg="red", err=True)
-        sys.exit(130)
-    except BrokenPipeError:
-        # `culnig data show ... | head`: the reader has seen enough.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        sys.exit(0)
+        sys.exit(INTERRUPTED)

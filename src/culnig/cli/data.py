@@ -31,10 +31,10 @@ def list_(as_json: o.Json = False) -> None:
             countries = Counter(item.country for item in items)
             rows.append(
                 {
-                    "name": f"{name}:{split.name}" if len(benchmark.splits) > 1 else name,
+                    "name": name if split.default else f"{name}:{split.name}",
                     "items": len(items),
                     "countries": 0 if set(countries) == {"none"} else len(countries),
-                    "what": split.description if len(benchmark.splits) > 1 else benchmark.description,
+                    "what": split.description,
                     "source": benchmark.source,
                 }
             )

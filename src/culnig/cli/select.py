@@ -21,7 +21,7 @@ def add_to(app: typer.Typer) -> None:
     group.command(
         "general",
         epilog="Example:  culnig select general --neur n.safetensors --ctrl c.safetensors --crc r.safetensors --out g.json",
-    )(general)
+    )(general_)
     group.command(
         "specific",
         epilog="Example:  culnig select specific --neur n.safetensors --ctrl c.safetensors --crc r.safetensors --out sets --countries Iran,Spain",
@@ -32,7 +32,7 @@ def add_to(app: typer.Typer) -> None:
     app.add_typer(group, name="select")
 
 
-def general(
+def general_(
     neur: Neur,
     ctrl: Ctrl,
     crc: Crc,
@@ -41,6 +41,10 @@ def general(
     t_mlp: Annotated[float | None, typer.Option(help="Share of the gate neurons taken [0.01].")] = None,
     t_attn: Annotated[float | None, typer.Option(help="Share of the q, k, v neurons taken [0.002].")] = None,
     r: Annotated[float | None, typer.Option(help="Share removed for reading country names [0.01].")] = None,
+    general: Annotated[
+        Path | None, typer.Option("--general", help="Scores of general items (general:dev); also removed for these.")
+    ] = None,
+    r_general: Annotated[float | None, typer.Option(help="Share removed for general items [0.01].")] = None,
     as_json: o.Json = False,
 ) -> None:
     """Culture-general neurons: high on cultural items, not on controls or country reading."""
@@ -50,7 +54,8 @@ def general(
 
     check_writable(out)
     loaded = [Scores.load(path) for path in (neur, ctrl, crc)]
-    chosen = select_general(*loaded, preset=preset, t_mlp=t_mlp, t_attn=t_attn, r=r)
+    plain = Scores.load(general) if general else None
+    chosen = select_general(*loaded, preset=preset, t_mlp=t_mlp, t_attn=t_attn, r=r, general=plain, r_general=r_general)
     chosen.save(out)
     _tell(as_json, {str(out): len(chosen)}, sum(a * b for a, b in loaded[0].shapes().values()))
 

@@ -20,6 +20,7 @@ from typing import Any
 import torch
 
 from culnig.models._language_model import LanguageModel
+from culnig.models._onednn import fast_linear
 
 TokenRow = tuple[int, ...]
 
@@ -193,7 +194,7 @@ def answer_logprobs(lm: LanguageModel, batch: Batch, inputs_embeds: torch.Tensor
     inputs: dict[str, Any] = (
         {"input_ids": batch.input_ids} if inputs_embeds is None else {"inputs_embeds": inputs_embeds}
     )
-    with _logits_only_at(lm, batch.logit_rows, batch.logit_columns):
+    with _logits_only_at(lm, batch.logit_rows, batch.logit_columns), fast_linear():
         logits = lm.model(
             **inputs, attention_mask=_attention_masks(lm, batch), position_ids=batch.positions, use_cache=False
         ).logits

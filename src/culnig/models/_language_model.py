@@ -95,7 +95,7 @@ class LanguageModel:
     @property
     def token_budget(self) -> int:
         """Padded tokens a batch that suit the device: a CPU's caches want small batches, a GPU large ones."""
-        return 512 if self.device.type == "cpu" else 16_384
+        return 384 if self.device.type == "cpu" else 16_384
 
     @property
     def text_config(self) -> Any:

@@ -14,33 +14,49 @@ from culnig.selection._rules import GeneralRule, make_rule
 
 
 def sweep_general(
-    neur: Scores, ctrl: Scores, crc: Scores, settings: Sequence[dict[str, float]], *, preset: str = "corrected"
+    neur: Scores,
+    ctrl: Scores,
+    crc: Scores,
+    settings: Sequence[dict[str, float]],
+    *,
+    preset: str = "corrected",
+    general: Scores | None = None,
 ) -> Iterator[tuple[GeneralRule, NeuronSet]]:
-    """`select_general` for many settings (each a dict of t_mlp, t_attn, r), each pool ranked once.
+    """`select_general` for many settings (each a dict of t_mlp, t_attn, r, r_general), each pool ranked once.
 
     Raises:
         UsageError: as `select_general`.
     """
-    check_together(neur=neur, ctrl=ctrl, crc=crc)
+    scores = {"neur": neur, "ctrl": ctrl, "crc": crc} | ({"general": general} if general else {})
+    check_together(**scores)
     rules = [make_rule(GeneralRule, preset, dict(setting)) for setting in settings]
     ranked = []
     for modules in (MLP_POOL, ATTENTION_POOL):
         pool = Pool(neur, modules)
         difference = general_difference(pool, neur, ctrl, preset)
-        surface_rank = np.empty(pool.size, dtype=np.int64)
-        surface_rank[np.argsort(-pool.flat(crc.total), kind="stable")] = np.arange(pool.size)
-        ranked.append((pool, difference, np.argsort(-difference, kind="stable"), surface_rank))
+        surface = _ranks(pool.flat(crc.total))
+        # Without general items no neuron ranks high on them.
+        plain = _ranks(pool.flat(general.total)) if general else np.full(pool.size, pool.size)
+        ranked.append((pool, difference, np.argsort(-difference, kind="stable"), surface, plain))
     for rule in rules:
         chosen: dict[Neuron, float] = {}
-        for (pool, difference, order, surface_rank), share in zip(ranked, (rule.t_mlp, rule.t_attn), strict=True):
+        for (pool, difference, order, surface, plain), share in zip(ranked, (rule.t_mlp, rule.t_attn), strict=True):
             taken = order[: floor_count(share, pool.size)]
-            kept = taken[surface_rank[taken] >= floor_count(rule.r, pool.size)]
+            kept = taken[surface[taken] >= floor_count(rule.r, pool.size)]
+            kept = kept[plain[kept] >= floor_count(rule.r_general, pool.size)]
             chosen |= {pool.neuron(position): float(difference[position]) for position in kept}
         yield (
             rule,
             NeuronSet(
                 chosen,
                 model_name=neur.meta["model"],
-                provenance=provenance(rule, "culture-general", neur=neur, ctrl=ctrl, crc=crc),
+                provenance=provenance(rule, "culture-general", **scores),
             ),
         )
+
+
+def _ranks(values: np.ndarray) -> np.ndarray:
+    """Rank of each value, 0 for the largest; ties go to the lower position."""
+    ranks = np.empty(len(values), dtype=np.int64)
+    ranks[np.argsort(-values, kind="stable")] = np.arange(len(values))
+    return ranks

@@ -28,7 +28,8 @@ class GeneralStudy:
 
     def select(self, run: RunDirectory) -> dict[str, NeuronSet]:
         rule = run.config.general.model_dump()
-        chosen = select_general(run.scores("neur"), run.scores("ctrl"), run.scores("crc"), **rule)
+        plain = run.scores("general") if run.config.identify.general else None
+        chosen = select_general(run.scores("neur"), run.scores("ctrl"), run.scores("crc"), general=plain, **rule)
         shapes = run.scores("neur").shapes()
         sets = {NAME: chosen}
         for i, name in enumerate(random_names(run)):
@@ -231,9 +232,12 @@ def top_neurons(run: RunDirectory, count: int = 25) -> pd.DataFrame:
 def _selection_text(run: RunDirectory) -> str:
     rule = run.config.general
     sites = run.neurons(NAME).counts()
+    plain = (
+        f", and so are those in the top {rule.r_general:.2%} on general items" if run.config.identify.general else ""
+    )
     mlp = sum(count for site, count in sites.items() if site.module.startswith("mlp"))
     return (
         f"Neurons are ranked by S(neur) - S(ctrl): the top {rule.t_mlp:.2%} of the gate neurons and the top"
         f" {rule.t_attn:.2%} of the query, key and value neurons are taken, and those in the top {rule.r:.2%} of their pool"
-        f" on country reading comprehension are removed. {mlp} of the {sum(sites.values())} that remain are in MLP modules."
+        f" on country reading comprehension are removed{plain}. {mlp} of the {sum(sites.values())} that remain are in MLP modules."
     )
