@@ -79,4 +79,5 @@ def main() -> None:
         arguments.json.write_text(json.dumps({name: float(np.float64(value)) for name, value, _ in rows}, indent=1))
 
 
-main()
+if __name__ == "__main__":
+    main()
