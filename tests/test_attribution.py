@@ -10,53 +10,10 @@ import torch
 
 import culnig
 from culnig.models._batch import Row, answer_logprobs, batches, collate
-from culnig.neurons import Site
 from culnig.prompts import PromptPolicy, encode, render
+from slow_reference import slow_scores
 
 CF, MCF = PromptPolicy(formulation="cf"), PromptPolicy(formulation="mcf")
-
-
-def slow_scores(lm, items, policy):
-    """METHOD section 3 by definition: one sequence an option, plain autograd, loops."""
-    groups = sorted({item.country for item in items})
-    sums = {site: np.zeros((len(groups), part.width)) for site, part in lm.sites.items()}
-    for encoded in encode(render(items, policy), lm.tokenizer, policy):
-        captured: dict[Site, list[torch.Tensor]] = {site: [] for site in lm.sites}
-
-        def keep(site, part, store=captured):
-            def hook(module, args, output):
-                store[site].append(output)
-                output.retain_grad()
-
-            return part.module.register_forward_hook(hook)
-
-        handles = [keep(site, part) for site, part in lm.sites.items()]
-        logprobs = []
-        # In mcf all answers are predicted at the prompt's last position: one sequence is enough.
-        for answer in encoded.answer_ids if policy.formulation == "cf" else encoded.answer_ids[:1]:
-            ids = torch.tensor([encoded.prompt_ids + answer[:-1]])
-            embedded = lm.model.get_input_embeddings()(ids).detach().requires_grad_(True)
-            logits = lm.model(inputs_embeds=embedded).logits[0].log_softmax(-1)
-            start = len(encoded.prompt_ids) - 1
-            if policy.formulation == "cf":
-                logprobs.append(sum(logits[start + i, token] for i, token in enumerate(answer)))
-            else:
-                logprobs = [logits[start, a[0]] for a in encoded.answer_ids]
-        stacked = torch.stack(logprobs)
-        p = (stacked.softmax(0) if policy.formulation == "cf" else stacked.exp())[encoded.gold]
-        p.backward()
-        for handle in handles:
-            handle.remove()
-        prompt = len(encoded.prompt_ids)
-        for site, values in captured.items():
-            part = lm.sites[site]
-            products = [(v.grad * v)[0, :, part.start : part.stop] for v in values]
-            # The prompt is one computation shared by all options, so its contributions add up.
-            shared = sum(product[:prompt] for product in products)
-            s = torch.cat([shared, *(product[prompt:] for product in products)]).amax(0)
-            s = s.clamp(min=0) if encoded.item.control else s
-            sums[site][groups.index(encoded.item.country)] += (p * s).detach().numpy()
-    return sums
 
 
 @pytest.mark.parametrize("policy", [CF, MCF], ids=["cf", "mcf"])

@@ -54,6 +54,8 @@ class NeuronSet:
         dataset_ids: data set -> ids of the items the scores were computed on.
         provenance: how the set came about (thresholds, file hashes, versions); JSON values only.
         extra: neuron -> further JSON fields of its row (for example scores by country).
+        expert_widths: module -> neurons of one expert, in models with experts; there a neuron's expert is
+            index // width, and its row says so in `expert_idx`.
     """
 
     def __init__(
@@ -64,6 +66,7 @@ class NeuronSet:
         dataset_ids: Mapping[str, list[str]] | None = None,
         provenance: Mapping[str, Any] | None = None,
         extra: Mapping[Neuron, dict[str, Any]] | None = None,
+        expert_widths: Mapping[str, int] | None = None,
     ) -> None:
         items = scores.items() if isinstance(scores, Mapping) else ((neuron, float("nan")) for neuron in scores)
         self.scores: dict[Neuron, float] = {Neuron(*neuron): float(score) for neuron, score in items}
@@ -71,6 +74,7 @@ class NeuronSet:
         self.dataset_ids = dict(dataset_ids or {})
         self.provenance = dict(provenance or {})
         self.extra = dict(extra or {})
+        self.expert_widths = dict(expert_widths or {})
 
     def __len__(self) -> int:
         return len(self.scores)
@@ -95,6 +99,7 @@ class NeuronSet:
             model_name=self.model_name,
             dataset_ids=self.dataset_ids,
             provenance={"operation": operation, "of": self.provenance},
+            expert_widths=self.expert_widths,
         )
 
     def __and__(self, other: NeuronSet) -> NeuronSet:
@@ -129,7 +134,7 @@ class NeuronSet:
         return {site: len(indices) for site, indices in self.by_site().items()}
 
     def to_json(self) -> dict[str, Any]:
-        """The published implementation's layout, plus `provenance`."""
+        """The published implementation's layout, plus `provenance` (and, in models with experts, each neuron's expert)."""
         return {
             "model_name": self.model_name,
             "dataset_ids": self.dataset_ids,
@@ -138,13 +143,19 @@ class NeuronSet:
                     "module_name": neuron.module,
                     "layer_idx": neuron.layer,
                     "neuron_idx": neuron.index,
+                    **self._expert(neuron),
                     "attribute_score": score,
                     **self.extra.get(neuron, {}),
                 }
                 for neuron, score in self.scores.items()
             ],
             "provenance": self.provenance,
+            **({"expert_widths": self.expert_widths} if self.expert_widths else {}),
         }
+
+    def _expert(self, neuron: Neuron) -> dict[str, int]:
+        width = self.expert_widths.get(neuron.module)
+        return {"expert_idx": neuron.index // width} if width else {}
 
     def save(self, path: Path | str) -> None:
         write_json(path, self.to_json())
@@ -177,6 +188,7 @@ class NeuronSet:
             dataset_ids=ids if isinstance(ids, dict) else {"": list(ids)},
             provenance=data.get("provenance") or {"file": str(path), "origin": "published implementation"},
             extra=extra,
+            expert_widths=data.get("expert_widths"),
         )
 
 
@@ -187,7 +199,7 @@ def _parse_row(row: Any, where: str) -> tuple[Neuron, float, dict[str, Any]]:
     module, layer, index = (row[field] for field in fields)
     if not isinstance(module, str) or not all(isinstance(v, int) and v >= 0 for v in (layer, index)):
         raise DataError(f"{where}: module_name must be text, layer_idx and neuron_idx whole numbers >= 0")
-    known = {*fields, "attribute_score"}
+    known = {*fields, "attribute_score", "expert_idx"}
     score = row.get("attribute_score")
     rest = {key: value for key, value in row.items() if key not in known}
     return Neuron(module, layer, index), float("nan") if score is None else float(score), rest

@@ -3,17 +3,29 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
-from typing import Any
+from contextlib import ExitStack, contextmanager
+from typing import Any, Protocol
 
 import torch
 
 from culnig.models import LanguageModel
-from culnig.models._language_model import SiteModule
+from culnig.models._experts import Tap, tapped
+from culnig.models._sites import SiteModule
 from culnig.neurons import Site
 
-Sink = Callable[[Site, torch.Tensor, torch.Tensor], None]
-"""(site, value [B, T, N], gradient [B, T, N]) -> None, called once a site in each backward pass."""
+
+class Sink(Protocol):
+    """Takes a site's value and gradient in each backward pass."""
+
+    def __call__(self, site: Site, value: torch.Tensor, gradient: torch.Tensor, first: int = 0) -> None:
+        """Called once a site, or once for each expert of it that the batch reached.
+
+        Args:
+            site: which site.
+            value, gradient: [B, T, N]; of an expert's neurons 0 where the token went elsewhere.
+            first: the index of the first of these N neurons in the site.
+        """
+        ...
 
 
 @contextmanager
@@ -25,12 +37,15 @@ def sites_reporting_to(lm: LanguageModel, sink: Sink) -> Iterator[None]:
     by_module: dict[torch.nn.Module, list[SiteModule]] = {}
     for found in lm.sites.values():
         by_module.setdefault(found.module, []).append(found)
-    handles = [module.register_forward_hook(_watch(parts, sink)) for module, parts in by_module.items()]
-    try:
+    with ExitStack() as stack:
+        for module, parts in by_module.items():
+            if parts[0].stacked is None:
+                handle = module.register_forward_hook(_watch(parts, sink))
+                stack.callback(handle.remove)
+            else:
+                shape = stack.enter_context(_shape_of_inputs(lm.layers[parts[0].site.layer]))
+                stack.enter_context(tapped(module, _watch_experts(parts, sink, shape)))
         yield
-    finally:
-        for handle in handles:
-            handle.remove()
 
 
 def _watch(parts: list[SiteModule], sink: Sink) -> Callable[..., None]:
@@ -41,8 +56,50 @@ def _watch(parts: list[SiteModule], sink: Sink) -> Callable[..., None]:
 
         def on_gradient(gradient: torch.Tensor) -> None:
             for part in parts:
-                sink(part.site, value[..., part.start : part.stop], gradient[..., part.start : part.stop])
+                sink(part.site, part.take(value), part.take(gradient))
 
         output.register_hook(on_gradient)
 
     return on_forward
+
+
+def _watch_experts(parts: list[SiteModule], sink: Sink, shape: Callable[[], torch.Size]) -> Tap:
+    """One expert at a time: [B, T, neurons of the expert], 0 where a token was not routed to it.
+
+    A value that is not computed takes nothing from P when it is zeroed, so such a position scores 0.
+    """
+
+    def tap(expert: int, tokens: torch.Tensor, output: torch.Tensor) -> torch.Tensor:
+        if not output.requires_grad:
+            return output
+        value, (rows, columns) = output.detach(), shape()
+
+        def everywhere(part: torch.Tensor) -> torch.Tensor:
+            spread = part.new_zeros(rows * columns, part.shape[-1])
+            return spread.index_copy_(0, tokens, part).view(rows, columns, -1)
+
+        def on_gradient(gradient: torch.Tensor) -> None:
+            for part in parts:
+                first = expert * part.expert_width
+                sink(part.site, everywhere(part.take(value)), everywhere(part.take(gradient)), first)
+
+        output.register_hook(on_gradient)
+        return output
+
+    return tap
+
+
+@contextmanager
+def _shape_of_inputs(layer: torch.nn.Module) -> Iterator[Callable[[], torch.Size]]:
+    """A function that gives [B, T] of the layer's latest input; experts see it flattened."""
+    latest: list[torch.Size] = []
+
+    def note(module: torch.nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
+        hidden = args[0] if args else kwargs["hidden_states"]
+        latest[:] = [hidden.shape[:2]]
+
+    handle = layer.register_forward_pre_hook(note, with_kwargs=True)
+    try:
+        yield lambda: latest[0]
+    finally:
+        handle.remove()

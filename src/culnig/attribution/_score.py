@@ -79,7 +79,7 @@ def score(
         sums={(method, module): tensor for module, tensor in accumulator.result().items()},
         count=np.bincount(accumulator.group_of, minlength=len(accumulator.groups)).astype(np.int64),
         groups=accumulator.groups,
-        meta=_describe(lm, items, encoded, policy, method) | {"padded_zeros": padded_zeros},
+        meta=_describe(lm, items, encoded, policy, method) | {"padded_zeros": padded_zeros} | _experts(lm),
     )
 
 
@@ -121,8 +121,8 @@ class _Accumulator:
             self._clamp = self.clamped[keys]
             gold.sum().backward()
 
-    def add(self, site: Site, value: torch.Tensor, gradient: torch.Tensor) -> None:
-        """Reduce a site's value and gradient ([B, T, N]) and add them to its sums."""
+    def add(self, site: Site, value: torch.Tensor, gradient: torch.Tensor, first: int = 0) -> None:
+        """Reduce value and gradient ([B, T, N]) of a site's neurons from `first` on and add them to its sums."""
         device = value.device
         probability = self._probability.to(device)
         real = self._batch.real.to(device) if self._batch.real is not None else None
@@ -131,7 +131,8 @@ class _Accumulator:
             floor = torch.where(self._clamp, 0.0, -torch.inf).to(device)
             item_scores = torch.maximum(item_scores, floor[:, None].to(item_scores.dtype))
         weighted = (item_scores * probability[:, None]).to(self.sums[site].dtype)
-        self.sums[site].index_add_(0, self._group.to(device), weighted)
+        neurons = self.sums[site][:, first : first + weighted.shape[1]]
+        neurons.index_add_(0, self._group.to(device), weighted)
 
     def result(self) -> dict[str, np.ndarray]:
         """Module -> float32 [G, L, N]."""
@@ -166,6 +167,10 @@ def _padded(encoded: Sequence[Encoded], batch_size: int | None) -> np.ndarray:
             part = slice(start, start + batch_size)
             clamped[part] |= lengths[part] < lengths[part].max()
     return clamped
+
+
+def _experts(lm: LanguageModel) -> dict[str, Any]:
+    return {"expert_widths": lm.expert_widths} if lm.expert_widths else {}
 
 
 def _describe(

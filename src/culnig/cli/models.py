@@ -73,7 +73,11 @@ def inspect(
         "formulation": lm.formulation,
         "chat_template": bool(lm.tokenizer.chat_template),
         "neurons": lm.num_neurons,
-        "sites": {module: {"layers": s[0], "neurons": s[1]} for module, s in lm.shapes.items()},
+        "sites": {
+            module: {"layers": s[0], "neurons": s[1]}
+            | ({"experts": s[1] // lm.expert_widths[module]} if module in lm.expert_widths else {})
+            for module, s in lm.shapes.items()
+        },
     }
     if as_json:
         o.print_json(facts)
@@ -81,5 +85,7 @@ def inspect(
     template = "with" if facts["chat_template"] else "without"
     typer.echo(f"{lm.name}: {facts['architecture']}, {facts['parameters']:,} parameters, {template} chat template")
     for module, (layers, width) in lm.shapes.items():
-        typer.echo(f"  {module:<18} {layers} layers x {width:,} neurons")
+        expert = lm.expert_widths.get(module)
+        neurons = f"{width // expert} experts x {expert:,} neurons" if expert else f"{width:,} neurons"
+        typer.echo(f"  {module:<18} {layers} layers x {neurons}")
     typer.echo(f"  {'all':<18} {lm.num_neurons:,} neurons; hash {lm.fingerprint}")

@@ -16,7 +16,8 @@ import torch
 
 from culnig.errors import UsageError
 from culnig.models import LanguageModel
-from culnig.models._language_model import SiteModule
+from culnig.models._experts import Tap, tapped
+from culnig.models._sites import SiteModule
 from culnig.neurons import NeuronSet, check_belongs
 
 
@@ -68,8 +69,8 @@ def scale(lm: LanguageModel, neurons: NeuronSet, factor: float, *, how: str = "a
     with ExitStack() as stack:
         for site, indices in neurons.by_site().items():
             found = lm.sites[site]
-            rows = torch.tensor(indices) + found.start
-            editable = output_dim(found.module) is not None
+            rows = found.outputs(indices)
+            editable = _weight(found) is not None
             if how == "weights" and not editable:
                 raise UsageError(f"the weights of {site.module} in layer {site.layer} cannot be edited; use hooks")
             if how != "hooks" and editable:
@@ -89,23 +90,36 @@ def enhance(lm: LanguageModel, neurons: NeuronSet, *, how: str = "auto") -> Any:
     return scale(lm, neurons, 2.0, how=how)
 
 
-def output_dim(module: torch.nn.Module) -> int | None:
-    """Which dimension of `module.weight` counts outputs; None where the weight is not a plain floating matrix."""
-    weight = getattr(module, "weight", None)
-    if not isinstance(weight, torch.nn.Parameter) or not weight.is_floating_point() or weight.ndim != 2:
+def _weight(found: SiteModule) -> tuple[torch.Tensor, int] | None:
+    """A site's weight as a matrix and the dimension that counts its outputs; None where it cannot be edited.
+
+    That is a projection of another class than the plain ones (quantised, or wrapped by an adapter, whose share would be
+    left out), or numbers that are not floating.
+    """
+    module: Any = found.module
+    weight = getattr(module, found.stacked or "weight", None)
+    if not isinstance(weight, torch.nn.Parameter) or not weight.is_floating_point():
         return None
-    if type(module) is torch.nn.Linear:
-        return 0
-    return 1 if type(module).__name__ == "Conv1D" else None
+    if found.stacked:
+        return weight.detach().view(-1, weight.shape[-1]), 0
+    if weight.ndim != 2 or type(module) not in (torch.nn.Linear, _conv1d()):
+        return None
+    return weight, 0 if type(module) is torch.nn.Linear else 1
+
+
+def _conv1d() -> type:
+    from transformers.pytorch_utils import Conv1D
+
+    return Conv1D
 
 
 @contextmanager
 def _rows_scaled(found: SiteModule, rows: torch.Tensor, factor: float) -> Iterator[None]:
-    module: Any = found.module
-    rows = rows.to(module.weight.device)
-    edited = [(module.weight, output_dim(module) or 0)]
-    if module.bias is not None if hasattr(module, "bias") else False:
-        edited.append((module.bias, 0))
+    weight = _weight(found)
+    assert weight is not None
+    rows = rows.to(weight[0].device)
+    bias = None if found.stacked else getattr(found.module, "bias", None)
+    edited = [weight] if bias is None else [weight, (bias, 0)]
     saved = [tensor.detach().index_select(dim, rows).clone() for tensor, dim in edited]
     try:
         with torch.no_grad():
@@ -120,6 +134,10 @@ def _rows_scaled(found: SiteModule, rows: torch.Tensor, factor: float) -> Iterat
 
 @contextmanager
 def _outputs_scaled(found: SiteModule, rows: torch.Tensor, factor: float) -> Iterator[None]:
+    if found.stacked:
+        with tapped(found.module, _expert_multiplier(found, rows, factor)):
+            yield
+        return
     handle = found.module.register_forward_hook(_multiplier(rows, factor))
     try:
         yield
@@ -129,7 +147,22 @@ def _outputs_scaled(found: SiteModule, rows: torch.Tensor, factor: float) -> Ite
 
 def _multiplier(rows: torch.Tensor, factor: float) -> Callable[..., torch.Tensor]:
     def multiply(module: torch.nn.Module, args: Any, output: torch.Tensor) -> torch.Tensor:
-        at = rows.to(output.device)
-        return output.index_copy(-1, at, output.index_select(-1, at) * factor)
+        return _multiplied(output, rows, factor)
 
     return multiply
+
+
+def _expert_multiplier(found: SiteModule, rows: torch.Tensor, factor: float) -> Tap:
+    size = found.rows_per_expert
+    by_expert = {int(e): rows[rows // size == e] % size for e in (rows // size).unique()}
+
+    def multiply(expert: int, tokens: torch.Tensor, output: torch.Tensor) -> torch.Tensor:
+        return _multiplied(output, by_expert[expert], factor) if expert in by_expert else output
+
+    return multiply
+
+
+def _multiplied(output: torch.Tensor, rows: torch.Tensor, factor: float) -> torch.Tensor:
+    """output [..., N] with the given entries of its last dimension multiplied."""
+    at = rows.to(output.device)
+    return output.index_copy(-1, at, output.index_select(-1, at) * factor)

@@ -19,6 +19,7 @@ from typing import Any
 
 import torch
 
+from culnig.errors import ModelError
 from culnig.models._language_model import LanguageModel
 from culnig.models._onednn import fast_linear
 
@@ -159,16 +160,23 @@ def _attention_masks(lm: LanguageModel, batch: Batch) -> Any:
     allowed = batch.tree_mask[:, None]
     window = getattr(lm.text_config, "sliding_window", None)
     kinds = set(getattr(lm.text_config, "layer_types", None) or [])
-    if not window or "sliding_attention" not in kinds or batch.input_ids.shape[1] <= window:
+    sliding = "sliding_attention" in kinds or (not kinds and lm.family.windowed)
+    if not window or not sliding or batch.input_ids.shape[1] <= window:
         return _as_bias(lm, allowed)
     assert batch.positions is not None
     near = (batch.positions[:, :, None] - batch.positions[:, None, :] < window)[:, None]
+    if not kinds:
+        return _as_bias(lm, allowed & near)
     return {"full_attention": _as_bias(lm, allowed), "sliding_attention": _as_bias(lm, allowed & near)}
 
 
 def _as_bias(lm: LanguageModel, allowed: torch.Tensor) -> torch.Tensor:
-    if lm.text_config._attn_implementation == "sdpa":
+    """[B, 1, T, T], boolean for sdpa and additive for eager attention."""
+    kind = lm.text_config._attn_implementation
+    if kind == "sdpa":
         return allowed
+    if kind != "eager":
+        raise ModelError(f"attention '{kind}' takes no tree mask; load the model with sdpa or eager attention")
     bias = torch.zeros(allowed.shape, dtype=lm.dtype, device=allowed.device)
     return bias.masked_fill(~allowed, torch.finfo(lm.dtype).min)
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Iterator
-from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
 
@@ -14,27 +13,9 @@ from torch import nn
 
 from culnig.errors import ModelError, UsageError
 from culnig.models._family import FAMILIES, Family
+from culnig.models._sites import SiteModule, locate
 from culnig.neurons import Site
 from culnig.prompts import PromptPolicy
-
-
-@dataclass(frozen=True)
-class SiteModule:
-    """The module that computes a site, and the site's slice [start, stop) of its output."""
-
-    site: Site
-    module: nn.Module
-    start: int
-    stop: int
-
-    @property
-    def device(self) -> torch.device:
-        """Where the site's values live."""
-        return next(self.module.parameters()).device
-
-    @property
-    def width(self) -> int:
-        return self.stop - self.start
 
 
 class LanguageModel:
@@ -62,13 +43,13 @@ class LanguageModel:
         revision: str | None = None,
         formulation: str = "mcf",
     ) -> None:
-        self.model = model.eval().requires_grad_(False)
+        self.model = _unwrapped(model).eval().requires_grad_(False)
         self.tokenizer = tokenizer
         self.name = name
         self.source = source or name
         self.revision = revision
         self.formulation = formulation
-        self.family = find_family(model)
+        self.family = find_family(self.model)
 
     def policy(self, formulation: str | None = None) -> PromptPolicy:
         """The default prompt policy of a formulation; of the model's recommended one if None.
@@ -127,14 +108,30 @@ class LanguageModel:
     def _find_sites(self) -> Iterator[SiteModule]:
         for name, part in self.family.parts.items():
             for index, layer in enumerate(self.layers):
-                module = _child(layer, part.path)
-                bounds = part.rows(self.text_config) if part.rows else (0, output_width(module))
-                yield SiteModule(Site(name, index), module, *bounds)
+                yield locate(Site(name, index), part, _child(layer, part.path), self.text_config)
 
     @cached_property
     def shapes(self) -> dict[str, tuple[int, int]]:
-        """Module -> (L, N)."""
-        return {name: (self.num_layers, self.sites[Site(name, 0)].width) for name in self.family.parts}
+        """Module -> (L, N).
+
+        Raises:
+            ModelError: layers of different widths, which a site's tensors [.., L, N] have no place for.
+        """
+        widths = {
+            name: {s.width for site, s in self.sites.items() if site.module == name} for name in self.family.parts
+        }
+        for name, found in widths.items():
+            if len(found) != 1:
+                raise ModelError(f"{name} has layers of different widths ({', '.join(map(str, sorted(found)))})")
+        return {name: (self.num_layers, found.pop()) for name, found in widths.items()}
+
+    @cached_property
+    def expert_widths(self) -> dict[str, int]:
+        """Module -> neurons of one expert, for modules whose neurons are spread over experts; else empty.
+
+        Neuron i of expert e has the index e * width + i.
+        """
+        return {site.module: s.expert_width for site, s in self.sites.items() if s.experts > 1}
 
     @property
     def num_neurons(self) -> int:
@@ -155,18 +152,23 @@ class LanguageModel:
         return digest.hexdigest()[:16]
 
 
+def _unwrapped(model: Any) -> Any:
+    """The transformers model inside a PEFT wrapper, its adapters in place: they are modules of the model itself.
+
+    Raises:
+        ModelError: prompt or prefix tuning, which lives in the wrapper and adds positions of its own.
+    """
+    if not hasattr(model, "get_base_model"):
+        return model
+    if getattr(model, "active_peft_config", None) is not None and model.active_peft_config.is_prompt_learning:
+        raise ModelError(f"{model.active_peft_config.peft_type} adapters are not supported; LoRA and its like are")
+    return model.get_base_model()
+
+
 def _identity(config: Any) -> dict[str, Any]:
     """The fields of a config that decide what is computed."""
     skip = {"transformers_version", "_name_or_path", "dtype", "torch_dtype", "architectures", "quantization_config"}
     return {key: value for key, value in config.to_dict().items() if key not in skip}
-
-
-def output_width(module: nn.Module) -> int:
-    """Number of outputs of a projection: Linear, Conv1D or a quantised variant."""
-    for attribute in ("out_features", "nf"):
-        if (width := getattr(module, attribute, None)) is not None:
-            return int(width)
-    raise ModelError(f"{type(module).__name__} is not a projection whose outputs culnig can count")
 
 
 def find_family(model: nn.Module) -> Family:

@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import json
 import logging
+from dataclasses import dataclass
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
 import torch
 
 from culnig.errors import CulnigError, ModelError, UsageError
+from culnig.models._adapter import ADAPTER, base_of, with_adapter
 from culnig.models._catalogue import CATALOGUE
 from culnig.models._fetch import fetch, load_gguf
 from culnig.models._language_model import LanguageModel
@@ -24,6 +27,8 @@ def load_model(
     device: str = "auto",
     revision: str | None = None,
     trust_remote_code: bool = False,
+    quantize: str | None = None,
+    merge_adapter: bool = False,
     say: Any = lambda text: None,
 ) -> LanguageModel:
     """Load a decoder model and its tokenizer.
@@ -34,6 +39,9 @@ def load_model(
         device: a torch device; auto is the first GPU if there is one.
         revision: commit or branch of a hub id.
         trust_remote_code: run code that comes with the model. Off unless the user says so.
+        quantize: "4bit" or "8bit": load folders and hub ids with bitsandbytes. Suppression then goes by hooks.
+        merge_adapter: for a folder with a PEFT adapter, add it to the weights: faster, and weights can be edited and
+            exported; the same up to rounding.
         say: called with a line of progress before slow steps.
 
     Raises:
@@ -45,21 +53,22 @@ def load_model(
     where = _device(device)
     if dtype != "auto" and dtype not in DTYPES:
         raise UsageError(f"unknown dtype '{dtype}'; there are auto, {', '.join(DTYPES)}")
+    more = _Options(trust_remote_code, _quantization(quantize, dtype), merge_adapter)
     kind: Any = DTYPES.get(dtype, torch.float32 if where.type == "cpu" else "auto")
     # transformers' own progress bars and advice would bury our lines.
     with _quiet():
         try:
             if name in CATALOGUE:
                 alias = CATALOGUE[name]
-                lm = _from_folder(fetch(alias, say), kind, where, name, None, trust_remote_code)
+                lm = _from_folder(fetch(alias, say), kind, where, name, None, more)
                 lm.formulation = alias.formulation
                 return lm
             if Path(name).suffix == ".gguf":
                 return _from_gguf(Path(name), kind, where)
             if Path(name).is_dir():
-                return _from_folder(Path(name), kind, where, Path(name).resolve().name, None, trust_remote_code)
+                return _from_folder(Path(name), kind, where, Path(name).resolve().name, None, more)
             _check_hub_id(name)
-            return _from_folder(name, kind, where, name, revision, trust_remote_code)
+            return _from_folder(name, kind, where, name, revision, more)
         except CulnigError:
             raise
         except (OSError, ValueError, RuntimeError, KeyError, ImportError) as error:
@@ -77,19 +86,51 @@ def _device(device: str) -> torch.device:
     return found
 
 
+@dataclass(frozen=True)
+class _Options:
+    trust: bool = False
+    quantization: Any = None
+    merge_adapter: bool = False
+
+
+def _quantization(quantize: str | None, dtype: str) -> Any:
+    """The config that has transformers load with bitsandbytes."""
+    if quantize is None:
+        return None
+    if quantize not in ("4bit", "8bit"):
+        raise UsageError(f"unknown quantisation '{quantize}'; there are 4bit and 8bit")
+    if find_spec("bitsandbytes") is None:
+        raise ModelError(f"loading in {quantize} needs bitsandbytes: pip install bitsandbytes")
+    from transformers import BitsAndBytesConfig
+
+    return BitsAndBytesConfig(
+        load_in_4bit=quantize == "4bit",
+        load_in_8bit=quantize == "8bit",
+        bnb_4bit_compute_dtype=DTYPES.get(dtype, torch.bfloat16),
+    )
+
+
 def _from_folder(
-    place: Path | str, dtype: Any, device: torch.device, name: str, revision: str | None, trust: bool
+    place: Path | str, dtype: Any, device: torch.device, name: str, revision: str | None, more: _Options
 ) -> LanguageModel:
     from transformers import AutoModelForCausalLM, AutoTokenizer
 
-    if isinstance(place, Path) and not (place / "config.json").is_file():
+    adapter = place if isinstance(place, Path) and (place / ADAPTER).is_file() else None
+    if isinstance(place, Path) and not adapter and not (place / "config.json").is_file():
         raise ModelError(f"{place} holds no model: no config.json in it")
-    options = {"revision": revision or "main", "trust_remote_code": trust}
-    tokenizer = AutoTokenizer.from_pretrained(str(place), **options)
-    model: Any = AutoModelForCausalLM.from_pretrained(str(place), dtype=dtype, **options)
-    return LanguageModel(
-        model.to(device), tokenizer, name=name, source=str(place), revision=getattr(model.config, "_commit_hash", None)
-    )
+    options: dict[str, Any] = {"revision": revision or "main", "trust_remote_code": more.trust}
+    weights = place if adapter is None else base_of(adapter)
+    words = place if adapter is None or (adapter / "tokenizer_config.json").is_file() else weights
+    tokenizer = AutoTokenizer.from_pretrained(str(words), **options)
+    if more.quantization is not None:
+        options |= {"quantization_config": more.quantization, "device_map": {"": device}}
+    model: Any = AutoModelForCausalLM.from_pretrained(str(weights), dtype=dtype, **options)
+    # A quantised model was put on its device while it was loaded, and refuses to be moved.
+    model = model if getattr(model, "is_quantized", False) else model.to(device)
+    commit = getattr(model.config, "_commit_hash", None)
+    if adapter:
+        model = with_adapter(model, adapter, merge=more.merge_adapter)
+    return LanguageModel(model, tokenizer, name=name, source=str(place), revision=commit)
 
 
 def _from_gguf(path: Path, dtype: Any, device: torch.device) -> LanguageModel:

@@ -57,6 +57,7 @@ def select_general(
         model_name=neur.meta["model"],
         dataset_ids=neur.meta["item_ids"] | crc.meta["item_ids"],
         provenance=provenance(rule, "culture-general", **scores),
+        expert_widths=neur.meta.get("expert_widths"),
     )
 
 

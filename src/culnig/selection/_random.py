@@ -40,7 +40,7 @@ def select_random(
             raise UsageError(f"only {len(free)} other neurons to draw {len(taken)} from in {sorted(places)[0]}")
         drawn += [free[i] for i in sorted(rng.choice(len(free), size=len(taken), replace=False))]
     provenance = {"kind": f"random, {how}", "seed": seed, "like": like.provenance.get("kind", "")}
-    return NeuronSet(drawn, model_name=like.model_name, provenance=provenance)
+    return NeuronSet(drawn, model_name=like.model_name, provenance=provenance, expert_widths=like.expert_widths)
 
 
 def _strata(like: NeuronSet, shapes: Mapping[str, tuple[int, int]], how: str) -> list[set[tuple[str, int]]]:

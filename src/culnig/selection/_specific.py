@@ -113,4 +113,5 @@ def _neuron_set(
         dataset_ids=neur.meta["item_ids"] | crc.meta["item_ids"],
         provenance=provenance(rule, "culture-specific", neur=neur, ctrl=ctrl, crc=crc) | {"country": country},
         extra=extra,
+        expert_widths=neur.meta.get("expert_widths"),
     )

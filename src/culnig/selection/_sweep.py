@@ -51,6 +51,7 @@ def sweep_general(
                 chosen,
                 model_name=neur.meta["model"],
                 provenance=provenance(rule, "culture-general", **scores),
+                expert_widths=neur.meta.get("expert_widths"),
             ),
         )
 

@@ -1,4 +1,4 @@
-"""Llama and the models that share its layout: separate gate, up, q, k and v projections in every layer."""
+"""Llama and the models that are Llamas by name (Falcon 3, SmolLM 2): separate projections in every layer."""
 
 from culnig.models._family import FAMILIES, Family, Part
 from culnig.neurons import MODULES

@@ -1,0 +1,62 @@
+"""Scores by definition (METHOD section 3): one sequence an option, plain autograd, loops."""
+
+from __future__ import annotations
+
+from contextlib import contextmanager
+
+import numpy as np
+import torch
+
+from culnig.neurons import Site
+from culnig.prompts import encode, render
+
+
+@contextmanager
+def module_outputs(lm):
+    """Capture whole module outputs; yields (outputs by site, function that picks the site's part by site)."""
+    captured: dict[Site, list[torch.Tensor]] = {site: [] for site in lm.sites}
+
+    def keep(site, module):
+        def hook(_module, _args, output):
+            captured[site].append(output)
+            output.retain_grad()
+
+        return module.register_forward_hook(hook)
+
+    handles = [keep(site, part.module) for site, part in lm.sites.items()]
+    try:
+        yield captured, {site: part.take for site, part in lm.sites.items()}
+    finally:
+        for handle in handles:
+            handle.remove()
+
+
+def slow_scores(lm, items, policy, capture=module_outputs):
+    """Site -> sums [G, N]. `capture` says where a site's values [1, T, ..] are to be had; see `module_outputs`."""
+    groups = sorted({item.country for item in items})
+    sums = {site: np.zeros((len(groups), part.width)) for site, part in lm.sites.items()}
+    for encoded in encode(render(items, policy), lm.tokenizer, policy):
+        with capture(lm) as (captured, pick):
+            logprobs = []
+            # In mcf all answers are predicted at the prompt's last position: one sequence is enough.
+            for answer in encoded.answer_ids if policy.formulation == "cf" else encoded.answer_ids[:1]:
+                ids = torch.tensor([encoded.prompt_ids + answer[:-1]])
+                embedded = lm.model.get_input_embeddings()(ids).detach().requires_grad_(True)
+                logits = lm.model(inputs_embeds=embedded).logits[0].log_softmax(-1)
+                start = len(encoded.prompt_ids) - 1
+                if policy.formulation == "cf":
+                    logprobs.append(sum(logits[start + i, token] for i, token in enumerate(answer)))
+                else:
+                    logprobs = [logits[start, a[0]] for a in encoded.answer_ids]
+            stacked = torch.stack(logprobs)
+            p = (stacked.softmax(0) if policy.formulation == "cf" else stacked.exp())[encoded.gold]
+            p.backward()
+        prompt = len(encoded.prompt_ids)
+        for site, values in captured.items():
+            products = [pick[site](v.grad * v)[0] for v in values]
+            # The prompt is one computation shared by all options, so its contributions add up.
+            shared = sum(product[:prompt] for product in products)
+            s = torch.cat([shared, *(product[prompt:] for product in products)]).amax(0)
+            s = s.clamp(min=0) if encoded.item.control else s
+            sums[site][groups.index(encoded.item.country)] += (p * s).detach().numpy()
+    return sums
