@@ -53,7 +53,8 @@ def slow_scores(lm, items, policy, capture=module_outputs):
             p.backward()
         prompt = len(encoded.prompt_ids)
         for site, values in captured.items():
-            products = [pick[site](v.grad * v)[0] for v in values]
+            # One sequence at a time, so [1, T, N] and the [T, N] of a layer that flattens its input are the same.
+            products = [pick[site](v.grad * v).flatten(0, -2) for v in values]
             # The prompt is one computation shared by all options, so its contributions add up.
             shared = sum(product[:prompt] for product in products)
             s = torch.cat([shared, *(product[prompt:] for product in products)]).amax(0)

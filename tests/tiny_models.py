@@ -76,7 +76,19 @@ CONFIGS = {
         },
     ),
 }
-SLIDING = ("mistral", "qwen2", "qwen3", "gemma2", "gemma3_text", "gemma3", "phi3", "smollm3", "cohere2", "mixtral")
+SLIDING = (
+    "mistral",
+    "qwen2",
+    "qwen3",
+    "gemma2",
+    "gemma3_text",
+    "gemma3",
+    "phi3",
+    "smollm3",
+    "cohere2",
+    "mixtral",
+    "qwen3_moe",
+)
 EXPERTS = ("mixtral", "qwen3_moe")
 
 

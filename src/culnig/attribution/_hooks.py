@@ -38,25 +38,27 @@ def sites_reporting_to(lm: LanguageModel, sink: Sink) -> Iterator[None]:
     for found in lm.sites.values():
         by_module.setdefault(found.module, []).append(found)
     with ExitStack() as stack:
+        shape = stack.enter_context(_shape_of_inputs(lm.layers[0]))
         for module, parts in by_module.items():
             if parts[0].stacked is None:
-                handle = module.register_forward_hook(_watch(parts, sink))
+                handle = module.register_forward_hook(_watch(parts, sink, shape))
                 stack.callback(handle.remove)
             else:
-                shape = stack.enter_context(_shape_of_inputs(lm.layers[parts[0].site.layer]))
                 stack.enter_context(tapped(module, _watch_experts(parts, sink, shape)))
         yield
 
 
-def _watch(parts: list[SiteModule], sink: Sink) -> Callable[..., None]:
+def _watch(parts: list[SiteModule], sink: Sink, shape: Callable[[], torch.Size]) -> Callable[..., None]:
     def on_forward(module: torch.nn.Module, args: Any, output: torch.Tensor) -> None:
         if not output.requires_grad:
             return
         value = output.detach()
+        if value.ndim == 2:  # a layer that flattens its input (OPT)
+            value = value.unflatten(0, shape())
 
         def on_gradient(gradient: torch.Tensor) -> None:
             for part in parts:
-                sink(part.site, part.take(value), part.take(gradient))
+                sink(part.site, part.take(value), part.take(gradient.reshape(value.shape)))
 
         output.register_hook(on_gradient)
 
@@ -91,7 +93,7 @@ def _watch_experts(parts: list[SiteModule], sink: Sink, shape: Callable[[], torc
 
 @contextmanager
 def _shape_of_inputs(layer: torch.nn.Module) -> Iterator[Callable[[], torch.Size]]:
-    """A function that gives [B, T] of the layer's latest input; experts see it flattened."""
+    """A function that gives [B, T] of the layer's latest input; experts, and some MLPs, see it flattened."""
     latest: list[torch.Size] = []
 
     def note(module: torch.nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:

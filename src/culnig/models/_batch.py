@@ -154,12 +154,18 @@ def _logits_only_at(lm: LanguageModel, rows: torch.Tensor, columns: torch.Tensor
 
 
 def _attention_masks(lm: LanguageModel, batch: Batch) -> Any:
-    """The tree mask in the form the model takes; for sliding windows, one mask a kind of layer."""
+    """The tree mask in the form the model takes; for sliding windows, one mask a kind of layer.
+
+    Raises:
+        ModelError: a kind of layer that such a mask does not bind, where branches would see each other.
+    """
     if batch.tree_mask is None:
         return None
     allowed = batch.tree_mask[:, None]
     window = getattr(lm.text_config, "sliding_window", None)
     kinds = set(getattr(lm.text_config, "layer_types", None) or [])
+    if other := kinds - {"full_attention", "sliding_attention"}:
+        raise ModelError(f"layers of kind {', '.join(sorted(other))} cannot keep answers apart; score with mcf")
     sliding = "sliding_attention" in kinds or (not kinds and lm.family.windowed)
     if not window or not sliding or batch.input_ids.shape[1] <= window:
         return _as_bias(lm, allowed)

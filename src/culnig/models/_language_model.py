@@ -167,8 +167,15 @@ def _unwrapped(model: Any) -> Any:
 
 def _identity(config: Any) -> dict[str, Any]:
     """The fields of a config that decide what is computed."""
+    return _without_circumstances(config.to_dict())
+
+
+def _without_circumstances(value: Any) -> Any:
+    """A config's dictionary without how it was loaded; the configs nested in an image-text model's say that too."""
+    if not isinstance(value, dict):
+        return value
     skip = {"transformers_version", "_name_or_path", "dtype", "torch_dtype", "architectures", "quantization_config"}
-    return {key: value for key, value in config.to_dict().items() if key not in skip}
+    return {key: _without_circumstances(inner) for key, inner in value.items() if key not in skip}
 
 
 def find_family(model: nn.Module) -> Family:
