@@ -161,12 +161,13 @@ def _numbers(run: RunDirectory, differences: pd.DataFrame) -> dict[str, Any]:
     }
 
 
-def _points(share: float, sign: bool = True) -> str:
-    return f"{share * 100:+.1f}" if sign else f"{abs(share) * 100:.1f}"
+def _points(share: float) -> str:
+    """A share as points with its sign: -0.111 -> "−11.1"."""
+    return f"{share * 100:+.1f}".replace("-", "−")
 
 
 def _interval(row: dict[str, float]) -> str:
-    return f"{row['low'] * 100:+.1f} to {row['high'] * 100:+.1f}"
+    return f"{_points(row['low'])} to {_points(row['high'])}"
 
 
 def _claim(run: RunDirectory, numbers: dict[str, Any]) -> tuple[str, list[Finding]]:
