@@ -134,7 +134,12 @@ def _difference_table(run: RunDirectory) -> pd.DataFrame:
 
 
 def _by(run: RunDirectory, column: str) -> pd.DataFrame:
-    return compare_by(_result(run, "culture", NAME), _result(run, "culture", "none"), column)
+    """Change within each country or topic, against the untouched model and against the random controls."""
+    masked = _result(run, "culture", NAME)
+    table = compare_by(masked, _result(run, "culture", "none"), column)
+    random = compare_by(masked, [_result(run, "culture", name) for name in random_names(run)], column)
+    against = random[["difference", "low", "high", "p"]].add_suffix(" (random)")
+    return pd.concat([table, against], axis=1)
 
 
 def _numbers(run: RunDirectory, differences: pd.DataFrame) -> dict[str, Any]:
