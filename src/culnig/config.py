@@ -74,6 +74,7 @@ class ComputeConfig(_Section):
     """Speed and memory; nothing here changes a result."""
 
     token_budget: int | None = Field(None, ge=16, description="padded tokens a batch; null suits the device")
+    checkpoint_minutes: float = Field(5.0, ge=0, description="keep the progress of scoring so often")
 
 
 class RunConfig(_Section):

@@ -9,6 +9,7 @@ from typing import Any
 
 import torch
 
+from culnig import distributed
 from culnig.errors import CulnigError, ModelError, UsageError
 from culnig.models._catalogue import CATALOGUE
 from culnig.models._fetch import fetch, load_gguf
@@ -68,6 +69,8 @@ def load_model(
 
 def _device(device: str) -> torch.device:
     if device == "auto":
+        if (own := distributed.device()) is not None:
+            return own
         return torch.device("cuda" if torch.cuda.is_available() else "cpu")
     try:
         found = torch.device(device)

@@ -1,0 +1,77 @@
+"""Several processes on one job, by accelerate and torch.distributed; one process is the plain case.
+
+`accelerate launch -m culnig ...` and `torchrun -m culnig ...` start the processes; nothing else is needed.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable, Sequence
+from functools import lru_cache
+from typing import Any, TypeVar
+
+import torch
+
+T = TypeVar("T")
+
+
+@lru_cache(maxsize=1)
+def _state() -> Any:
+    """accelerate's process state; None where there is a single process."""
+    if int(os.environ.get("WORLD_SIZE", "1")) <= 1:
+        return None
+    from accelerate import PartialState
+
+    return PartialState(cpu=not torch.cuda.is_available())
+
+
+def rank() -> int:
+    """This process's number, from 0."""
+    state = _state()
+    return int(state.process_index) if state else 0
+
+
+def size() -> int:
+    """How many processes there are."""
+    state = _state()
+    return int(state.num_processes) if state else 1
+
+
+def is_main() -> bool:
+    """Whether this is the process that writes."""
+    return rank() == 0
+
+
+def device() -> torch.device | None:
+    """The device of this process; None where there is a single one."""
+    state = _state()
+    return state.device if state else None
+
+
+def share(parts: Sequence[T]) -> Sequence[T]:
+    """This process's part of some work: every size-th."""
+    return parts[rank() :: size()]
+
+
+def wait() -> None:
+    """Let all processes come here."""
+    if state := _state():
+        state.wait_for_everyone()
+
+
+def sum_over_processes(tensors: Iterable[torch.Tensor]) -> None:
+    """Add tensors up over all processes, in place."""
+    if _state() is None:
+        return
+    for tensor in tensors:
+        torch.distributed.all_reduce(tensor)
+
+
+def gather(values: dict[int, T]) -> dict[int, T]:
+    """The union of all processes' dictionaries, on every process."""
+    if _state() is None:
+        return values
+    from accelerate.utils import gather_object
+
+    # gather_object takes and gives lists.
+    return dict(gather_object(list(values.items())))
