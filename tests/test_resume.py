@@ -136,7 +136,8 @@ def test_shards_on_the_command_line(reference_dir, reference_files, tmp_path, ti
     whole = culnig.score(tiny, culnig.read_items(reference_files["countryrc"]), policy=OFF)
     loaded = Scores.load(merged)
     for key, sums in whole.sums.items():
-        np.testing.assert_allclose(loaded.sums[key], sums, rtol=0, atol=1e-6 * np.abs(sums).max())
+        # Other batches, other roundings of float32; the tiny model's weights are large.
+        np.testing.assert_allclose(loaded.sums[key], sums, rtol=0, atol=5e-6 * np.abs(sums).max())
 
 
 @pytest.mark.slow

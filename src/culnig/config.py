@@ -90,6 +90,9 @@ class RunConfig(_Section):
     operation: str = Field("suppress", description="suppress, enhance or scale=FACTOR")
     general: GeneralRule = GeneralRule()
     specific: SpecificRule = SpecificRule()
+    specific_test: Literal["all", "targets"] = Field(
+        "all", description="countries that culture-specific sets are tested on; targets: those that have a set"
+    )
     random_controls: int = Field(5, ge=1, le=1000, description="matched random sets to compare with")
     studies: list[str] = Field(["general", "specific"], min_length=1)
     compute: ComputeConfig = ComputeConfig()

@@ -18,7 +18,7 @@ T = TypeVar("T")
 @lru_cache(maxsize=1)
 def _state() -> Any:
     """accelerate's process state; None where there is a single process."""
-    if int(os.environ.get("WORLD_SIZE", "1")) <= 1:
+    if size() <= 1:
         return None
     from accelerate import PartialState
 
@@ -27,14 +27,12 @@ def _state() -> Any:
 
 def rank() -> int:
     """This process's number, from 0."""
-    state = _state()
-    return int(state.process_index) if state else 0
+    return int(os.environ.get("RANK", "0")) if size() > 1 else 0
 
 
 def size() -> int:
     """How many processes there are."""
-    state = _state()
-    return int(state.num_processes) if state else 1
+    return max(1, int(os.environ.get("WORLD_SIZE", "1")))
 
 
 def is_main() -> bool:
@@ -75,3 +73,10 @@ def gather(values: dict[int, T]) -> dict[int, T]:
 
     # gather_object takes and gives lists.
     return dict(gather_object(list(values.items())))
+
+
+def finish() -> None:
+    """Let all processes end together, and close their connections; nothing may be shared after it."""
+    wait()
+    if state := _state():
+        state.destroy_process_group()

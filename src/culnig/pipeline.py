@@ -108,8 +108,12 @@ class _Run:
         self.select()
         self.evaluate()
         distributed.wait()
-        if not distributed.is_main():
-            return
+        if distributed.is_main():
+            self.finish(started)
+        distributed.wait()
+
+    def finish(self, started: float) -> None:
+        """Analysis and report: no model, one process."""
         sections = analyse(self.dir)
         self._seconds["total"] = time.monotonic() - started
         self.write_manifest()
@@ -187,12 +191,12 @@ class _Run:
         if not jobs:
             return
         items = {test_name(test): items_of(test, self.config.seed) for test in self.config.test}
-        counts = {name: count_rows(part, self.policy) for name, part in items.items()}
-        total = sum(counts[test_name(test)] for test, _ in jobs)
+        work = [(test, condition, condition.of(items[test_name(test)])) for test, condition in jobs]
+        total = sum(count_rows(part, self.policy) for _, _, part in work)
         begun = time.monotonic()
         with self.reporter.step(f"evaluate {len(conditions)} conditions", total, "prompts") as progress:
-            for test, condition in jobs:
-                self._evaluate_one(test, condition, items[test_name(test)], progress)
+            for test, condition, part in work:
+                self._evaluate_one(test, condition, part, progress)
         self._seconds["evaluate"] = time.monotonic() - begun
 
     def _evaluate_one(self, test: TestConfig, condition: Condition, items: list[Item], progress: Any) -> None:

@@ -78,10 +78,12 @@ def score(
             checkpoint_minutes=checkpoint_minutes,
             progress=progress,
         )
+    if distributed.is_main():
+        scores.save(out)
+        forget(out)
+    distributed.finish()
     if not distributed.is_main():
         return
-    scores.save(out)
-    forget(out)
     facts = {
         "out": str(out),
         "model": lm.name,
