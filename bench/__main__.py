@@ -49,6 +49,10 @@ def main() -> None:
     lm = culnig.load_model(arguments.model)
     load_seconds = time.perf_counter() - begun
     work = passes.Workload(lm, items)
+    # The same kernels on both sides: PyTorch's own (MKL), then oneDNN's, which is what culnig uses where it can.
+    os.environ["CULNIG_ONEDNN"] = "0"
+    stock_forward, stock_scoring = best_of(repeats, work.forward, work.score)
+    os.environ["CULNIG_ONEDNN"] = "1"
     forward, scoring, plain, masked, packed, unpacked = best_of(
         repeats,
         work.forward,
@@ -61,7 +65,9 @@ def main() -> None:
     extra = memory.scoring_over_training(arguments.model, items)
     select, sweep = selecting.seconds()
     rows = [
-        ("scoring / plain no-grad forward, same tokens", scoring / forward, "<= 2.3"),
+        ("scoring / plain no-grad forward, same tokens, PyTorch's kernels", stock_scoring / stock_forward, "<= 2.3"),
+        ("the same with oneDNN's kernels on both sides", scoring / forward, ""),
+        ("scoring with oneDNN / plain forward with PyTorch's kernels", scoring / stock_forward, ""),
         ("extra memory of scoring / forward + backward, frozen weights", extra, "<= 1.1"),
         ("suppressed / plain evaluation", masked / plain, "<= 1.02"),
         ("CF: prompt tokens computed, packed / one sequence an option", work.prompt_token_ratio(), "= 1 / options"),

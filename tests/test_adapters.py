@@ -10,12 +10,12 @@ import torch
 from torch import nn
 
 import culnig
-import tiny_models
 from culnig import Neuron, NeuronSet
 from culnig.errors import ModelError, UsageError
 from culnig.models import LanguageModel
 from culnig.prompts import PromptPolicy
-from slow_reference import slow_scores
+from tests import tiny_models
+from tests.slow_reference import slow_scores
 
 CF = PromptPolicy(formulation="cf")
 SET = NeuronSet([Neuron("mlp.gate_proj", 1, 5), Neuron("self_attn.q_proj", 0, 3), Neuron("self_attn.v_proj", 2, 7)])
@@ -106,6 +106,31 @@ def test_quantize_needs_bitsandbytes(base, monkeypatch):
     monkeypatch.setattr("culnig.models._load.find_spec", lambda name: None)
     with pytest.raises(ModelError, match="needs bitsandbytes: pip install bitsandbytes"):
         culnig.load_model(base, quantize="4bit")
+
+
+@pytest.mark.parametrize("quantize", ["8bit", "4bit"])
+def test_bitsandbytes(quantize, word_items, tmp_path, monkeypatch):
+    """With the library itself: the right scores, also after an evaluation; suppression by hooks."""
+    pytest.importorskip("bitsandbytes")
+    monkeypatch.setattr(tiny_models, "COMMON", tiny_models.COMMON | {"hidden_size": 64, "intermediate_size": 128})
+    tiny_models.build("llama").save_pretrained(tmp_path)
+    tiny_models.tokenizer().save_pretrained(tmp_path)
+    full, lm = culnig.load_model(tmp_path), culnig.load_model(tmp_path, quantize=quantize, device="cpu")
+    before = logits(lm)
+    with culnig.suppress(lm, SET):
+        seen = {}
+        handle = lm.sites["mlp.gate_proj", 1].module.register_forward_hook(lambda m, a, out: seen.update(out=out))
+        assert not torch.allclose(logits(lm), before, atol=1e-3)
+        handle.remove()
+        assert (seen["out"][..., 5] == 0).all() and (seen["out"][..., 6] != 0).any()
+    # 8-bit rounds the activations too, which is no smooth function: there only the likeness to full precision is tested.
+    a, b = (culnig.score(m, word_items[:5], policy=CF) for m in (full, lm))
+    for site, sums in slow_scores(lm, word_items[:5], CF).items():
+        got, of_full = (scores.sums["culnig", site.module][:, site.layer] for scores in (b, a))
+        if quantize == "4bit":
+            np.testing.assert_allclose(got, sums, atol=1e-3 * np.abs(sums).max(), rtol=0)
+        else:
+            assert np.corrcoef(got.ravel(), of_full.ravel())[0, 1] > 0.9
 
 
 class Int8Linear(nn.Module):

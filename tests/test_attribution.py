@@ -11,7 +11,7 @@ import torch
 import culnig
 from culnig.models._batch import Row, answer_logprobs, batches, collate
 from culnig.prompts import PromptPolicy, encode, render
-from slow_reference import slow_scores
+from tests.slow_reference import slow_scores
 
 CF, MCF = PromptPolicy(formulation="cf"), PromptPolicy(formulation="mcf")
 

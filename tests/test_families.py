@@ -9,13 +9,13 @@ import pytest
 import torch
 
 import culnig
-import tiny_models
 from culnig import Neuron, NeuronSet
 from culnig.models import LanguageModel
 from culnig.models._batch import Row, answer_logprobs, collate
 from culnig.neurons import Site
 from culnig.prompts import PromptPolicy, encode, render
-from slow_reference import slow_scores
+from tests import tiny_models
+from tests.slow_reference import slow_scores
 
 CF, MCF = PromptPolicy(formulation="cf"), PromptPolicy(formulation="mcf")
 IDS = torch.arange(3, 60).reshape(3, 19)

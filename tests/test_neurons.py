@@ -34,6 +34,12 @@ def test_round_trip(tmp_path):
     }  # fmt: skip
 
 
+def test_a_set_without_scores_is_still_plain_json(tmp_path):
+    NeuronSet([A, B]).save(tmp_path / "n.json")
+    assert "NaN" not in (tmp_path / "n.json").read_text()
+    assert list(NeuronSet.load(tmp_path / "n.json")) == [A, B]
+
+
 @pytest.mark.parametrize(
     ("text", "message"),
     [

@@ -49,7 +49,11 @@ def write_items(path, split, count=48, control=False):
 
 @pytest.fixture(scope="module")
 def config_path(tmp_path_factory, reference_dir):
-    folder = tmp_path_factory.mktemp("config")
+    return write_config(tmp_path_factory.mktemp("config"), reference_dir)
+
+
+def write_config(folder, reference_dir):
+    """A config of a whole run on the tiny model, with its item files."""
     neur, test, general, crc = (write_items(folder / f"{n}.jsonl", n) for n in ("neur", "test", "general", "crc"))
     ctrl = write_items(folder / "ctrl.jsonl", "neur", control=True)
     config = {

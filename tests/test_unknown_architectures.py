@@ -10,7 +10,6 @@ import torch
 from typer.testing import CliRunner
 
 import culnig
-import tiny_models
 from culnig.cli._app import app
 from culnig.errors import ModelError, UsageError
 from culnig.models import FAMILIES, Family, LanguageModel, Part, gate_up
@@ -18,7 +17,8 @@ from culnig.models._experts import tapped
 from culnig.models._sites import locate
 from culnig.neurons import Site
 from culnig.prompts import PromptPolicy
-from slow_reference import slow_scores
+from tests import tiny_models
+from tests.slow_reference import slow_scores
 
 
 @pytest.fixture
@@ -159,3 +159,18 @@ def test_a_neuron_carries_its_expert(word_items, tmp_path):
                 assert row["expert_idx"] == row["neuron_idx"] // 24 < 5
             else:
                 assert "expert_idx" not in row
+
+
+def test_entry_point(registered, tmp_path, monkeypatch):
+    """A family in an installed package is found without an import by the user."""
+    (tmp_path / "my_opt_family.py").write_text(
+        "from culnig.models import FAMILIES, Family, Part\n"
+        "FAMILIES.register('opt')(Family('model.decoder.layers', {'mlp.gate_proj': Part('fc1')}))\n"
+    )
+    info = tmp_path / "my_opt-1.0.dist-info"
+    info.mkdir()
+    (info / "METADATA").write_text("Metadata-Version: 2.1\nName: my-opt\nVersion: 1.0\n")
+    (info / "entry_points.txt").write_text("[culnig.model_families]\nopt = my_opt_family\n")
+    monkeypatch.syspath_prepend(tmp_path)
+    monkeypatch.setattr(FAMILIES, "_discovered", False)
+    assert FAMILIES.get("opt").layers == "model.decoder.layers"

@@ -26,6 +26,7 @@ _HOME = {
     "PromptPolicy": "culnig.prompts",
     "Scores": "culnig.attribution",
     "score": "culnig.attribution",
+    "merge_scores": "culnig.attribution",
     "Neuron": "culnig.neurons",
     "NeuronSet": "culnig.neurons",
     "Site": "culnig.neurons",

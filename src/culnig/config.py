@@ -74,6 +74,7 @@ class ComputeConfig(_Section):
     """Speed and memory; nothing here changes a result."""
 
     token_budget: int | None = Field(None, ge=16, description="padded tokens a batch; null suits the device")
+    checkpoint_minutes: float = Field(5.0, ge=0, description="keep the progress of scoring so often")
 
 
 class RunConfig(_Section):
@@ -89,6 +90,9 @@ class RunConfig(_Section):
     operation: str = Field("suppress", description="suppress, enhance or scale=FACTOR")
     general: GeneralRule = GeneralRule()
     specific: SpecificRule = SpecificRule()
+    specific_test: Literal["all", "targets"] = Field(
+        "all", description="countries that culture-specific sets are tested on; targets: those that have a set"
+    )
     random_controls: int = Field(5, ge=1, le=1000, description="matched random sets to compare with")
     studies: list[str] = Field(["general", "specific"], min_length=1)
     compute: ComputeConfig = ComputeConfig()

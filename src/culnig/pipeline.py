@@ -11,7 +11,9 @@ from typing import Any
 
 import yaml
 
+from culnig import distributed
 from culnig.attribution import score
+from culnig.attribution._checkpoint import checkpoint_of, forget
 from culnig.benchmarks import Item, load_items
 from culnig.config import DataConfig, RunConfig, TestConfig
 from culnig.countries import BLEND, TARGETS
@@ -46,7 +48,12 @@ def run(config: RunConfig, out: Path | str | None = None, *, reporter: Reporter 
 
     reporter = reporter or Silent()
     directory = RunDirectory(out or Path("runs") / config.name, config)
+    if not distributed.is_main():
+        distributed.wait()
+        _Run(directory, Silent()).go()
+        return directory
     _claim_folder(directory)
+    distributed.wait()
     try:
         with FileLock(directory.path / ".lock", timeout=0):
             _Run(directory, reporter).go()
@@ -97,8 +104,16 @@ class _Run:
     def go(self) -> None:
         started = time.monotonic()
         self.score()
+        distributed.wait()
         self.select()
         self.evaluate()
+        distributed.wait()
+        if distributed.is_main():
+            self.finish(started)
+        distributed.wait()
+
+    def finish(self, started: float) -> None:
+        """Analysis and report: no model, one process."""
         sections = analyse(self.dir)
         self._seconds["total"] = time.monotonic() - started
         self.write_manifest()
@@ -143,13 +158,17 @@ class _Run:
                     method=self.config.method,
                     control=True if part == "ctrl" else None,
                     token_budget=self.config.compute.token_budget,
+                    checkpoint=checkpoint_of(path),
+                    checkpoint_minutes=self.config.compute.checkpoint_minutes,
                     progress=progress,
                 )
-                scores.save(path)
+                if distributed.is_main():
+                    scores.save(path)
+                    forget(path)
                 self._seconds[f"score {part}"] = time.monotonic() - begun
 
     def select(self) -> None:
-        for name, study in self.studies:
+        for name, study in self.studies if distributed.is_main() else []:
             done = self.dir.path / "neurons" / f".{name}.done"
             if done.exists():
                 continue
@@ -157,6 +176,7 @@ class _Run:
                 for set_name, neurons in study.select(self.dir).items():
                     neurons.save(self.dir.neurons_path(set_name))
             done.touch()
+        distributed.wait()
 
     def evaluate(self) -> None:
         conditions: dict[str, Condition] = {}
@@ -171,12 +191,12 @@ class _Run:
         if not jobs:
             return
         items = {test_name(test): items_of(test, self.config.seed) for test in self.config.test}
-        counts = {name: count_rows(part, self.policy) for name, part in items.items()}
-        total = sum(counts[test_name(test)] for test, _ in jobs)
+        work = [(test, condition, condition.of(items[test_name(test)])) for test, condition in jobs]
+        total = sum(count_rows(part, self.policy) for _, _, part in work)
         begun = time.monotonic()
         with self.reporter.step(f"evaluate {len(conditions)} conditions", total, "prompts") as progress:
-            for test, condition in jobs:
-                self._evaluate_one(test, condition, items[test_name(test)], progress)
+            for test, condition, part in work:
+                self._evaluate_one(test, condition, part, progress)
         self._seconds["evaluate"] = time.monotonic() - begun
 
     def _evaluate_one(self, test: TestConfig, condition: Condition, items: list[Item], progress: Any) -> None:
@@ -193,7 +213,8 @@ class _Run:
                 "operation": condition.operation,
                 "neurons_hash": sha256_json([list(neuron) for neuron in neurons]),
             }
-        result.save(self.dir.result_path(test, condition.name))
+        if distributed.is_main():
+            result.save(self.dir.result_path(test, condition.name))
 
     def write_manifest(self) -> None:
         """What was run, on what, with what; nothing of the environment that could be a secret."""

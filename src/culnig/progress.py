@@ -43,7 +43,7 @@ class Terminal:
 
     def say(self, text: str) -> None:
         """Print a line."""
-        self.console.print(f"  {text}", style="dim")
+        self.console.print(f"  {text}", style="dim", soft_wrap=True)
 
     @contextmanager
     def step(self, name: str, total: int | None = None, unit: str = "") -> Iterator[Advance]:

@@ -3,23 +3,24 @@
 from __future__ import annotations
 
 import dataclasses
-import itertools
 from collections.abc import Callable, Iterable, Sequence
+from pathlib import Path
 from typing import Any
 
 import numpy as np
-import torch
 
+from culnig import distributed
+from culnig.attribution._accumulate import Accumulator
+from culnig.attribution._checkpoint import Checkpoint
 from culnig.attribution._hooks import sites_reporting_to
-from culnig.attribution._method import METHODS, Method
+from culnig.attribution._method import METHODS
 from culnig.attribution._store import Scores
 from culnig.benchmarks import Item
 from culnig.benchmarks._files import item_to_row
 from culnig.errors import UsageError
 from culnig.files import sha256_json
 from culnig.models import LanguageModel
-from culnig.models._batch import Batch, Row, answer_logprobs, batches, collate
-from culnig.neurons import Site
+from culnig.models._batch import Row, batches
 from culnig.prompts import Encoded, PromptPolicy, encode, render
 from culnig.versions import versions
 
@@ -37,6 +38,9 @@ def score(
     control: bool | None = None,
     token_budget: int | None = None,
     padded_zeros: int | None = None,
+    shard: tuple[int, int] | None = None,
+    checkpoint: Path | str | None = None,
+    checkpoint_minutes: float = 5.0,
     progress: Progress | None = None,
 ) -> Scores:
     """Score every neuron of every site on a set of items (METHOD section 3).
@@ -53,13 +57,17 @@ def score(
         token_budget: padded tokens a batch; changes speed and memory, not results.  None suits the device.
         padded_zeros: reproduce a trap of the published implementation: batches of this many prompts in the order
             given, and the padded positions of a shorter prompt enter its maximum as 0.
+        shard: (i, n) scores the i-th of n parts of the prompts (i from 1); `merge_scores` adds the parts up.
+        checkpoint: file that keeps progress: written every `checkpoint_minutes`, taken up again if it is there and
+            belongs to this very job, removed at the end.  The result is the same to the bit.
+        checkpoint_minutes: see `checkpoint`.
         progress: called with the number of prompts done after each batch.
 
     Returns:
         Scores with sums [G, L, N] of P * s over each group's prompts.
 
     Raises:
-        UsageError: no items, or an unknown method or formulation.
+        UsageError: no items, an unknown method or formulation, or a shard that is none.
         PromptError: an item that cannot be put to this model as asked.
     """
     items = _controlled(list(items), control)
@@ -68,88 +76,50 @@ def score(
     policy = policy or lm.policy(formulation)
     function = METHODS.get(method)
     encoded = encode(render(items, policy), lm.tokenizer, policy, lm.max_length)
-    accumulator = _Accumulator(lm, encoded, function, policy.formulation == "mcf", _padded(encoded, padded_zeros))
-    rows = [Row(key, e.prompt_ids, e.answer_ids) for key, e in enumerate(encoded)]
+    accumulator = Accumulator(lm, encoded, function, policy.formulation == "mcf", _padded(encoded, padded_zeros))
+    mine = _shard_keys(len(encoded), shard)
+    rows = [Row(key, encoded[key].prompt_ids, encoded[key].answer_ids) for key in mine]
+    whole = batches(rows, token_budget or lm.token_budget)
+    work = distributed.share(whole)
+    meta = _describe(lm, items, encoded, policy, method) | {"padded_zeros": padded_zeros, "shard": shard}
+    saved = Checkpoint(_of_rank(checkpoint), meta | {"batches": [len(chunk) for chunk in whole]}, checkpoint_minutes)
+    done = saved.restore(accumulator.sums)
+    if done and progress:
+        progress(sum(map(len, work[:done])))
     with sites_reporting_to(lm, accumulator.add):
-        for chunk in batches(rows, token_budget or lm.token_budget):
+        for number, chunk in enumerate(work[done:], start=done + 1):
             accumulator.run(chunk)
+            if number < len(work):
+                saved.keep(accumulator.sums, number)
             if progress:
                 progress(len(chunk))
-    return Scores(
+    distributed.sum_over_processes(accumulator.sums.values())
+    scores = Scores(
         sums={(method, module): tensor for module, tensor in accumulator.result().items()},
-        count=np.bincount(accumulator.group_of, minlength=len(accumulator.groups)).astype(np.int64),
+        count=np.bincount(accumulator.group_of[mine], minlength=len(accumulator.groups)).astype(np.int64),
         groups=accumulator.groups,
-        meta=_describe(lm, items, encoded, policy, method) | {"padded_zeros": padded_zeros} | _experts(lm),
+        meta=meta,
     )
+    return scores
 
 
-class _Accumulator:
-    """Runs batches and sums each site's per-item scores by group, in float64 on the device."""
-
-    def __init__(
-        self, lm: LanguageModel, encoded: Sequence[Encoded], method: Method, over_vocabulary: bool, clamped: np.ndarray
-    ) -> None:
-        self.lm = lm
-        self.method = method
-        self.over_vocabulary = over_vocabulary
-        self.gold = [e.gold for e in encoded]
-        self.groups = sorted({e.item.country for e in encoded})
-        index = {group: i for i, group in enumerate(self.groups)}
-        self.group_of = np.array([index[e.item.country] for e in encoded])
-        self.clamped = torch.from_numpy(clamped)
-        # MPS has no float64; there the sums are float32.
-        kind = torch.float32 if lm.device.type == "mps" else torch.float64
-        self.sums = {
-            site: torch.zeros(len(self.groups), found.width, dtype=kind, device=found.device)
-            for site, found in lm.sites.items()
-        }
-        self._batch: Batch
-        self._probability: torch.Tensor
-        self._group: torch.Tensor
-        self._clamp: torch.Tensor
-
-    def run(self, rows: Sequence[Row]) -> None:
-        """One forward and one backward pass; the hooks call `add` on the way back."""
-        keys = [row.key for row in rows]
-        self._batch = batch = collate(rows, self.lm.device, self.lm.tokenizer.pad_token_id or 0)
-        embedded = self.lm.model.get_input_embeddings()(batch.input_ids).detach().requires_grad_(True)
-        with torch.enable_grad():
-            logprobs = answer_logprobs(self.lm, batch, embedded).answer_logprobs
-            gold = gold_logprob(logprobs, batch, [self.gold[key] for key in keys], self.over_vocabulary)
-            self._probability = gold.detach().exp()
-            self._group = torch.from_numpy(self.group_of[keys])
-            self._clamp = self.clamped[keys]
-            gold.sum().backward()
-
-    def add(self, site: Site, value: torch.Tensor, gradient: torch.Tensor, first: int = 0) -> None:
-        """Reduce value and gradient ([B, T, N]) of a site's neurons from `first` on and add them to its sums."""
-        device = value.device
-        probability = self._probability.to(device)
-        real = self._batch.real.to(device) if self._batch.real is not None else None
-        item_scores = self.method(value, gradient, real, probability)
-        if self._clamp.any():
-            floor = torch.where(self._clamp, 0.0, -torch.inf).to(device)
-            item_scores = torch.maximum(item_scores, floor[:, None].to(item_scores.dtype))
-        weighted = (item_scores * probability[:, None]).to(self.sums[site].dtype)
-        neurons = self.sums[site][:, first : first + weighted.shape[1]]
-        neurons.index_add_(0, self._group.to(device), weighted)
-
-    def result(self) -> dict[str, np.ndarray]:
-        """Module -> float32 [G, L, N]."""
-        return {
-            module: np.stack([self.sums[Site(module, layer)].float().cpu().numpy() for layer in range(layers)], axis=1)
-            for module, (layers, _) in self.lm.shapes.items()
-        }
+def _of_rank(checkpoint: Path | str | None) -> Path | None:
+    """Each process keeps its own progress."""
+    if checkpoint is None or distributed.size() == 1:
+        return Path(checkpoint) if checkpoint is not None else None
+    return Path(f"{checkpoint}.{distributed.rank()}-of-{distributed.size()}")
 
 
-def gold_logprob(logprobs: torch.Tensor, batch: Batch, gold: Sequence[int], over_vocabulary: bool) -> torch.Tensor:
-    """log P(gold answer) of each row, [B]: over the vocabulary (mcf) or renormalised over the row's answers (cf)."""
-    starts = batch.first_answer
-    picked = logprobs[[start + g for start, g in zip(starts[:-1], gold, strict=True)]]
-    if over_vocabulary:
-        return picked
-    norms = [torch.logsumexp(logprobs[a:b], dim=0) for a, b in itertools.pairwise(starts)]
-    return picked - torch.stack(norms)
+def _shard_keys(number: int, shard: tuple[int, int] | None) -> list[int]:
+    """Numbers of the prompts of a shard: every n-th, so that shards are alike in length and country."""
+    if shard is None:
+        return list(range(number))
+    i, n = shard
+    if not 1 <= i <= n:
+        raise UsageError(f"shard {i}/{n}: give i/n with 1 <= i <= n")
+    if n > number:
+        raise UsageError(f"shard {i}/{n}: there are only {number} prompts to share out")
+    return list(range(i - 1, number, n))
 
 
 def _controlled(items: list[Item], control: bool | None) -> list[Item]:
@@ -167,10 +137,6 @@ def _padded(encoded: Sequence[Encoded], batch_size: int | None) -> np.ndarray:
             part = slice(start, start + batch_size)
             clamped[part] |= lengths[part] < lengths[part].max()
     return clamped
-
-
-def _experts(lm: LanguageModel) -> dict[str, Any]:
-    return {"expert_widths": lm.expert_widths} if lm.expert_widths else {}
 
 
 def _describe(
@@ -196,4 +162,5 @@ def _describe(
         "num_prompts": len(encoded),
         "item_ids": unique,
         "versions": versions(),
+        **({"expert_widths": lm.expert_widths} if lm.expert_widths else {}),
     }

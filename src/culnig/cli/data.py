@@ -85,13 +85,19 @@ def show(
 
 def check(
     name: Annotated[str, typer.Argument(help="Benchmark (all its splits), benchmark:split, or an item file.")],
+    control: Annotated[
+        str | None, typer.Option("--control", help="Item file or split with the controls of NAME, to compare.")
+    ] = None,
     seed: o.Seed = 0,
     as_json: o.Json = False,
 ) -> None:
     """Lint items: doubled or overlapping options, give-aways, imbalance, controls that do not match.  Exit 1 on errors."""
-    from culnig.benchmarks._lint import lint
+    from culnig.benchmarks import load_items
+    from culnig.benchmarks._lint import lint, lint_control
 
     problems = lint(name, seed=seed)
+    if control is not None:
+        problems += lint_control(load_items(name, seed=seed), load_items(control, seed=seed), name)
     errors = sum(problem.error for problem in problems)
     if as_json:
         o.print_json([problem._asdict() for problem in problems])

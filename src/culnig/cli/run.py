@@ -28,11 +28,15 @@ def run(
     Without CONFIG this is the embedded quickstart: a real model, real data, a few minutes on two cores.
     Interrupted, it goes on where it stopped when the same command is run again.
     """
+    from culnig import distributed
     from culnig.config import load_config
     from culnig.pipeline import run as run_pipeline
 
     resolved = load_config(config, settings or [])
     directory = run_pipeline(resolved, out, reporter=reporter(as_json))
+    distributed.finish()
+    if not distributed.is_main():
+        return
     results = directory.results
     if as_json:
         print_json({"run": str(directory.path), "report": str(directory.path / "report.html"), **results})

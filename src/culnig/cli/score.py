@@ -42,10 +42,18 @@ def score(
         int | None,
         typer.Option(help="Reproduce the published code's padding at this batch size (METHOD trap; for comparisons)."),
     ] = None,
+    shard: Annotated[
+        str | None, typer.Option(help="i/n: score the i-th of n parts; `culnig merge` adds them up.")
+    ] = None,
+    checkpoint_minutes: Annotated[
+        float, typer.Option(min=0.0, help="Keep progress so often; the same command goes on from there.")
+    ] = 5.0,
     as_json: o.Json = False,
 ) -> None:
     """Score every neuron of every site on a set of items: one forward and one backward pass a batch."""
+    from culnig import distributed
     from culnig.attribution import score as compute
+    from culnig.attribution._checkpoint import checkpoint_of, forget
     from culnig.attribution._method import METHODS
     from culnig.files import check_writable
 
@@ -65,9 +73,17 @@ def score(
             control=True if control else None,
             token_budget=token_budget,
             padded_zeros=padded_zeros,
+            shard=_parse_shard(shard),
+            checkpoint=checkpoint_of(out),
+            checkpoint_minutes=checkpoint_minutes,
             progress=progress,
         )
-    scores.save(out)
+    if distributed.is_main():
+        scores.save(out)
+        forget(out)
+    distributed.finish()
+    if not distributed.is_main():
+        return
     facts = {
         "out": str(out),
         "model": lm.name,
@@ -85,3 +101,15 @@ def score(
             f"{out}: {facts['neurons']:,} neurons x {facts['groups']} groups, {facts['prompts']:,} prompts"
             f" ({policy.formulation}, chat template {facts['chat_template']})"
         )
+
+
+def _parse_shard(text: str | None) -> tuple[int, int] | None:
+    """ "2/8" -> (2, 8)."""
+    from culnig.errors import UsageError
+
+    if text is None:
+        return None
+    i, slash, n = text.partition("/")
+    if not slash or not (i.isascii() and i.isdigit() and n.isascii() and n.isdigit()):
+        raise UsageError(f"--shard {text}: give i/n, as in 2/8")
+    return int(i), int(n)

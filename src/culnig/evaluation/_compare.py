@@ -157,7 +157,7 @@ def _bootstrap(sums: np.ndarray, counts: np.ndarray, seed: int) -> tuple[float, 
 
     value = float(_ratio(sums, counts))
     if len(sums) < 2 or np.allclose(sums / counts, sums[0] / counts[0]):
-        return value, value, 1.0 if value == 0 else float("nan")
+        return value, value, 1.0 if value == 0 else 2 / (RESAMPLES + 1)
     result = bootstrap(
         (sums, counts),
         _ratio,

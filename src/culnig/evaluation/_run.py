@@ -9,6 +9,7 @@ import numpy as np
 import pandas as pd
 import torch
 
+from culnig import distributed
 from culnig.benchmarks import Item
 from culnig.benchmarks._files import item_to_row
 from culnig.errors import UsageError
@@ -57,7 +58,7 @@ def evaluate(
     shared = _share_prompts(encoded)
     logprobs: dict[int, np.ndarray] = {}
     top_ids: dict[int, int] = {}
-    for batch_rows in batches(shared.rows, token_budget or lm.token_budget):
+    for batch_rows in distributed.share(batches(shared.rows, token_budget or lm.token_budget)):
         batch = collate(batch_rows, lm.device, lm.tokenizer.pad_token_id or 0)
         with torch.no_grad():
             answers = answer_logprobs(lm, batch)
@@ -67,6 +68,7 @@ def evaluate(
             top_ids[row.key] = tops[b]
         if progress:
             progress(len(batch_rows))
+    logprobs, top_ids = distributed.gather(logprobs), distributed.gather(top_ids)
     rows = []
     for e, (key, columns) in zip(encoded, shared.where, strict=True):
         rows.append(_row(e, logprobs[key][columns], top_ids[key], policy.formulation))

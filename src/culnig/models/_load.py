@@ -11,6 +11,7 @@ from typing import Any
 
 import torch
 
+from culnig import distributed
 from culnig.errors import CulnigError, ModelError, UsageError
 from culnig.models._adapter import ADAPTER, base_of, with_adapter
 from culnig.models._catalogue import CATALOGUE
@@ -53,8 +54,8 @@ def load_model(
     where = _device(device)
     if dtype != "auto" and dtype not in DTYPES:
         raise UsageError(f"unknown dtype '{dtype}'; there are auto, {', '.join(DTYPES)}")
-    more = _Options(trust_remote_code, _quantization(quantize, dtype), merge_adapter)
     kind: Any = DTYPES.get(dtype, torch.float32 if where.type == "cpu" else "auto")
+    more = _Options(trust_remote_code, _quantization(quantize, kind), merge_adapter)
     # transformers' own progress bars and advice would bury our lines.
     with _quiet():
         try:
@@ -77,6 +78,8 @@ def load_model(
 
 def _device(device: str) -> torch.device:
     if device == "auto":
+        if (own := distributed.device()) is not None:
+            return own
         return torch.device("cuda" if torch.cuda.is_available() else "cpu")
     try:
         found = torch.device(device)
@@ -93,7 +96,7 @@ class _Options:
     merge_adapter: bool = False
 
 
-def _quantization(quantize: str | None, dtype: str) -> Any:
+def _quantization(quantize: str | None, dtype: Any) -> Any:
     """The config that has transformers load with bitsandbytes."""
     if quantize is None:
         return None
@@ -106,7 +109,8 @@ def _quantization(quantize: str | None, dtype: str) -> Any:
     return BitsAndBytesConfig(
         load_in_4bit=quantize == "4bit",
         load_in_8bit=quantize == "8bit",
-        bnb_4bit_compute_dtype=DTYPES.get(dtype, torch.bfloat16),
+        bnb_4bit_quant_type="nf4",
+        bnb_4bit_compute_dtype=dtype if isinstance(dtype, torch.dtype) else torch.bfloat16,
     )
 
 
@@ -125,12 +129,23 @@ def _from_folder(
     if more.quantization is not None:
         options |= {"quantization_config": more.quantization, "device_map": {"": device}}
     model: Any = AutoModelForCausalLM.from_pretrained(str(weights), dtype=dtype, **options)
-    # A quantised model was put on its device while it was loaded, and refuses to be moved.
-    model = model if getattr(model, "is_quantized", False) else model.to(device)
+    model = _keep_differentiable(model) if getattr(model, "is_quantized", False) else model.to(device)
     commit = getattr(model.config, "_commit_hash", None)
     if adapter:
         model = with_adapter(model, adapter, merge=more.merge_adapter)
     return LanguageModel(model, tokenizer, name=name, source=str(place), revision=commit)
+
+
+def _keep_differentiable(model: Any) -> Any:
+    """A quantised model; it was put on its device while it was loaded, and refuses to be moved.
+
+    On some CPUs bitsandbytes repacks 4-bit weights for good at the first pass without gradients, into a form that has no
+    backward pass: an evaluation would make scoring impossible.
+    """
+    for module in model.modules():
+        if hasattr(module, "support_avx512bf16_for_cpu"):
+            module.support_avx512bf16_for_cpu = False
+    return model
 
 
 def _from_gguf(path: Path, dtype: Any, device: torch.device) -> LanguageModel:

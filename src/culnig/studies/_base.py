@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 import pandas as pd
 
+from culnig.benchmarks import Item
 from culnig.neurons import NeuronSet
 from culnig.registry import Registry
 
@@ -23,12 +24,18 @@ class Condition:
         neurons: name of the neuron set, None for the untouched model.
         operation: suppress, enhance or scale=FACTOR.
         roles: roles of the test sets it is evaluated on.
+        countries: only these countries' items; None is all.
     """
 
     name: str
     neurons: str | None
     operation: str
     roles: tuple[str, ...]
+    countries: tuple[str, ...] | None = None
+
+    def of(self, items: list[Item]) -> list[Item]:
+        """The items that the condition is evaluated on."""
+        return items if self.countries is None else [item for item in items if item.country in self.countries]
 
 
 UNTOUCHED = Condition("none", None, "", ("culture", "general", "surface"))

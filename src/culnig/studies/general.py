@@ -134,7 +134,12 @@ def _difference_table(run: RunDirectory) -> pd.DataFrame:
 
 
 def _by(run: RunDirectory, column: str) -> pd.DataFrame:
-    return compare_by(_result(run, "culture", NAME), _result(run, "culture", "none"), column)
+    """Change within each country or topic, against the untouched model and against the random controls."""
+    masked = _result(run, "culture", NAME)
+    table = compare_by(masked, _result(run, "culture", "none"), column)
+    random = compare_by(masked, [_result(run, "culture", name) for name in random_names(run)], column)
+    against = random[["difference", "low", "high", "p"]].add_suffix(" (random)")
+    return pd.concat([table, against], axis=1)
 
 
 def _numbers(run: RunDirectory, differences: pd.DataFrame) -> dict[str, Any]:
@@ -161,12 +166,13 @@ def _numbers(run: RunDirectory, differences: pd.DataFrame) -> dict[str, Any]:
     }
 
 
-def _points(share: float, sign: bool = True) -> str:
-    return f"{share * 100:+.1f}" if sign else f"{abs(share) * 100:.1f}"
+def _points(share: float) -> str:
+    """A share as points with its sign: -0.111 -> "−11.1"."""
+    return f"{share * 100:+.1f}".replace("-", "−")
 
 
 def _interval(row: dict[str, float]) -> str:
-    return f"{row['low'] * 100:+.1f} to {row['high'] * 100:+.1f}"
+    return f"{_points(row['low'])} to {_points(row['high'])}"
 
 
 def _claim(run: RunDirectory, numbers: dict[str, Any]) -> tuple[str, list[Finding]]:

@@ -37,7 +37,10 @@ class SpecificStudy:
         return {PREFIX + country: neurons for country, neurons in sets.items()}
 
     def conditions(self, run: RunDirectory) -> list[Condition]:
-        sets = [Condition(n, n, run.config.operation, ("culture",)) for n in set_names(run)]
+        names = set_names(run)
+        targets = tuple(name.removeprefix(PREFIX) for name in names)
+        countries = targets if run.config.specific_test == "targets" else None
+        sets = [Condition(n, n, run.config.operation, ("culture",), countries) for n in names]
         return [UNTOUCHED, *sets]
 
     def analyse(self, run: RunDirectory) -> Section:
@@ -104,7 +107,7 @@ def drop_matrix(run: RunDirectory, metric: str) -> pd.DataFrame:
 
     untouched = by_country(run.result("culture", "none"))
     drops = {name.removeprefix(PREFIX): untouched - by_country(run.result("culture", name)) for name in set_names(run)}
-    return pd.DataFrame(drops).T
+    return pd.DataFrame(drops).T.dropna(axis=1)  # a country without items under the sets is no column
 
 
 def _own_country(run: RunDirectory, matrix: pd.DataFrame, metric: str) -> dict[str, float | str | int]:
