@@ -140,7 +140,7 @@ def test_shards_on_the_command_line(reference_dir, reference_files, tmp_path, ti
         np.testing.assert_allclose(loaded.sums[key], sums, rtol=0, atol=5e-6 * np.abs(sums).max())
 
 
-@pytest.mark.slow
+@pytest.mark.distributed
 def test_two_gloo_processes(reference_dir, reference_files, tmp_path, tiny):
     """torchrun with two processes on the CPU: the single process's scores and neurons."""
     environment = {**os.environ, "OMP_NUM_THREADS": "1"}
@@ -170,7 +170,7 @@ def test_two_gloo_processes(reference_dir, reference_files, tmp_path, tiny):
     assert list(culnig.select_general(*both, preset="paper")) == list(culnig.select_general(*single, preset="paper"))
 
 
-@pytest.mark.slow
+@pytest.mark.distributed
 def test_two_processes_run_the_pipeline(tmp_path, reference_dir):
     """The whole run under torchrun: one process writes, and the figures are a single process's."""
     from tests.test_pipeline import write_config
