@@ -59,7 +59,7 @@ def score(
             given, and the padded positions of a shorter prompt enter its maximum as 0.
         shard: (i, n) scores the i-th of n parts of the prompts (i from 1); `merge_scores` adds the parts up.
         checkpoint: file that keeps progress: written every `checkpoint_minutes`, taken up again if it is there and
-            belongs to this very job, removed at the end.  The result is the same to the bit.
+            belongs to this very job; the caller removes it once the scores are saved.  The result is the same to the bit.
         checkpoint_minutes: see `checkpoint`.
         progress: called with the number of prompts done after each batch.
 

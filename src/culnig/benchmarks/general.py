@@ -1,7 +1,7 @@
 """`general`: plain language ability (antonyms, inflection, typical uses, ...), nothing about a country or a custom.
 
-`general:dev` has other kinds of items than the test split: neurons can be removed and thresholds chosen on it, and the
-test split still says what was not looked at.
+`general:dev` has other kinds of items than the test split: neurons can be removed and thresholds chosen on it
+without the test split's items.
 """
 
 from __future__ import annotations
