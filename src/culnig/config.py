@@ -28,6 +28,11 @@ class ModelConfig(_Section):
     device: str = Field("auto", description="auto: the first GPU if there is one")
     revision: str | None = Field(None, description="commit or branch of a hub id")
     trust_remote_code: bool = Field(False, description="run code that comes with the model")
+    quantize: Literal["4bit", "8bit"] | None = Field(None, description="load with bitsandbytes")
+    merge_adapter: bool = Field(False, description="add a PEFT adapter to the weights")
+    device_map: Literal["auto", "balanced", "sequential"] | None = Field(
+        None, description="spread the layers over all devices (accelerate)"
+    )
 
 
 class PromptConfig(_Section):

@@ -124,14 +124,7 @@ class _Run:
         if self._model is None:
             m = self.config.model
             with self.reporter.step("load the model"):
-                self._model = load_model(
-                    m.name,
-                    dtype=m.dtype,
-                    device=m.device,
-                    revision=m.revision,
-                    trust_remote_code=m.trust_remote_code,
-                    say=self.reporter.say,
-                )
+                self._model = load_model(**m.model_dump(), say=self.reporter.say)
         return self._model
 
     @property

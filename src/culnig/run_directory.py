@@ -42,7 +42,7 @@ class RunDirectory:
     @property
     def parts(self) -> list[str]:
         """The sets that are scored: neur, ctrl, crc, and general if the config has it."""
-        return ["neur", "ctrl", "crc", *(["general"] if self.config.identify.general else [])]
+        return scored_parts(self.config)
 
     def scores_path(self, part: str) -> Path:
         return self.path / "scores" / f"{part}.safetensors"
@@ -90,6 +90,11 @@ class RunDirectory:
             raise UsageError(
                 f"{self.path} is an unfinished run; go on with `culnig run {self.path / 'config.yaml'} --out {self.path}`"
             )
+
+
+def scored_parts(config: RunConfig) -> list[str]:
+    """The sets that a run scores."""
+    return ["neur", "ctrl", "crc", *(["general"] if config.identify.general else [])]
 
 
 def test_name(test: TestConfig) -> str:

@@ -70,7 +70,7 @@ class Scores:
 
     @classmethod
     def load(cls, path: Path | str) -> Scores:
-        """Read a score file.
+        """Open a score file; its sums are memory-mapped, read-only, and read from disk when they are used.
 
         Raises:
             UsageError: no such file.
@@ -82,7 +82,8 @@ class Scores:
         try:
             with safe_open(str(path), framework="numpy") as archive:
                 meta = json.loads((archive.metadata() or {}).get("culnig", "null"))
-                tensors = {key: archive.get_tensor(key) for key in archive.keys()}  # noqa: SIM118
+                mapped = _mapped(path)
+                tensors = {key: mapped[key] for key in archive.keys()}  # noqa: SIM118
         except (SafetensorError, json.JSONDecodeError) as error:
             raise DataError(f"{path}: not a readable score file ({error})") from error
         if not isinstance(meta, dict) or "count" not in tensors or "groups" not in meta:
@@ -98,4 +99,27 @@ class Scores:
             raise DataError(f"{path}: damaged: {len(groups)} groups in the header, other numbers in the tensors")
         order = {module: i for i, module in enumerate(meta.get("modules", []))}
         ordered = dict(sorted(sums.items(), key=lambda kv: (kv[0][0], order.get(kv[0][1], 99))))
-        return cls(ordered, tensors["count"], list(groups), meta)
+        return cls(ordered, np.array(tensors["count"]), list(groups), meta)
+
+
+def _mapped(path: Path) -> dict[str, np.ndarray]:
+    """The tensors of a safetensors file that has been checked: 8 bytes of length, a JSON header, then the data.
+
+    safetensors itself only reads whole tensors, or slices one at a time.
+    """
+    with path.open("rb") as stream:
+        size = int.from_bytes(stream.read(8), "little")
+        header = json.loads(stream.read(size))
+    kinds = {"F32": np.float32, "F64": np.float64, "I64": np.int64}
+    found = {}
+    for key, entry in header.items():
+        if key == "__metadata__":
+            continue
+        if entry["dtype"] not in kinds:
+            raise DataError(f"{path}: {key} is {entry['dtype']}; a score file holds {', '.join(kinds)}")
+        shape, start = tuple(entry["shape"]), 8 + size + entry["data_offsets"][0]
+        if 0 in shape:  # nothing to map
+            found[key] = np.zeros(shape, kinds[entry["dtype"]])
+        else:
+            found[key] = np.memmap(path, kinds[entry["dtype"]], "r", start, shape)
+    return found

@@ -21,6 +21,11 @@ Items = Annotated[str, typer.Option("--items", "-i", help="benchmark:split (ever
 Dtype = Annotated[str, typer.Option(help="float32, bfloat16, float16; auto: float32 on a CPU, else the checkpoint's.")]
 Device = Annotated[str, typer.Option(help="cpu, cuda, cuda:1, mps; auto: the first GPU if there is one.")]
 Revision = Annotated[str | None, typer.Option(help="Commit or branch of a hub id.")]
+Quantize = Annotated[str | None, typer.Option(help="4bit or 8bit: load with bitsandbytes.")]
+MergeAdapter = Annotated[bool, typer.Option("--merge-adapter", help="Add a PEFT adapter to the weights.")]
+DeviceMap = Annotated[
+    str | None, typer.Option(help="auto, balanced, sequential: spread a large model over all devices (accelerate).")
+]
 Trust = Annotated[bool, typer.Option("--trust-remote-code", help="Run code that comes with the model.")]
 Formulation = Annotated[
     str, typer.Option(help="mcf: answer with a label; cf: score each option's text; auto: what suits the model.")
@@ -53,12 +58,12 @@ def reporter(as_json: bool) -> Reporter:
     return Silent() if as_json else Terminal()
 
 
-def load(model: str, dtype: str, device: str, revision: str | None, trust: bool, show: Reporter) -> LanguageModel:
-    """Load a model with a line of progress."""
+def load(model: str, show: Reporter, **options: Any) -> LanguageModel:
+    """Load a model with a line of progress; `options` are those of `load_model`."""
     from culnig.models import load_model
 
     with show.step(f"load {model}"):
-        return load_model(model, dtype=dtype, device=device, revision=revision, trust_remote_code=trust, say=show.say)
+        return load_model(model, say=show.say, **options)
 
 
 def items(source: str, countries: str | None, limit: int | None, draws: int | None, seed: int) -> list[Item]:

@@ -41,6 +41,9 @@ def evaluate(
     device: o.Device = "auto",
     revision: o.Revision = None,
     trust: o.Trust = False,
+    quantize: o.Quantize = None,
+    merge_adapter: o.MergeAdapter = False,
+    device_map: o.DeviceMap = None,
     token_budget: o.Budget = None,
     as_json: o.Json = False,
 ) -> None:
@@ -57,7 +60,17 @@ def evaluate(
     chosen = NeuronSet.load(neurons) if neurons else None
     rows = o.items(items, countries, limit, draws, seed)
     show = o.reporter(as_json)
-    lm = o.load(model, dtype, device, revision, trust, show)
+    lm = o.load(
+        model,
+        show,
+        dtype=dtype,
+        device=device,
+        revision=revision,
+        trust_remote_code=trust,
+        quantize=quantize,
+        merge_adapter=merge_adapter,
+        device_map=device_map,
+    )
     if chosen is not None:
         _check_model(chosen, lm, neurons)
         check_belongs(chosen, lm.shapes, lm.name)

@@ -25,6 +25,7 @@ def export(
     dtype: o.Dtype = "auto",
     revision: o.Revision = None,
     trust: o.Trust = False,
+    merge_adapter: o.MergeAdapter = False,
     as_json: o.Json = False,
 ) -> None:
     """Write the edited model as a transformers folder (safetensors); it loads without culnig."""
@@ -35,7 +36,15 @@ def export(
     operation = Operation.parse(op)
     chosen = NeuronSet.load(neurons)
     show = o.reporter(as_json)
-    lm = o.load(model, dtype, "cpu", revision, trust, show)
+    lm = o.load(
+        model,
+        show,
+        dtype=dtype,
+        device="cpu",
+        revision=revision,
+        trust_remote_code=trust,
+        merge_adapter=merge_adapter,
+    )
     with show.step("write the checkpoint"):
         write(lm, chosen, operation, out)
     if as_json:

@@ -43,7 +43,13 @@ def list_(as_json: o.Json = False) -> None:
     typer.echo("besides: GGUF files, local folders and hub ids of known architectures (culnig models inspect)")
 
 
-def fetch(alias: Annotated[str, typer.Argument(help="Alias of the catalogue.")], as_json: o.Json = False) -> None:
+def fetch(
+    alias: Annotated[str, typer.Argument(help="Alias of the catalogue.")],
+    accept_terms: Annotated[
+        bool, typer.Option("--accept-terms", help="I have read the model's terms of use, and accept them.")
+    ] = False,
+    as_json: o.Json = False,
+) -> None:
     """Fetch, verify and convert a catalogue model; it is cached."""
     from culnig.errors import UsageError
     from culnig.models._catalogue import CATALOGUE
@@ -52,7 +58,7 @@ def fetch(alias: Annotated[str, typer.Argument(help="Alias of the catalogue.")],
     if alias not in CATALOGUE:
         raise UsageError(f"no alias '{alias}'; there are: {', '.join(CATALOGUE)}")
     show = o.reporter(as_json)
-    folder = fetch_model(CATALOGUE[alias], show.say)
+    folder = fetch_model(CATALOGUE[alias], show.say, accept_terms=accept_terms)
     o.print_json({"alias": alias, "folder": str(folder)}) if as_json else typer.echo(f"{alias}: {folder}")
 
 
@@ -64,7 +70,7 @@ def inspect(
 ) -> None:
     """The sites found in a model: which modules, how many layers and neurons."""
     show = o.reporter(as_json)
-    lm = o.load(model, "auto", "cpu", revision, trust, show)
+    lm = o.load(model, show, device="cpu", revision=revision, trust_remote_code=trust)
     facts = {
         "model": lm.name,
         "architecture": lm.model.config.model_type,

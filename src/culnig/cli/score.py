@@ -37,6 +37,9 @@ def score(
     device: o.Device = "auto",
     revision: o.Revision = None,
     trust: o.Trust = False,
+    quantize: o.Quantize = None,
+    merge_adapter: o.MergeAdapter = False,
+    device_map: o.DeviceMap = None,
     token_budget: o.Budget = None,
     padded_zeros: Annotated[
         int | None,
@@ -61,7 +64,17 @@ def score(
     METHODS.get(method)
     chosen = o.items(items, countries, limit, draws, seed)
     show = o.reporter(as_json)
-    lm = o.load(model, dtype, device, revision, trust, show)
+    lm = o.load(
+        model,
+        show,
+        dtype=dtype,
+        device=device,
+        revision=revision,
+        trust_remote_code=trust,
+        quantize=quantize,
+        merge_adapter=merge_adapter,
+        device_map=device_map,
+    )
     policy = o.policy(lm, formulation, chat_template, bos, wordings, system, template)
     prompts = len(chosen) * (policy.wordings if isinstance(policy.wordings, int) else 1)
     with show.step(f"score {items}", prompts, "prompts") as progress:

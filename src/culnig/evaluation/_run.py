@@ -55,7 +55,7 @@ def evaluate(
         raise UsageError("no items to evaluate")
     policy = policy or lm.policy(formulation)
     encoded = encode(render(items, policy), lm.tokenizer, policy, lm.max_length)
-    shared = _share_prompts(encoded)
+    shared = share_prompts(encoded)
     logprobs: dict[int, np.ndarray] = {}
     top_ids: dict[int, int] = {}
     for batch_rows in distributed.share(batches(shared.rows, token_budget or lm.token_budget)):
@@ -88,7 +88,7 @@ class _Shared:
         self.where: list[tuple[int, list[int]]] = []
 
 
-def _share_prompts(encoded: list[Encoded]) -> _Shared:
+def share_prompts(encoded: list[Encoded]) -> _Shared:
     shared = _Shared()
     by_prompt: dict[tuple[int, ...], tuple[int, dict[tuple[int, ...], int]]] = {}
     made: list[tuple[tuple[int, ...], dict[tuple[int, ...], int]]] = []

@@ -94,11 +94,11 @@ def _weight(found: SiteModule) -> tuple[torch.Tensor, int] | None:
     """A site's weight as a matrix and the dimension that counts its outputs; None where it cannot be edited.
 
     That is a projection of another class than the plain ones (quantised, or wrapped by an adapter, whose share would be
-    left out), or numbers that are not floating.
+    left out), one that is kept elsewhere (offloaded), or numbers that are not floating.
     """
     module: Any = found.module
     weight = getattr(module, found.stacked or "weight", None)
-    if not isinstance(weight, torch.nn.Parameter) or not weight.is_floating_point():
+    if not isinstance(weight, torch.nn.Parameter) or not weight.is_floating_point() or weight.is_meta:
         return None
     if found.stacked:
         return weight.detach().view(-1, weight.shape[-1]), 0

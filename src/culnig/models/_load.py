@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import logging
 from dataclasses import dataclass
 from importlib.util import find_spec
 from pathlib import Path
@@ -17,6 +16,7 @@ from culnig.models._adapter import ADAPTER, base_of, with_adapter
 from culnig.models._catalogue import CATALOGUE
 from culnig.models._fetch import fetch, load_gguf
 from culnig.models._language_model import LanguageModel
+from culnig.models._quiet import quiet
 
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
 
@@ -30,6 +30,7 @@ def load_model(
     trust_remote_code: bool = False,
     quantize: str | None = None,
     merge_adapter: bool = False,
+    device_map: str | None = None,
     say: Any = lambda text: None,
 ) -> LanguageModel:
     """Load a decoder model and its tokenizer.
@@ -43,21 +44,25 @@ def load_model(
         quantize: "4bit" or "8bit": load folders and hub ids with bitsandbytes. Suppression then goes by hooks.
         merge_adapter: for a folder with a PEFT adapter, add it to the weights: faster, and weights can be edited and
             exported; the same up to rounding.
+        device_map: "auto", "balanced" or "sequential": spread the layers of a folder or hub id over all devices, and
+            what does not fit over the machine's memory (accelerate).  Slower than one device; for models that need it.
         say: called with a line of progress before slow steps.
 
     Raises:
-        UsageError: no such model, dtype or device.
+        UsageError: no such model, dtype, device or device map.
         ModelError: the model cannot be loaded, or its architecture is not known.
         FetchError: an alias cannot be fetched.
     """
     name = str(name)
-    where = _device(device)
+    where = device_of(device)
     if dtype != "auto" and dtype not in DTYPES:
         raise UsageError(f"unknown dtype '{dtype}'; there are auto, {', '.join(DTYPES)}")
     kind: Any = DTYPES.get(dtype, torch.float32 if where.type == "cpu" else "auto")
-    more = _Options(trust_remote_code, _quantization(quantize, kind), merge_adapter)
+    if device_map not in (None, "auto", "balanced", "sequential"):
+        raise UsageError(f"unknown device map '{device_map}'; there are auto, balanced and sequential")
+    more = _Options(trust_remote_code, _quantization(quantize, kind), merge_adapter, device_map)
     # transformers' own progress bars and advice would bury our lines.
-    with _quiet():
+    with quiet():
         try:
             if name in CATALOGUE:
                 alias = CATALOGUE[name]
@@ -73,10 +78,15 @@ def load_model(
         except CulnigError:
             raise
         except (OSError, ValueError, RuntimeError, KeyError, ImportError) as error:
-            raise _explained(name, error) from error
+            raise explained(name, error) from error
 
 
-def _device(device: str) -> torch.device:
+def device_of(device: str) -> torch.device:
+    """The torch device of a user's word for it.
+
+    Raises:
+        UsageError: it is not to be had.
+    """
     if device == "auto":
         if (own := distributed.device()) is not None:
             return own
@@ -94,6 +104,7 @@ class _Options:
     trust: bool = False
     quantization: Any = None
     merge_adapter: bool = False
+    device_map: str | None = None
 
 
 def _quantization(quantize: str | None, dtype: Any) -> Any:
@@ -128,8 +139,13 @@ def _from_folder(
     tokenizer = AutoTokenizer.from_pretrained(str(words), **options)
     if more.quantization is not None:
         options |= {"quantization_config": more.quantization, "device_map": {"": device}}
+    if more.device_map is not None:
+        options["device_map"] = more.device_map
     model: Any = AutoModelForCausalLM.from_pretrained(str(weights), dtype=dtype, **options)
-    model = _keep_differentiable(model) if getattr(model, "is_quantized", False) else model.to(device)
+    if getattr(model, "is_quantized", False):
+        model = _keep_differentiable(model)
+    elif more.device_map is None:
+        model = model.to(device)
     commit = getattr(model.config, "_commit_hash", None)
     if adapter:
         model = with_adapter(model, adapter, merge=more.merge_adapter)
@@ -173,7 +189,8 @@ def _check_hub_id(name: str) -> None:
         )
 
 
-def _explained(name: str, error: Exception) -> CulnigError:
+def explained(name: str, error: Exception) -> CulnigError:
+    """A library's error about a model, as one of ours."""
     reason = " ".join(str(error).split())
     if isinstance(error, OSError) and not Path(name).exists():
         return UsageError(
@@ -183,22 +200,3 @@ def _explained(name: str, error: Exception) -> CulnigError:
     if isinstance(error, json.JSONDecodeError):
         return ModelError(f"{name}: its config is not JSON ({reason})")
     return ModelError(f"{name} cannot be loaded: {type(error).__name__}: {reason[:300]}")
-
-
-class _quiet:
-    """Silence transformers' progress bars and warnings within a block."""
-
-    def __enter__(self) -> None:
-        from transformers.utils import logging as hf_logging
-
-        self._bars = hf_logging.is_progress_bar_enabled()
-        self._level = hf_logging.get_verbosity()
-        hf_logging.disable_progress_bar()
-        hf_logging.set_verbosity(logging.ERROR)
-
-    def __exit__(self, *exc: object) -> None:
-        from transformers.utils import logging as hf_logging
-
-        hf_logging.set_verbosity(self._level)
-        if self._bars:
-            hf_logging.enable_progress_bar()

@@ -11,6 +11,7 @@ from torch import nn
 
 from culnig.errors import ModelError
 from culnig.models._family import Part
+from culnig.models._offload import execution_device
 from culnig.neurons import Site
 
 
@@ -36,7 +37,7 @@ class SiteModule:
     @property
     def device(self) -> torch.device:
         """Where the site's values live."""
-        return next(self.module.parameters()).device
+        return execution_device(self.module)
 
     @property
     def expert_width(self) -> int:
@@ -81,7 +82,7 @@ def locate(site: Site, part: Part, module: nn.Module, config: Any) -> SiteModule
     if last >= outputs:
         raise ModelError(f"{part.path} has {outputs} outputs, but {site.module} is declared to reach {last + 1}")
     if isinstance(rows, torch.Tensor):
-        rows = rows.to(next(module.parameters()).device)
+        rows = rows.to(execution_device(module))
     return SiteModule(site, module, rows, experts, part.stacked)
 
 

@@ -12,6 +12,7 @@ from culnig.neurons import NeuronSet
 from culnig.registry import Registry
 
 if TYPE_CHECKING:
+    from culnig.config import RunConfig
     from culnig.run_directory import RunDirectory
 
 
@@ -87,6 +88,10 @@ class Study(Protocol):
 
     def conditions(self, run: RunDirectory) -> list[Condition]:
         """What must be evaluated."""
+        ...
+
+    def planned(self, config: RunConfig, countries: list[str]) -> list[Condition]:
+        """The conditions to expect before anything is scored, given the countries of the test items; for plans."""
         ...
 
     def analyse(self, run: RunDirectory) -> Section:

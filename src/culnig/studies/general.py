@@ -13,6 +13,7 @@ from culnig.selection import select_general, select_random
 from culnig.studies._base import STUDIES, UNTOUCHED, Condition, Finding, Section
 
 if TYPE_CHECKING:
+    from culnig.config import RunConfig
     from culnig.run_directory import RunDirectory
 
 NAME = "general"
@@ -32,13 +33,16 @@ class GeneralStudy:
         chosen = select_general(run.scores("neur"), run.scores("ctrl"), run.scores("crc"), general=plain, **rule)
         shapes = run.scores("neur").shapes()
         sets = {NAME: chosen}
-        for i, name in enumerate(random_names(run)):
+        for i, name in enumerate(random_names(run.config)):
             sets[name] = select_random(chosen, shapes, seed=run.config.seed + i)
         return sets
 
     def conditions(self, run: RunDirectory) -> list[Condition]:
-        operation = run.config.operation
-        random = [Condition(name, name, operation, ("culture", "general")) for name in random_names(run)]
+        return self.planned(run.config, [])
+
+    def planned(self, config: RunConfig, countries: list[str]) -> list[Condition]:
+        operation = config.operation
+        random = [Condition(name, name, operation, ("culture", "general")) for name in random_names(config)]
         return [UNTOUCHED, Condition(NAME, NAME, operation, ROLES), *random]
 
     def analyse(self, run: RunDirectory) -> Section:
@@ -77,9 +81,9 @@ class GeneralStudy:
 STUDIES.register(NAME)(GeneralStudy())
 
 
-def random_names(run: RunDirectory) -> list[str]:
+def random_names(config: RunConfig) -> list[str]:
     """Names of the matched random controls."""
-    return [f"random-{i}" for i in range(run.config.random_controls)]
+    return [f"random-{i}" for i in range(config.random_controls)]
 
 
 def _result(run: RunDirectory, role: str, condition: str) -> EvalResult:
@@ -95,7 +99,7 @@ def _roles(run: RunDirectory) -> list[str]:
 def _accuracy_table(run: RunDirectory) -> pd.DataFrame:
     rows = []
     for role in _roles(run):
-        names = ["none", NAME, *(random_names(run) if role != "surface" else [])]
+        names = ["none", NAME, *(random_names(run.config) if role != "surface" else [])]
         test = run.config.test_of(role)
         for name in names:
             result = _result(run, role, name)
@@ -124,9 +128,11 @@ def _difference_table(run: RunDirectory) -> pd.DataFrame:
         untouched, masked = _result(run, role, "none"), _result(run, role, NAME)
         pairs: list[tuple[str, Any, Any]] = [("general - none", masked, untouched)]
         if role != "surface":
-            controls = [_result(run, role, name) for name in random_names(run)]
+            controls = [_result(run, role, name) for name in random_names(run.config)]
             pairs.append(("general - random", masked, controls))
-            pairs += [(f"{name} - none", c, untouched) for name, c in zip(random_names(run), controls, strict=True)]
+            pairs += [
+                (f"{name} - none", c, untouched) for name, c in zip(random_names(run.config), controls, strict=True)
+            ]
         for name, a, b in pairs:
             metrics = METRICS if name.startswith("general") else METRICS[:1]
             rows += [{"role": role, "pair": name, **compare(a, b, metric).to_dict()} for metric in metrics]
@@ -137,7 +143,7 @@ def _by(run: RunDirectory, column: str) -> pd.DataFrame:
     """Change within each country or topic, against the untouched model and against the random controls."""
     masked = _result(run, "culture", NAME)
     table = compare_by(masked, _result(run, "culture", "none"), column)
-    random = compare_by(masked, [_result(run, "culture", name) for name in random_names(run)], column)
+    random = compare_by(masked, [_result(run, "culture", name) for name in random_names(run.config)], column)
     against = random[["difference", "low", "high", "p"]].add_suffix(" (random)")
     return pd.concat([table, against], axis=1)
 
@@ -152,7 +158,7 @@ def _numbers(run: RunDirectory, differences: pd.DataFrame) -> dict[str, Any]:
         return correct.loc[(role, pair), keep].to_dict() if (role, pair) in correct.index else None
 
     random = {
-        role: [float(correct.loc[(role, f"{name} - none"), "difference"]) for name in random_names(run)]
+        role: [float(correct.loc[(role, f"{name} - none"), "difference"]) for name in random_names(run.config)]
         for role in _roles(run)
         if role != "surface"
     }

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pandas as pd
 
+from culnig.countries import TARGETS
 from culnig.evaluation import EvalResult, double_centre, own_country_effect
 from culnig.neurons import NeuronSet
 from culnig.report import figures
@@ -14,6 +15,7 @@ from culnig.selection import select_specific
 from culnig.studies._base import STUDIES, UNTOUCHED, Condition, Finding, Section
 
 if TYPE_CHECKING:
+    from culnig.config import RunConfig
     from culnig.run_directory import RunDirectory
 
 PREFIX = "specific-"
@@ -37,11 +39,11 @@ class SpecificStudy:
         return {PREFIX + country: neurons for country, neurons in sets.items()}
 
     def conditions(self, run: RunDirectory) -> list[Condition]:
-        names = set_names(run)
-        targets = tuple(name.removeprefix(PREFIX) for name in names)
-        countries = targets if run.config.specific_test == "targets" else None
-        sets = [Condition(n, n, run.config.operation, ("culture",), countries) for n in names]
-        return [UNTOUCHED, *sets]
+        return _conditions(run.config, set_names(run))
+
+    def planned(self, config: RunConfig, countries: list[str]) -> list[Condition]:
+        targets = [country for country in countries if country in TARGETS] or countries
+        return _conditions(config, [PREFIX + country for country in targets])
 
     def analyse(self, run: RunDirectory) -> Section:
         section = Section(self.title)
@@ -84,6 +86,12 @@ class SpecificStudy:
 
 
 STUDIES.register("specific")(SpecificStudy())
+
+
+def _conditions(config: RunConfig, names: list[str]) -> list[Condition]:
+    targets = tuple(name.removeprefix(PREFIX) for name in names)
+    countries = targets if config.specific_test == "targets" else None
+    return [UNTOUCHED, *(Condition(n, n, config.operation, ("culture",), countries) for n in names)]
 
 
 def set_names(run: RunDirectory) -> list[str]:

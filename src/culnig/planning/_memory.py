@@ -1,0 +1,108 @@
+"""Memory of a run at its worst moment, by purpose."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+
+from culnig.planning._skeleton import Skeleton
+from culnig.planning._work import Task, padded_tokens
+
+
+@dataclass(frozen=True)
+class Memory:
+    """Bytes by purpose.
+
+    Attributes:
+        program: Python and its libraries; on a GPU what CUDA itself takes.
+        weights: the model.
+        sums: sums of scores by group, and the copies that are made to save them.
+        activations: kept from the forward to the backward pass in the largest batch.
+        workspace: logits and intermediate results of the largest batch.
+    """
+
+    program: int
+    weights: int
+    sums: int
+    activations: int
+    workspace: int
+
+    @property
+    def batch(self) -> int:
+        """What grows with the token budget."""
+        return self.activations + self.workspace
+
+    @property
+    def peak(self) -> int:
+        return self.program + self.weights + self.sums + self.batch
+
+
+def memory_of(shape: Skeleton, tasks: Sequence[Task], program: int, activations: int | None) -> Memory:
+    """The memory of a run.
+
+    Args:
+        shape: the model.
+        tasks: what passes through it.
+        program: see `program_bytes`.
+        activations: measured bytes of the largest scored batch; None estimates them from the shapes: every
+            projection's output, and as much again.
+    """
+    largest = max(padded_tokens(batch) for task in tasks for batch in task.batches)
+    if activations is None:
+        outputs = sum(
+            m.out_features for layer in shape.lm.layers for m in layer.modules() if hasattr(m, "out_features")
+        )
+        activations = 2 * outputs * shape.dtype.itemsize * largest
+    return Memory(
+        program=program,
+        weights=shape.weight_bytes,
+        sums=max(_sums(shape, task) for task in tasks),
+        activations=activations,
+        workspace=max(_workspace(shape, task) for task in tasks),
+    )
+
+
+def _sums(shape: Skeleton, task: Task) -> int:
+    """float64 sums, their float32 copies by module and the bytes of the file; and a batch's own scores."""
+    if not task.backward:
+        return 0
+    neurons = shape.lm.num_neurons
+    return neurons * (task.groups * (8 + 4 + 4) + max(map(len, task.batches)) * 8)
+
+
+def _workspace(shape: Skeleton, task: Task) -> int:
+    """Logits in float32 where they are needed, with their gradients, and the widest layer's intermediate results."""
+    needed = max(sum(1 + sum(len(a) - 1 for a in row.answers) for row in batch) for batch in task.batches)
+    vocabulary = shape.lm.model.get_output_embeddings().weight.shape[0]
+    logits = needed * vocabulary * 4 * (4 if task.backward else 2)
+    widest = max(width for _, width in shape.lm.shapes.values())
+    return logits + 6 * widest * shape.dtype.itemsize * max(map(padded_tokens, task.batches))
+
+
+def program_bytes(device: torch.device) -> int:
+    """Memory of the process without a model: this one's own."""
+    if device.type == "cuda":
+        return 600_000_000
+    return peak_bytes()
+
+
+def peak_bytes() -> int:
+    """Most memory this process has held so far (resident)."""
+    import resource
+
+    factor = 1 if sys.platform == "darwin" else 1024
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * factor
+
+
+def available_bytes(device: torch.device) -> int | None:
+    """Memory of the device."""
+    if device.type == "cuda":
+        return torch.cuda.get_device_properties(device).total_memory
+    if device.type != "cpu":
+        return None
+    import os
+
+    return os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
