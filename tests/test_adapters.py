@@ -158,3 +158,34 @@ def test_suppression_of_quantised_projections(base):
         torch.testing.assert_close(logits(quantised), logits(plain))
     with pytest.raises(UsageError, match="cannot be edited"), culnig.suppress(quantised, SET, how="weights"):
         pass
+
+
+def test_offloaded_weights_give_the_same(base, word_items):
+    """What `device_map` does where memory is short: weights kept elsewhere, brought in for each pass."""
+    import copy
+
+    from accelerate import cpu_offload
+
+    whole = culnig.load_model(base)
+    model = cpu_offload(copy.deepcopy(whole.model), execution_device=torch.device("cpu"))
+    away = culnig.LanguageModel(model, whole.tokenizer, name=whole.name)
+    assert all(p.is_meta for p in away.layers.parameters())
+    assert away.fingerprint == whole.fingerprint and away.device.type == "cpu"
+    scores = [culnig.score(lm, word_items, formulation="cf") for lm in (whole, away)]
+    for key, sums in scores[0].sums.items():
+        np.testing.assert_allclose(scores[1].sums[key], sums, rtol=0, atol=1e-6 * np.abs(sums).max())
+    neurons = culnig.select_general(scores[0], scores[0], scores[0], r=0.0, t_mlp=0.1)
+    results = []
+    for lm in (whole, away):
+        with culnig.suppress(lm, neurons):
+            results.append(culnig.evaluate(lm, word_items, formulation="cf").rows["p_gold"])
+    np.testing.assert_allclose(results[1], results[0], rtol=1e-5)
+
+
+def test_device_map(base, word_items):
+    mapped = culnig.load_model(base, device_map="auto")
+    plain = culnig.load_model(base)
+    a, b = (culnig.evaluate(lm, word_items, formulation="cf").rows["p_gold"] for lm in (mapped, plain))
+    np.testing.assert_allclose(a, b, rtol=1e-6)
+    with pytest.raises(UsageError, match="unknown device map"):
+        culnig.load_model(base, device_map="sideways")

@@ -103,3 +103,25 @@ def test_scoring_is_deterministic(tiny, word_items):
     a, b = (culnig.score(tiny, word_items, policy=CF) for _ in range(2))
     for key, sums in a.sums.items():
         np.testing.assert_array_equal(b.sums[key], sums)
+
+
+@pytest.mark.parametrize("dtype", ["bfloat16", "float16"])
+def test_half_precision(tiny, word_items, reference_dir, dtype):
+    """Scores in half precision are those in float32 up to its rounding, and are summed in full precision."""
+    half = culnig.load_model(reference_dir, dtype=dtype)
+    low, full = (culnig.score(lm, word_items, policy=CF) for lm in (half, tiny))
+    for key, sums in full.sums.items():
+        assert low.sums[key].dtype == np.float32
+        assert np.corrcoef(low.sums[key].ravel(), sums.ravel())[0, 1] > 0.99, key
+
+
+def test_loaded_scores_are_mapped_not_read(tiny, word_items, tmp_path):
+    scores = culnig.score(tiny, word_items, policy=CF)
+    scores.save(tmp_path / "s.safetensors")
+    loaded = culnig.Scores.load(tmp_path / "s.safetensors")
+    for key, sums in scores.sums.items():
+        assert isinstance(loaded.sums[key], np.memmap)
+        np.testing.assert_array_equal(loaded.sums[key], sums)
+    neurons = sum(int(np.prod(shape)) for shape in scores.shapes().values())
+    size = (tmp_path / "s.safetensors").stat().st_size
+    assert size - 8 * len(scores.groups) - 20_000 < 4 * neurons * len(scores.groups) < size

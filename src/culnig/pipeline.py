@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
+import ctypes
 import datetime as dt
 import os
 import platform
+import sys
 import time
 from pathlib import Path
 from typing import Any
@@ -159,6 +162,7 @@ class _Run:
                     scores.save(path)
                     forget(path)
                 self._seconds[f"score {part}"] = time.monotonic() - begun
+            _give_back_memory()
 
     def select(self) -> None:
         for name, study in self.studies if distributed.is_main() else []:
@@ -208,6 +212,7 @@ class _Run:
             }
         if distributed.is_main():
             result.save(self.dir.result_path(test, condition.name))
+        _give_back_memory()
 
     def write_manifest(self) -> None:
         """What was run, on what, with what; nothing of the environment that could be a secret."""
@@ -234,6 +239,13 @@ class _Run:
     def _test_entry(self, test: TestConfig) -> dict[str, Any]:
         result = self.dir.result(test.role, "none")
         return {"items": test.items, "role": test.role, "data_hash": result.meta["data_hash"] if result else None}
+
+
+def _give_back_memory() -> None:
+    """Have glibc hand freed memory back; over a long run it otherwise holds on to half a gigabyte and more."""
+    if sys.platform == "linux":
+        with contextlib.suppress(OSError, AttributeError):  # another C library
+            ctypes.CDLL("libc.so.6").malloc_trim(0)
 
 
 def _data_entry(meta: dict[str, Any]) -> dict[str, Any]:
