@@ -6,27 +6,15 @@ import argparse
 import json
 import os
 import platform
-import statistics
 import subprocess
 import sys
 import time
-from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 
 from bench import memory, passes, selecting
-
-
-def best_of(repeats: int, *functions: Callable[[], object]) -> list[float]:
-    """Median seconds of each function, run in turn so that all meet the same machine."""
-    seconds: list[list[float]] = [[] for _ in functions]
-    for _ in range(repeats):
-        for function, times in zip(functions, seconds, strict=True):
-            begun = time.perf_counter()
-            function()
-            times.append(time.perf_counter() - begun)
-    return [statistics.median(times) for times in seconds]
+from bench.measure import best_of
 
 
 def help_seconds() -> float:

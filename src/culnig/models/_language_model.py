@@ -193,18 +193,23 @@ CPU_BUDGET, LARGEST_BUDGET = 384, 16_384
 def suitable_budget(lm: LanguageModel, device: torch.device, dtype: torch.dtype) -> int:
     """Padded tokens a batch: few on a CPU, whose caches hold them; on a GPU as many as fit, 16,384 at most.
 
-    A token is taken to keep every projection's output of every layer, and as much again, for the backward pass; half of
-    the memory that the weights leave free is given to it.  Scoring halves a batch that still does not fit.
+    Half of the memory that the weights leave free is given to what tokens leave behind.  Scoring halves a batch that
+    still does not fit.
     """
     if device.type == "cpu":
         return CPU_BUDGET
     if device.type != "cuda":
         return LARGEST_BUDGET
-    outputs = [output_width(m) for layer in lm.layers for m in layer.modules() if hasattr(m, "out_features")]
-    token = 2 * sum(outputs) * dtype.itemsize
+    token = kept_per_token(lm) * dtype.itemsize
     weights = sum(p.numel() * p.element_size() for p in lm.model.parameters())
     free = torch.cuda.get_device_properties(device).total_memory - weights
     return int(min(LARGEST_BUDGET, max(CPU_BUDGET, free / 2 / max(1, token))))
+
+
+def kept_per_token(lm: LanguageModel) -> int:
+    """About how many values a token leaves behind for the backward pass: every projection's output, and as much again."""
+    widths = [output_width(m) for layer in lm.layers for m in layer.modules() if hasattr(m, "out_features")]
+    return 2 * sum(widths)
 
 
 def find_family(model: nn.Module) -> Family:

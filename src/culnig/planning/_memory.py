@@ -8,6 +8,7 @@ from dataclasses import dataclass
 
 import torch
 
+from culnig.models._language_model import kept_per_token
 from culnig.planning._skeleton import Skeleton
 from culnig.planning._work import Task, padded_tokens
 
@@ -52,10 +53,7 @@ def memory_of(shape: Skeleton, tasks: Sequence[Task], program: int, activations:
     """
     largest = max(padded_tokens(batch) for task in tasks for batch in task.batches)
     if activations is None:
-        outputs = sum(
-            m.out_features for layer in shape.lm.layers for m in layer.modules() if hasattr(m, "out_features")
-        )
-        activations = 2 * outputs * shape.dtype.itemsize * largest
+        activations = kept_per_token(shape.lm) * shape.dtype.itemsize * largest
     return Memory(
         program=program,
         weights=shape.weight_bytes,
