@@ -100,9 +100,8 @@ def _watch_experts(parts: list[SiteModule], sink: Sink | None, values_to: Sink |
 
         def on_gradient(gradient: torch.Tensor) -> None:
             for part in parts:
-                first = expert * part.expert_width
-                both = (spread(part.take(whole), tokens, size) for whole in (value, gradient))
-                sink(part.site, *both, first)
+                v, g = (spread(part.take(whole), tokens, size) for whole in (value, gradient))
+                sink(part.site, v, g, expert * part.expert_width)
 
         output.register_hook(on_gradient)
         return output

@@ -9,8 +9,10 @@ import numpy as np
 from culnig.attribution._store import Scores
 from culnig.errors import UsageError
 
-SAME = ("model_hash", "dtype", "data_hash", "method", "modules", "formulation", "prompts")
-SAME += ("padded_zeros", "num_prompts", "blocks")
+SAME = (
+    *("model_hash", "dtype", "data_hash", "method", "modules", "formulation", "prompts"),
+    *("padded_zeros", "num_prompts", "blocks"),
+)
 
 
 def merge_scores(shards: Sequence[Scores]) -> Scores:
@@ -40,7 +42,9 @@ def merge_scores(shards: Sequence[Scores]) -> Scores:
         raise UsageError(f"a shard is there twice: {', '.join(f'{i}/{n}' for i, _ in sorted(numbers))}")
     ordered = [scores for _, scores in sorted(zip(numbers, shards, strict=True), key=lambda pair: pair[0])]
     sums, blocks = _added([s.sums for s in ordered]), _added([s.blocks for s in ordered])
-    count, tokens, block_count = (_counts([getattr(s, name) for s in ordered]) for name in ("count", "tokens", "block_count"))
+    count, tokens, block_count = (
+        _counts([getattr(s, name) for s in ordered]) for name in ("count", "tokens", "block_count")
+    )
     meta = ordered[0].meta | {"shard": None, "merged": n}
     assert count is not None
     return Scores(sums, count, ordered[0].groups, meta, tokens, blocks, block_count)
@@ -49,7 +53,8 @@ def merge_scores(shards: Sequence[Scores]) -> Scores:
 def _added(parts: list[dict[tuple[str, str], np.ndarray]]) -> dict[tuple[str, str], np.ndarray]:
     """Tensors added up in float64, kept in float32."""
     return {
-        key: np.stack([part[key] for part in parts]).sum(axis=0, dtype=np.float64).astype(np.float32) for key in parts[0]
+        key: np.stack([part[key] for part in parts]).sum(axis=0, dtype=np.float64).astype(np.float32)
+        for key in parts[0]
     }
 
 

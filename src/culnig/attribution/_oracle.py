@@ -182,9 +182,7 @@ def _zeroed(lm: LanguageModel, found: SiteModule, places: Places, rows: int) -> 
         yield
 
 
-def _expert_zero(
-    found: SiteModule, copies: torch.Tensor, columns: torch.Tensor, rows: int, shape: Shape
-) -> Tap:
+def _expert_zero(found: SiteModule, copies: torch.Tensor, columns: torch.Tensor, rows: int, shape: Shape) -> Tap:
     size = found.rows_per_expert
 
     def zero(expert: int, tokens: torch.Tensor, output: torch.Tensor) -> torch.Tensor:

@@ -23,9 +23,7 @@ Emit = Callable[[str, Site, int, torch.Tensor], None]
 """Takes (statistic, site, index of the first neuron, [B, N])."""
 
 
-def run_pass(
-    work: Work, gradients: Sequence[GradientMethod], values: Sequence[ValueMethod], emit: Emit
-) -> None:
+def run_pass(work: Work, gradients: Sequence[GradientMethod], values: Sequence[ValueMethod], emit: Emit) -> None:
     """Run the batch once and hand what the methods make of it to `emit`.
 
     Args:
@@ -127,7 +125,9 @@ def products_reporting_to(lm: LanguageModel, sink: Sink) -> Iterator[None]:
             sites = [Site(module, layer) for module in mlp]
             found = lm.sites[sites[0]]
             if found.stacked is not None:
-                stack.enter_context(tapped(found.module, _expert_products(found.module, sites, found.expert_width, shape, sink)))
+                stack.enter_context(
+                    tapped(found.module, _expert_products(found.module, sites, found.expert_width, shape, sink))
+                )
             else:
                 reader = output_projection(lm, sites[0])
                 stack.callback(reader.register_forward_pre_hook(_products(sites, shape, sink)).remove)

@@ -22,7 +22,6 @@ from culnig.errors import UsageError
 from culnig.files import sha256_json
 from culnig.models import LanguageModel
 from culnig.models._batch import batches
-from culnig.neurons import Site
 from culnig.prompts import PromptPolicy
 from culnig.versions import versions
 

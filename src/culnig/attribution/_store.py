@@ -166,4 +166,6 @@ class Scores:
             return order.get(key[0].partition("+")[0], 99), key[0], order.get(key[1], 99)
 
         sums, blocks = ({key: kinds[kind][key] for key in sorted(kinds[kind], key=place)} for kind in ("sum", "block"))
-        return cls(sums, tensors["count"], list(groups), meta, tensors.get("tokens"), blocks, tensors.get("block_count"))
+        return cls(
+            sums, tensors["count"], list(groups), meta, tensors.get("tokens"), blocks, tensors.get("block_count")
+        )

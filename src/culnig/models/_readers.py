@@ -71,7 +71,7 @@ def input_width(module: nn.Module) -> int | None:
     """Number of inputs of a projection (Linear, a variant of it, or Conv1D); None if it is no projection."""
     if (width := getattr(module, "in_features", None)) is not None:
         return int(width)
-    return int(module.weight.shape[0]) if hasattr(module, "nf") else None  # type: ignore[arg-type, union-attr, index]
+    return int(module.weight.shape[0]) if hasattr(module, "nf") else None  # type: ignore[index]
 
 
 def outgoing_norms(lm: LanguageModel, site: Site) -> torch.Tensor:
@@ -85,7 +85,7 @@ def outgoing_norms(lm: LanguageModel, site: Site) -> torch.Tensor:
     """
     found = lm.sites[site]
     if found.stacked is not None:
-        return found.module.down_proj.float().norm(dim=1).flatten()  # type: ignore[operator, union-attr]
+        return found.module.down_proj.float().norm(dim=1).flatten()  # type: ignore[operator]
     columns = _columns(output_projection(lm, site), site)
     if site.module != VALUE:
         return columns.norm(dim=0)
@@ -111,6 +111,6 @@ def _activations() -> frozenset[type]:
     from torch.nn.modules import activation
     from transformers.activations import ACT2CLS
 
-    classes = {entry[0] if isinstance(entry, tuple) else entry for entry in ACT2CLS.values()}
+    classes: set[Any] = {entry[0] if isinstance(entry, tuple) else entry for entry in ACT2CLS.values()}
     classes |= {getattr(activation, name) for name in activation.__all__} - {nn.MultiheadAttention}
     return frozenset(classes | {nn.Identity})

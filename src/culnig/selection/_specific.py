@@ -63,7 +63,6 @@ def select_specific(
         )
     pool = Pool(neur, MLP_POOL + ATTENTION_POOL)
     difference = group_difference(pool, neur, ctrl, rule.preset)
-    # A method whose rule compares groups by itself needs no z-score besides.
     z_scores = None if method.compares_groups else standardise(difference)
     made = {
         "model_name": neur.meta["model"],
@@ -74,11 +73,13 @@ def select_specific(
     sets = {}
     for country in _targets(countries, neur, crc):
         c = neur.groups.index(country)
-        taken = top_ranked(difference[c], floor_count(rule.t, pool.size))
+        # Where the method's rule compares groups by itself, the share is that of all groups' neurons together.
+        rank = difference[c] if z_scores is not None else difference.max(axis=0)
+        taken = top_ranked(rank, floor_count(rule.t, pool.size))
         if crc is not None and method.uses_surface:
             surface = pool.flat(method.surface(crc, ctrl, country))
             taken = taken[~np.isin(taken, top_ranked(surface, floor_count(rule.r, pool.size)))]
-        kept = taken if z_scores is None else taken[z_scores[c][taken] >= rule.z]
+        kept = taken[np.isfinite(difference[c][taken]) if z_scores is None else z_scores[c][taken] >= rule.z]
         found, extra = _rows(kept, pool, difference, c, neur.groups)
         sets[country] = NeuronSet(found, extra=extra, provenance=origin | {"country": country}, **made)
     return sets

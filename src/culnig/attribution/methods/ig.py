@@ -6,6 +6,7 @@ Sundararajan et al. 2017, arXiv 1703.01365).
 summed over positions.  One site (a module in a layer) at a time: alpha_k multiplies the values of its neurons at all positions,
 all else follows.  The midpoint rule, so that with many steps the scores of a site's neurons add up to what zeroing the whole
 site takes from P (completeness; with `p` as target and `sum` over positions).
+Where a model routes to experts a step can change the route further up, a jump that no gradient sees.
 Costs sites * m passes, each from the site's layer upwards: leave sites out (`--modules mlp.gate_proj`), take few steps and
 few items.
 """

@@ -98,7 +98,9 @@ class Cape(Lape):
         if ctrl is None:
             raise UsageError("cape takes away what it finds on the controls; give --ctrl, or use lape")
         if ctrl.groups != neur.groups:
-            raise UsageError(f"the neur scores are of {neur.groups}, the ctrl scores of {ctrl.groups}; score the same items")
+            raise UsageError(
+                f"the neur scores are of {neur.groups}, the ctrl scores of {ctrl.groups}; score the same items"
+            )
         own = super().specific(neur, ctrl, divisor)
 
         def pure(module: str) -> np.ndarray:

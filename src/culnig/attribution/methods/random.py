@@ -42,7 +42,9 @@ class Random(SweepMethod):
 
     def specific(self, neur: Scores, ctrl: Scores | None, divisor: Divisor) -> PerModule:
         """Every group has numbers of its own: the same ones turned by a group's share of the circle."""
-        turn = np.arange(len(neur.groups))[:, None, None] * 0.6180339887498949  # golden ratio: spreads any number of groups
+        turn = (
+            np.arange(len(neur.groups))[:, None, None] * 0.6180339887498949
+        )  # golden ratio: spreads any number of groups
 
         def each(module: str) -> np.ndarray:
             return (neur.sums[self.name, module] / divisor(neur) + turn) % 1.0
