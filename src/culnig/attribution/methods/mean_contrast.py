@@ -59,7 +59,7 @@ class MeanContrast(ValueMethod):
         def contrast(module: str) -> np.ndarray:
             own = self._all(crc, module)
             if group is not None:
-                own = tuple(part[crc.groups.index(group)] for part in self._by_group(crc, module))  # type: ignore[assignment]
+                own = tuple(part[crc.groups.index(group)] for part in self._by_group(crc, module))
             return self._contrast(own, self._all(ctrl, module))
 
         return contrast
