@@ -547,3 +547,67 @@ def test_draws_and_wordings_of_a_question_share_a_block():
     controls = culnig.load_items("everyday:ctrl", countries=["Iran"])
     assert len({question_id(i) for i in items}) < len({i.id for i in items})
     assert [question_id(i) for i in items] == [question_id(i) for i in controls]
+
+
+def invoke(*args):
+    from typer.testing import CliRunner
+
+    from culnig.cli._app import app
+
+    return CliRunner().invoke(app, [str(a) for a in args])
+
+
+def test_on_the_command_line(tmp_path, reference_dir, reference_files, capsys, monkeypatch):
+    from tests.test_wrong_uses import use
+
+    paths = {}
+    for name, part in (("neur", "blend"), ("ctrl", "blendcontrol"), ("crc", "countryrc")):
+        paths[name] = tmp_path / f"{name}.safetensors"
+        args = ["score", "--model", reference_dir, "--items", reference_files[part], "--out", paths[name], "--json"]
+        args += ["--chat-template", "off", "--method", "culnig,culnig:sum,lape", "--blocks", 4]
+        done = invoke(*args, "--modules", "mlp.gate_proj,self_attn.v_proj")
+        assert done.exit_code == 0, done.output
+        assert '"methods"' in done.stdout
+    three = [x for name, path in paths.items() for x in (f"--{name}", path)]
+    out = tmp_path / "n.json"
+    chosen = {}
+    for method in ("culnig", "culnig:sum", "lape"):
+        done = invoke("select", "general", *three, "--method", method, "--out", out)
+        assert done.exit_code == 0, done.output
+        chosen[method] = culnig.NeuronSet.load(out)
+        assert ("lape does not look at --ctrl and --crc" in done.output) == (method == "lape")
+    assert len({frozenset(neurons) for neurons in chosen.values()}) == 3
+    scores = [culnig.Scores.load(path).of_method("culnig:sum") for path in paths.values()]
+    assert chosen["culnig:sum"] == culnig.select_general(*scores)
+    neur = ["select", "general", "--neur", paths["neur"], "--out", out, "--method", "culnig"]
+    assert invoke(*neur, "--no-ctrl", "--no-crc").exit_code == 0
+    assert culnig.NeuronSet.load(out).provenance["without"] == ["ctrl", "crc"]
+    crc = ["--crc", paths["crc"]]
+    for args, message in (
+        ([*neur, *crc], "give --ctrl FILE, or say --no-ctrl"),
+        ([*neur, *crc, "--no-ctrl", "--no-crc"], "--crc and --no-crc exclude each other"),
+        (
+            [*neur[:-1], "culnig:mean", *crc, "--no-ctrl"],
+            "no scores of the method 'culnig:mean'; the file holds: culnig",
+        ),
+        ([*neur[:-2], *crc, "--no-ctrl"], "several methods"),
+        (["run", "--set", "method=culnig:median"], "no option 'median'"),
+    ):
+        code, _, err = use(capsys, monkeypatch, *args)
+        assert code == 2 and message in err and len(err.splitlines()) == 1, err
+
+
+def test_a_method_of_ones_own(lm, items, monkeypatch):
+    """The example of docs/extending.md."""
+    from culnig.attribution._method import GradientMethod, Seen
+
+    monkeypatch.setattr(METHODS, "_members", dict(METHODS.items()))
+
+    @METHODS.register("gradient_norm")
+    class GradientNorm(GradientMethod):
+        def contribution(self, seen: Seen) -> torch.Tensor:
+            return seen.gradient.abs()
+
+    scores = culnig.score(lm, items, policy=MCF, method="gradient_norm:sum,culnig", blocks=2)
+    assert scores.methods == ["gradient_norm:sum", "culnig"] and scores.total(GATE).min() >= 0
+    assert len(culnig.select_general(scores.of_method("gradient_norm:sum"), None, None, t_mlp=0.1, t_attn=0)) == 14
