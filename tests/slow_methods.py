@@ -8,7 +8,6 @@ from contextlib import ExitStack
 import numpy as np
 import torch
 
-from culnig.neurons import Neuron, NeuronSet
 from culnig.prompts import PromptPolicy, encode, render
 
 MCF = PromptPolicy(formulation="mcf", chat_template="off")
@@ -122,18 +121,3 @@ def integrated_gradients(lm, items, sites, steps, positions="sum", target="p"):
         return found
 
     return by_item(lm, items, one)
-
-
-def exact_changes(lm, items, neurons, target="p"):
-    """[items, neurons], by suppressing each neuron with `culnig.suppress`."""
-    import culnig
-
-    rows = []
-    for e in encoded_of(lm, items):
-        clean = Run(lm, e).targets[target].item()
-        row = []
-        for neuron in neurons:
-            with culnig.suppress(lm, NeuronSet([Neuron(*neuron)])):
-                row.append(clean - Run(lm, e).targets[target].item())
-        rows.append(row)
-    return np.array(rows)

@@ -8,7 +8,6 @@ import torch
 
 import culnig
 from culnig import Neuron
-from culnig.attribution import oracle
 from culnig.attribution._method import METHODS, parse_method, parse_methods
 from culnig.attribution._relevance import relevance_gradients
 from culnig.errors import ModelError, UsageError
@@ -90,20 +89,22 @@ def test_ig_by_definition(lm, items):
     check(scores, "ig:max:logp:steps=4", expected)
 
 
-@pytest.mark.parametrize("family", ["llama", "phi3", "gpt_neox", "mixtral"])
-def test_ig_is_complete(family, items):
+@pytest.mark.parametrize(
+    ("family", "policy"), [("llama", MCF), ("llama", CF), ("phi3", MCF), ("gpt_neox", CF), ("mixtral", MCF)]
+)
+def test_ig_is_complete(family, policy, items):
     """The scores of a site's neurons add up to what zeroing the whole site takes from P."""
     lm, one = model_of(family), items[1:2]
     assert not one[0].control
-    scores = culnig.score(lm, one, policy=MCF, method="ig:steps=60:unweighted", modules=[GATE, VALUE])
+    scores = culnig.score(lm, one, policy=policy, method="ig:steps=60:unweighted", modules=[GATE, VALUE])
     # Experts further up are routed to anew at every step, and a gradient does not see a jump: there, the last experts.
     layer = 2 if family == "mixtral" else 1
     for module in (GATE, VALUE) if family != "mixtral" else (GATE,):
         _, width = lm.shapes[module]
         everything = culnig.NeuronSet([Neuron(module, layer, i) for i in range(width)])
-        clean = culnig.evaluate(lm, one, policy=MCF).rows["p_gold"][0]
+        clean = culnig.evaluate(lm, one, policy=policy).rows["p_gold"][0]
         with culnig.suppress(lm, everything):
-            without = culnig.evaluate(lm, one, policy=MCF).rows["p_gold"][0]
+            without = culnig.evaluate(lm, one, policy=policy).rows["p_gold"][0]
         total = scores.sums[scores.method, module][:, layer].sum()
         assert total == pytest.approx(clean - without, rel=2e-3, abs=1e-7)
 
@@ -293,8 +294,10 @@ def test_values_with_experts(items):
     np.testing.assert_allclose(scores.total(GATE, "wanda_neuron")[1], wanda, rtol=1e-4)
 
 
-@pytest.mark.parametrize("family", ["llama", "gpt_neox", "phi3", "mixtral"])
-def test_oracle_is_exact_suppression(family, items):
+@pytest.mark.parametrize(
+    ("family", "policy"), [("llama", MCF), ("llama", CF), ("gpt_neox", MCF), ("phi3", CF), ("mixtral", MCF)]
+)
+def test_oracle_is_exact_suppression(family, policy, items):
     lm = model_of(family)
     rng = np.random.default_rng(0)
     neurons = [
@@ -302,27 +305,27 @@ def test_oracle_is_exact_suppression(family, items):
     ]
     few = items[:3] if family != "mixtral" else items[:2]
     for target, budget in (("p", None), ("diff", 40)):
-        found = oracle(lm, few, neurons, policy=MCF, target=target, token_budget=budget)
-        expected = exact(lm, few, neurons, target)
+        found = culnig.oracle(lm, few, neurons, policy=policy, target=target, token_budget=budget)
+        expected = exact(lm, few, neurons, target, policy)
         assert found.change.shape == expected.shape and np.abs(expected).max() > 1e-5
         np.testing.assert_allclose(found.change, expected, atol=2e-3 * np.abs(expected).max())
     assert found.ids == [item.id for item in few]
     assert not any(m._forward_hooks or "forward" in m.__dict__ for m in lm.layers)
 
 
-def exact(lm, items, neurons, target):
+def exact(lm, items, neurons, target, policy):
     rows = []
     for item in items:
-        clean, changed = measured(lm, item, target), []
+        clean, changed = measured(lm, item, target, policy), []
         for neuron in neurons:
             with culnig.suppress(lm, culnig.NeuronSet([neuron])):
-                changed.append(clean - measured(lm, item, target))
+                changed.append(clean - measured(lm, item, target, policy))
         rows.append(changed)
     return np.array(rows)
 
 
-def measured(lm, item, target):
-    row = culnig.evaluate(lm, [item], policy=MCF).rows.iloc[0]
+def measured(lm, item, target, policy):
+    row = culnig.evaluate(lm, [item], policy=policy).rows.iloc[0]
     options = np.array(row["option_logprobs"])
     return row["p_gold"] if target == "p" else options[row["gold"]] - np.delete(options, row["gold"]).max()
 
@@ -332,7 +335,7 @@ def test_oracle_as_a_method(lm, items):
     scores = culnig.score(lm, items, policy=MCF, method="oracle:sample=2", modules=[GATE])
     method = parse_method("oracle:sample=2")
     neurons = [n for layer in range(3) for n in method.neurons(Site(GATE, layer), 48)]
-    found = oracle(lm, items, neurons, policy=MCF)
+    found = culnig.oracle(lm, items, neurons, policy=MCF)
     for column, neuron in enumerate(neurons):
         got = scores.mean(GATE)[neuron.layer, neuron.index]
         assert got == pytest.approx(found.mean()[column], rel=1e-4, abs=1e-9)

@@ -98,8 +98,8 @@ def oracle(
     for chunk in distributed.share(batches(rows, token_budget or lm.token_budget)):
         work = Work(lm, prompts, chunk, budget=token_budget)
         for column, values in changes(work, chosen, target):
-            change[work.keys, column] = values.cpu().numpy()
-        probability[work.keys] = work.probability.double().cpu().numpy()
+            change[work.keys, column] = values.numpy()
+        probability[work.keys] = work.probability.cpu().double().numpy()
         if progress:
             progress(len(chunk))
     _gather(probability, change)
@@ -123,7 +123,7 @@ def _gather(probability: np.ndarray, change: np.ndarray) -> None:
 
 
 def changes(work: Work, neurons: Sequence[Neuron], target: Target) -> Iterator[tuple[int, torch.Tensor]]:
-    """(number of the neuron, what zeroing it takes from the target in each row, float64 [B]).
+    """(number of the neuron, what zeroing it takes from the target in each row, float64 [B] on the CPU).
 
     Passes start at the neuron's layer, and as many neurons share one, each in a copy of the batch, as the token budget
     allows.  Differences of P are taken by way of log P, which keeps small ones exact.
@@ -131,7 +131,7 @@ def changes(work: Work, neurons: Sequence[Neuron], target: Target) -> Iterator[t
     kind = "diff" if target == "diff" else "logp"
     with torch.no_grad(), layer_inputs(work.lm) as hidden:
         logprobs = work.logprobs()
-    clean = work.objective(kind, logprobs).double()
+    clean = work.objective(kind, logprobs).cpu().double()
     work.probability = work.objective("logp", logprobs).exp()
     copies = max(1, work.budget // work.batch.input_ids.numel())
     order = sorted(range(len(neurons)), key=lambda i: (neurons[i].layer, neurons[i].module))
@@ -159,7 +159,7 @@ def _without(work: Work, neurons: Sequence[Neuron], hidden: torch.Tensor, kind: 
         for site, places in by_site.items():
             stack.enter_context(_zeroed(work.lm, work.lm.sites[site], places, len(work.rows)))
         logprobs = answer_logprobs(work.lm, batch).answer_logprobs
-    return objective(kind, logprobs, batch, work.prompts).double().view(len(neurons), -1)
+    return objective(kind, logprobs, batch, work.prompts).cpu().double().view(len(neurons), -1)
 
 
 @contextmanager

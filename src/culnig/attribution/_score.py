@@ -151,7 +151,7 @@ def _add_references(
         scores = score(lm, items, policy=policy, method=name, token_budget=token_budget)
         means: Reference = {}
         for site, found in lm.sites.items():
-            means[site] = torch.from_numpy(scores.mean(site.module, name)[site.layer]).to(found.device)
+            means[site] = torch.from_numpy(scores.mean(site.module, name)[site.layer]).float().to(found.device)
         prompts.mean = means
 
 

@@ -78,7 +78,7 @@ class _Path:
 
     def __call__(self, site: Site, value: torch.Tensor, gradient: torch.Tensor | None, first: int = 0) -> None:
         assert gradient is not None
-        factor = self.factor.to(gradient) if isinstance(self.factor, torch.Tensor) else self.factor
-        step = gradient * factor
-        self.values[first] = value / self.alpha
+        factor = self.factor.to(gradient.device) if isinstance(self.factor, torch.Tensor) else self.factor
+        step = gradient.float() * factor
+        self.values[first] = value.float() / self.alpha
         self.gradients[first] = self.gradients[first] + step if first in self.gradients else step
