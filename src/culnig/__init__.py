@@ -27,6 +27,7 @@ _HOME = {
     "Scores": "culnig.attribution",
     "score": "culnig.attribution",
     "merge_scores": "culnig.attribution",
+    "oracle": "culnig.attribution",
     "Neuron": "culnig.neurons",
     "NeuronSet": "culnig.neurons",
     "Site": "culnig.neurons",

@@ -9,6 +9,7 @@ from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
 
+from culnig.attribution._method import parse_methods
 from culnig.errors import DataError, UsageError
 from culnig.files import require_file
 from culnig.intervention._edit import Operation
@@ -91,7 +92,10 @@ class RunConfig(_Section):
     prompts: PromptConfig = PromptConfig()
     identify: IdentifyConfig = IdentifyConfig()
     test: list[TestConfig] = Field(min_length=1)
-    method: str = "culnig"
+    method: str = Field(
+        "culnig", description="scoring methods with their options (culnig,culnig:sum,atp); studies select by the first"
+    )
+    blocks: int | None = Field(None, ge=2, description="keep sums of so many blocks of items, to resample them (20)")
     operation: str = Field("suppress", description="suppress, enhance or scale=FACTOR")
     general: GeneralRule = GeneralRule()
     specific: SpecificRule = SpecificRule()
@@ -107,6 +111,15 @@ class RunConfig(_Section):
     def _operation(cls, text: str) -> str:
         try:
             Operation.parse(text)
+        except UsageError as error:
+            raise ValueError(str(error)) from error
+        return text
+
+    @field_validator("method")
+    @classmethod
+    def _method(cls, text: str) -> str:
+        try:
+            parse_methods(text)
         except UsageError as error:
             raise ValueError(str(error)) from error
         return text

@@ -152,6 +152,7 @@ class _Run:
                     items,
                     policy=policy,
                     method=self.config.method,
+                    blocks=self.config.blocks,
                     control=True if part == "ctrl" else None,
                     token_budget=self.config.compute.token_budget,
                     checkpoint=checkpoint_of(path),

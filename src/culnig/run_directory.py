@@ -55,8 +55,9 @@ class RunDirectory:
 
     @cache  # noqa: B019 - a run directory lives as long as its process
     def scores(self, part: str) -> Scores:
-        """Scores of `neur`, `ctrl` or `crc`."""
-        return Scores.load(self.scores_path(part))
+        """Scores of `neur`, `ctrl` or `crc` by the first of the config's methods."""
+        scores = Scores.load(self.scores_path(part))
+        return scores.of_method(scores.method) if len(scores.methods) > 1 else scores
 
     @cache  # noqa: B019
     def neurons(self, name: str) -> NeuronSet:

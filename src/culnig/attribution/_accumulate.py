@@ -1,54 +1,80 @@
-"""Running batches and summing their scores by group."""
+"""Running batches through all methods of a job, and summing their scores by group and by block."""
 
 from __future__ import annotations
 
-import itertools
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from typing import Any
 
 import numpy as np
 import torch
 
-from culnig.attribution._method import Method
+from culnig.attribution._method import GradientMethod, Method, SweepMethod, ValueMethod
+from culnig.attribution._pass import Emit, run_pass, run_twins
+from culnig.attribution._work import Prompts, Work
 from culnig.models import LanguageModel
-from culnig.models._batch import Batch, Row, answer_logprobs, collate
+from culnig.models._batch import Row
 from culnig.neurons import Site
-from culnig.prompts import Encoded
+
+Totals = dict[str, torch.Tensor]
+"""Key of a site's statistic -> its sums, [G, N] or [K, N]."""
 
 
 class Accumulator:
-    """Runs batches and sums each site's per-item scores by group, in float64 on the device."""
+    """Runs batches and sums each site's per-item scores, in float64 on the device.
+
+    Attributes:
+        sums: "sum/<statistic>/<module>/<layer>" -> [G, N], and "block/..." -> [K, N].
+    """
 
     def __init__(
-        self, lm: LanguageModel, encoded: Sequence[Encoded], method: Method, over_vocabulary: bool, clamped: np.ndarray
+        self,
+        lm: LanguageModel,
+        prompts: Prompts,
+        methods: Sequence[Method],
+        *,
+        modules: Sequence[str] | None = None,
+        block_of: np.ndarray | None = None,
+        blocks: int = 0,
+        budget: int | None = None,
     ) -> None:
         self.lm = lm
-        self.method = method
-        self.over_vocabulary = over_vocabulary
-        self.gold = [e.gold for e in encoded]
-        self.groups = sorted({e.item.country for e in encoded})
-        index = {group: i for i, group in enumerate(self.groups)}
-        self.group_of = np.array([index[e.item.country] for e in encoded])
-        self.clamped = torch.from_numpy(clamped)
+        self.prompts = prompts
+        self.methods = list(methods)
+        self.block_of = block_of
+        self.blocks = blocks
+        self.budget = budget
+        self.modules = {m.name: [n for n in m.modules(lm) if modules is None or n in modules] for m in methods}
+        self._scored = {module for scored in self.modules.values() for module in scored}
+        self.sums: Totals = {}
+        for kind, statistic, method, size in self._families():
+            for module in self.modules[method.name]:
+                for layer in range(lm.num_layers):
+                    self.sums[f"{kind}/{statistic}/{module}/{layer}"] = self._zeros(Site(module, layer), size)
+        self._staged: list[tuple[str, Site, int, torch.Tensor]] = []
+
+    def _families(self) -> Iterator[tuple[str, str, Method, int]]:
+        """(sum or block, statistic, its method, number of groups or blocks)."""
+        for method in self.methods:
+            for part in method.parts:
+                yield "sum", method.name + part, method, len(self.prompts.groups)
+                if self.blocks and method.pooled:
+                    yield "block", method.name + part, method, self.blocks
+
+    def _zeros(self, site: Site, size: int) -> torch.Tensor:
         # MPS has no float64; there the sums are float32.
-        kind = torch.float32 if lm.device.type == "mps" else torch.float64
-        self.sums = {
-            site: torch.zeros(len(self.groups), found.width, dtype=kind, device=found.device)
-            for site, found in lm.sites.items()
-        }
-        self._staged: list[tuple[Site, int, torch.Tensor]] = []
-        self._batch: Batch
-        self._probability: torch.Tensor
-        self._group: torch.Tensor
-        self._clamp: torch.Tensor
+        kind = torch.float32 if self.lm.device.type == "mps" else torch.float64
+        found = self.lm.sites[site]
+        return torch.zeros(size, found.width, dtype=kind, device=found.device)
 
     def run(self, rows: Sequence[Row]) -> None:
-        """One forward and one backward pass; the hooks call `add` on the way back.
+        """All passes over a batch.
 
         Where the device runs out of memory the batch is halved, down to a single row.
         """
         self._staged.clear()
         try:
-            self._pass(rows)
+            work = Work(self.lm, self.prompts, rows, modules=self._scored, budget=self.budget)
+            self._passes(work)
         except torch.OutOfMemoryError:
             if len(rows) == 1:
                 raise
@@ -57,47 +83,45 @@ class Accumulator:
             self.run(rows[len(rows) // 2 :])
             return
         # Only now: a pass that fails half-way must leave no trace in the sums.
-        for site, first, weighted in self._staged:
-            neurons = self.sums[site][:, first : first + weighted.shape[1]]
-            neurons.index_add_(0, self._group.to(weighted.device), weighted)
+        self._commit(work.keys)
         self._staged.clear()
 
-    def _pass(self, rows: Sequence[Row]) -> None:
-        keys = [row.key for row in rows]
-        self._batch = batch = collate(rows, self.lm.device, self.lm.tokenizer.pad_token_id or 0)
-        embedded = self.lm.model.get_input_embeddings()(batch.input_ids).detach().requires_grad_(True)
-        with torch.enable_grad():
-            logprobs = answer_logprobs(self.lm, batch, embedded).answer_logprobs
-            gold = gold_logprob(logprobs, batch, [self.gold[key] for key in keys], self.over_vocabulary)
-            self._probability = gold.detach().exp()
-            self._group = torch.from_numpy(self.group_of[keys])
-            self._clamp = self.clamped[keys]
-            gold.sum().backward()
+    def _passes(self, work: Work) -> None:
+        if any(getattr(method, "reference", None) == "control" for method in self.methods):
+            run_twins(work)
+        gradients = [m for m in self.methods if isinstance(m, GradientMethod)]
+        values = [m for m in self.methods if isinstance(m, ValueMethod)]
+        plain = [m for m in gradients if m.rules == "plain"]
+        emit: Emit = self._stage
+        if plain or values:
+            run_pass(work, plain, values, emit)
+        if relevance := [m for m in gradients if m.rules == "relevance"]:
+            run_pass(work, relevance, [], emit)
+        for method in self.methods:
+            if isinstance(method, SweepMethod):
+                for site, first, scores in method.sweep(work):
+                    emit(method.name, site, first, scores)
 
-    def add(self, site: Site, value: torch.Tensor, gradient: torch.Tensor, first: int = 0) -> None:
-        """Reduce value and gradient ([B, T, N]) of a site's neurons from `first` on to what their sums will get ([B, N])."""
-        device = value.device
-        probability = self._probability.to(device)
-        real = self._batch.real.to(device) if self._batch.real is not None else None
-        item_scores = self.method(value, gradient, real, probability)
-        if self._clamp.any():
-            floor = torch.where(self._clamp, 0.0, -torch.inf).to(device)
-            item_scores = torch.maximum(item_scores, floor[:, None].to(item_scores.dtype))
-        self._staged.append((site, first, (item_scores * probability[:, None]).to(self.sums[site].dtype)))
+    def _stage(self, statistic: str, site: Site, first: int, scores: torch.Tensor) -> None:
+        """Keep a site's [B, N] (from neuron `first` on) until the batch is through."""
+        if f"sum/{statistic}/{site.module}/{site.layer}" in self.sums:
+            self._staged.append((statistic, site, first, scores))
 
-    def result(self) -> dict[str, np.ndarray]:
-        """Module -> float32 [G, L, N]."""
-        return {
-            module: np.stack([self.sums[Site(module, layer)].float().cpu().numpy() for layer in range(layers)], axis=1)
-            for module, (layers, _) in self.lm.shapes.items()
-        }
+    def _commit(self, keys: Sequence[int]) -> None:
+        group = torch.from_numpy(self.prompts.group_of[keys])
+        block = torch.from_numpy(self.block_of[keys]) if self.block_of is not None else None
+        for statistic, site, first, scores in self._staged:
+            for kind, index in (("sum", group), ("block", block)):
+                sums = self.sums.get(f"{kind}/{statistic}/{site.module}/{site.layer}")
+                if sums is not None and index is not None:
+                    neurons = sums[:, first : first + scores.shape[1]]
+                    neurons.index_add_(0, index.to(scores.device), scores.to(sums.dtype))
 
-
-def gold_logprob(logprobs: torch.Tensor, batch: Batch, gold: Sequence[int], over_vocabulary: bool) -> torch.Tensor:
-    """log P(gold answer) of each row, [B]: over the vocabulary (mcf) or renormalised over the row's answers (cf)."""
-    starts = batch.first_answer
-    picked = logprobs[[start + g for start, g in zip(starts[:-1], gold, strict=True)]]
-    if over_vocabulary:
-        return picked
-    norms = [torch.logsumexp(logprobs[a:b], dim=0) for a, b in itertools.pairwise(starts)]
-    return picked - torch.stack(norms)
+    def result(self, kind: str) -> dict[tuple[str, str], np.ndarray]:
+        """(statistic, module) -> float32 [G, L, N] ("sum") or [K, L, N] ("block")."""
+        found: dict[tuple[str, str], Any] = {}
+        for of, statistic, method, _ in self._families():
+            for module in self.modules[method.name] if of == kind else ():
+                keys = [f"{kind}/{statistic}/{module}/{layer}" for layer in range(self.lm.num_layers)]
+                found[statistic, module] = np.stack([self.sums[key].float().cpu().numpy() for key in keys], axis=1)
+        return found

@@ -12,7 +12,6 @@ from typing import Any
 import torch
 
 from culnig.files import atomic_path, sha256_json
-from culnig.neurons import Site
 
 
 class Checkpoint:
@@ -32,7 +31,7 @@ class Checkpoint:
         self.seconds = 60.0 * minutes
         self._last = time.monotonic()
 
-    def restore(self, sums: Mapping[Site, torch.Tensor]) -> int:
+    def restore(self, sums: Mapping[str, torch.Tensor]) -> int:
         """Fill `sums` from the file, in place; returns the number of batches done (0 if there is nothing to use)."""
         from safetensors import SafetensorError, safe_open
 
@@ -41,25 +40,25 @@ class Checkpoint:
         try:
             with safe_open(str(self.path), framework="pt") as archive:
                 header = archive.metadata() or {}
-                tensors = {site: archive.get_tensor(_key(site)) for site in sums}
+                tensors = {key: archive.get_tensor(key) for key in sums}
         except (SafetensorError, OSError):
             return 0
         if header.get("job") != self.job or header.get("checksum") != _checksum(tensors):
             return 0
-        for site, tensor in tensors.items():
-            sums[site].copy_(tensor)
+        for key, tensor in tensors.items():
+            sums[key].copy_(tensor)
         return int(header["batches"])
 
-    def keep(self, sums: Mapping[Site, torch.Tensor], batches: int) -> None:
+    def keep(self, sums: Mapping[str, torch.Tensor], batches: int) -> None:
         """Write the sums if the last time is long enough ago."""
         if self.path is None or time.monotonic() - self._last < self.seconds:
             return
         from safetensors.torch import save_file
 
-        tensors = {site: tensor.detach().cpu().contiguous() for site, tensor in sums.items()}
+        tensors = {key: tensor.detach().cpu().contiguous() for key, tensor in sums.items()}
         header = {"job": self.job, "batches": str(batches), "checksum": _checksum(tensors)}
         with atomic_path(self.path) as temporary:
-            save_file({_key(site): tensor for site, tensor in tensors.items()}, str(temporary), metadata=header)
+            save_file(tensors, str(temporary), metadata=header)
         self._last = time.monotonic()
 
 
@@ -75,12 +74,8 @@ def forget(out: Path | str) -> None:
         path.unlink(missing_ok=True)
 
 
-def _key(site: Site) -> str:
-    return f"{site.module}/{site.layer}"
-
-
-def _checksum(tensors: Mapping[Site, torch.Tensor]) -> str:
+def _checksum(tensors: Mapping[str, torch.Tensor]) -> str:
     digest = hashlib.sha256()
-    for site in sorted(tensors):
-        digest.update(_key(site).encode() + tensors[site].numpy().tobytes())
+    for key in sorted(tensors):
+        digest.update(key.encode() + tensors[key].numpy().tobytes())
     return digest.hexdigest()

@@ -1,8 +1,8 @@
-"""Catching value and gradient at every site, and reducing them while the backward pass goes by."""
+"""Catching value and gradient at every site, and reducing them while the pass goes by."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from contextlib import ExitStack, contextmanager
 from typing import Any, Protocol
 
@@ -13,11 +13,14 @@ from culnig.models._experts import Tap, tapped
 from culnig.models._sites import SiteModule
 from culnig.neurons import Site
 
+Shape = Callable[[], torch.Size]
+"""Gives [B, T] of the batch that is running."""
+
 
 class Sink(Protocol):
-    """Takes a site's value and gradient in each backward pass."""
+    """Takes a site's value, and in a backward pass its gradient."""
 
-    def __call__(self, site: Site, value: torch.Tensor, gradient: torch.Tensor, first: int = 0) -> None:
+    def __call__(self, site: Site, value: torch.Tensor, gradient: torch.Tensor | None, first: int = 0) -> None:
         """Called once a site, or once for each expert of it that the batch reached.
 
         Args:
@@ -29,32 +32,48 @@ class Sink(Protocol):
 
 
 @contextmanager
-def sites_reporting_to(lm: LanguageModel, sink: Sink) -> Iterator[None]:
-    """Within the block every backward pass hands each site's value and gradient to `sink`.
+def sites_reporting_to(
+    lm: LanguageModel,
+    sink: Sink | None,
+    *,
+    values_to: Sink | None = None,
+    only: Collection[Site] | None = None,
+) -> Iterator[None]:
+    """Within the block every backward pass hands each site's value and gradient to `sink`, every forward pass its value
+    to `values_to`.
 
     The value lives in the graph until the site's turn and is dropped with it: nothing of size [B, T, N] is kept.
+
+    Args:
+        lm: the model.
+        sink, values_to: what takes them; None for nothing.
+        only: these sites; None is all.
     """
     by_module: dict[torch.nn.Module, list[SiteModule]] = {}
-    for found in lm.sites.values():
-        by_module.setdefault(found.module, []).append(found)
+    for site, found in lm.sites.items():
+        if only is None or site in only:
+            by_module.setdefault(found.module, []).append(found)
     with ExitStack() as stack:
-        shape = stack.enter_context(_shape_of_inputs(lm.layers[0]))
+        shape = stack.enter_context(shape_of_inputs(lm.layers[0]))
         for module, parts in by_module.items():
             if parts[0].stacked is None:
-                handle = module.register_forward_hook(_watch(parts, sink, shape))
+                handle = module.register_forward_hook(_watch(parts, sink, values_to, shape))
                 stack.callback(handle.remove)
             else:
-                stack.enter_context(tapped(module, _watch_experts(parts, sink, shape)))
+                stack.enter_context(tapped(module, _watch_experts(parts, sink, values_to, shape)))
         yield
 
 
-def _watch(parts: list[SiteModule], sink: Sink, shape: Callable[[], torch.Size]) -> Callable[..., None]:
+def _watch(parts: list[SiteModule], sink: Sink | None, values_to: Sink | None, shape: Shape) -> Callable[..., None]:
     def on_forward(module: torch.nn.Module, args: Any, output: torch.Tensor) -> None:
-        if not output.requires_grad:
-            return
         value = output.detach()
         if value.ndim == 2:  # a layer that flattens its input (OPT)
             value = value.unflatten(0, shape())
+        if values_to is not None:
+            for part in parts:
+                values_to(part.site, part.take(value), None)
+        if sink is None or not output.requires_grad:
+            return
 
         def on_gradient(gradient: torch.Tensor) -> None:
             for part in parts:
@@ -65,25 +84,24 @@ def _watch(parts: list[SiteModule], sink: Sink, shape: Callable[[], torch.Size])
     return on_forward
 
 
-def _watch_experts(parts: list[SiteModule], sink: Sink, shape: Callable[[], torch.Size]) -> Tap:
+def _watch_experts(parts: list[SiteModule], sink: Sink | None, values_to: Sink | None, shape: Shape) -> Tap:
     """One expert at a time: [B, T, neurons of the expert], 0 where a token was not routed to it.
 
     A value that is not computed takes nothing from P when it is zeroed, so such a position scores 0.
     """
 
     def tap(expert: int, tokens: torch.Tensor, output: torch.Tensor) -> torch.Tensor:
-        if not output.requires_grad:
+        value, size = output.detach(), shape()
+        if values_to is not None:
+            for part in parts:
+                values_to(part.site, spread(part.take(value), tokens, size), None, expert * part.expert_width)
+        if sink is None or not output.requires_grad:
             return output
-        value, (rows, columns) = output.detach(), shape()
-
-        def everywhere(part: torch.Tensor) -> torch.Tensor:
-            spread = part.new_zeros(rows * columns, part.shape[-1])
-            return spread.index_copy_(0, tokens, part).view(rows, columns, -1)
 
         def on_gradient(gradient: torch.Tensor) -> None:
             for part in parts:
-                first = expert * part.expert_width
-                sink(part.site, everywhere(part.take(value)), everywhere(part.take(gradient)), first)
+                v, g = (spread(part.take(whole), tokens, size) for whole in (value, gradient))
+                sink(part.site, v, g, expert * part.expert_width)
 
         output.register_hook(on_gradient)
         return output
@@ -91,8 +109,14 @@ def _watch_experts(parts: list[SiteModule], sink: Sink, shape: Callable[[], torc
     return tap
 
 
+def spread(values: torch.Tensor, tokens: torch.Tensor, shape: torch.Size) -> torch.Tensor:
+    """An expert's [n, N] at the positions that were routed to it -> [B, T, N], 0 elsewhere."""
+    everywhere = values.new_zeros(shape.numel(), values.shape[-1])
+    return everywhere.index_copy_(0, tokens, values).view(*shape, -1)
+
+
 @contextmanager
-def _shape_of_inputs(layer: torch.nn.Module) -> Iterator[Callable[[], torch.Size]]:
+def shape_of_inputs(layer: torch.nn.Module) -> Iterator[Shape]:
     """A function that gives [B, T] of the layer's latest input; experts, and some MLPs, see it flattened."""
     latest: list[torch.Size] = []
 

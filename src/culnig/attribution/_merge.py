@@ -9,7 +9,10 @@ import numpy as np
 from culnig.attribution._store import Scores
 from culnig.errors import UsageError
 
-SAME = ("model_hash", "dtype", "data_hash", "method", "formulation", "prompts", "padded_zeros", "num_prompts")
+SAME = (
+    *("model_hash", "dtype", "data_hash", "method", "modules", "formulation", "prompts"),
+    *("padded_zeros", "num_prompts", "blocks"),
+)
 
 
 def merge_scores(shards: Sequence[Scores]) -> Scores:
@@ -38,9 +41,23 @@ def merge_scores(shards: Sequence[Scores]) -> Scores:
     if len(numbers) > n:
         raise UsageError(f"a shard is there twice: {', '.join(f'{i}/{n}' for i, _ in sorted(numbers))}")
     ordered = [scores for _, scores in sorted(zip(numbers, shards, strict=True), key=lambda pair: pair[0])]
-    sums = {
-        key: np.stack([scores.sums[key] for scores in ordered]).sum(axis=0, dtype=np.float64).astype(np.float32)
-        for key in ordered[0].sums
+    sums, blocks = _added([s.sums for s in ordered]), _added([s.blocks for s in ordered])
+    count, tokens, block_count = (
+        _counts([getattr(s, name) for s in ordered]) for name in ("count", "tokens", "block_count")
+    )
+    meta = ordered[0].meta | {"shard": None, "merged": n}
+    assert count is not None
+    return Scores(sums, count, ordered[0].groups, meta, tokens, blocks, block_count)
+
+
+def _added(parts: list[dict[tuple[str, str], np.ndarray]]) -> dict[tuple[str, str], np.ndarray]:
+    """Tensors added up in float64, kept in float32."""
+    return {
+        key: np.stack([part[key] for part in parts]).sum(axis=0, dtype=np.float64).astype(np.float32)
+        for key in parts[0]
     }
-    count = np.sum([scores.count for scores in ordered], axis=0)
-    return Scores(sums, count, ordered[0].groups, ordered[0].meta | {"shard": None, "merged": n})
+
+
+def _counts(parts: list[np.ndarray | None]) -> np.ndarray | None:
+    present = [part for part in parts if part is not None]
+    return np.sum(present, axis=0) if len(present) == len(parts) else None

@@ -1,27 +1,28 @@
-"""`score`: items -> Scores, one forward and one backward pass a batch."""
+"""`score`: items -> Scores, by default one forward and one backward pass a batch."""
 
 from __future__ import annotations
 
-import dataclasses
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import torch
 
 from culnig import distributed
 from culnig.attribution._accumulate import Accumulator
+from culnig.attribution._blocks import block_numbers, items_a_block
 from culnig.attribution._checkpoint import Checkpoint
-from culnig.attribution._hooks import sites_reporting_to
-from culnig.attribution._method import METHODS
+from culnig.attribution._method import Method, parse_method, parse_methods
 from culnig.attribution._store import Scores
+from culnig.attribution._work import Prompts, Reference, control_twins, prepare
 from culnig.benchmarks import Item
 from culnig.benchmarks._files import item_to_row
 from culnig.errors import UsageError
 from culnig.files import sha256_json
 from culnig.models import LanguageModel
-from culnig.models._batch import Row, batches
-from culnig.prompts import Encoded, PromptPolicy, encode, render
+from culnig.models._batch import batches
+from culnig.prompts import PromptPolicy
 from culnig.versions import versions
 
 Progress = Callable[[int], None]
@@ -34,7 +35,9 @@ def score(
     *,
     formulation: str | None = None,
     policy: PromptPolicy | None = None,
-    method: str = "culnig",
+    method: str | Sequence[str] = "culnig",
+    modules: Sequence[str] | None = None,
+    blocks: int | None = None,
     control: bool | None = None,
     token_budget: int | None = None,
     padded_zeros: int | None = None,
@@ -43,7 +46,7 @@ def score(
     checkpoint_minutes: float = 5.0,
     progress: Progress | None = None,
 ) -> Scores:
-    """Score every neuron of every site on a set of items (METHOD section 3).
+    """Score neurons on a set of items (METHOD section 3).
 
     Args:
         lm: the model.
@@ -52,7 +55,10 @@ def score(
             options of their summed token log-probabilities); None is the one recommended for the model.  Ignored if
             `policy` is given.
         policy: formulation, chat template, BOS, wordings.
-        method: name of a registered method.
+        method: names of methods with their options, a list or separated by commas ("culnig,culnig:sum,atp"); those that
+            can share passes do.
+        modules: score only these ("mlp.gate_proj"); None is all that a method scores.
+        blocks: keep the sums of so many random blocks of items too, for item bootstraps and split halves.
         control: clamp every item's score at 0 from below; None leaves it to each item's own flag.
         token_budget: padded tokens a batch; changes speed and memory, not results.  None suits the device.
         padded_zeros: reproduce a trap of the published implementation: batches of this many prompts in the order
@@ -64,43 +70,89 @@ def score(
         progress: called with the number of prompts done after each batch.
 
     Returns:
-        Scores with sums [G, L, N] of P * s over each group's prompts.
+        Scores with, for each method, sums [G, L, N] over each group's prompts; of P * s for most methods.
 
     Raises:
-        UsageError: no items, an unknown method or formulation, or a shard that is none.
+        UsageError: no items, an unknown method, module or formulation, or a shard that is none.
         PromptError: an item that cannot be put to this model as asked.
+        ModelError: a model that lacks what a method needs.
     """
-    items = _controlled(list(items), control)
-    if not items:
-        raise UsageError("no items to score")
+    methods = _checked(parse_methods(method), lm, modules)
     policy = policy or lm.policy(formulation)
-    function = METHODS.get(method)
-    encoded = encode(render(items, policy), lm.tokenizer, policy, lm.max_length)
-    accumulator = Accumulator(lm, encoded, function, policy.formulation == "mcf", _padded(encoded, padded_zeros))
-    mine = _shard_keys(len(encoded), shard)
-    rows = [Row(key, encoded[key].prompt_ids, encoded[key].answer_ids) for key in mine]
-    whole = batches(rows, token_budget or lm.token_budget)
-    work = distributed.share(whole)
-    meta = _describe(lm, items, encoded, policy, method) | {"padded_zeros": padded_zeros, "shard": shard}
+    chosen = list(items)
+    target = "diff" if any(getattr(m, "target", "") == "diff" for m in methods) else "p"
+    prompts = prepare(lm, chosen, policy, control=control, target=target, padded_zeros=padded_zeros)
+    mine = _shard_keys(len(prompts.encoded), shard)
+    _add_references(lm, prompts, methods, policy, chosen, token_budget)
+    block_of = block_numbers(prompts, blocks) if blocks is not None else None
+    accumulator = Accumulator(
+        lm, prompts, methods, modules=modules, block_of=block_of, blocks=blocks or 0, budget=token_budget
+    )
+    whole = batches([prompts.row(key) for key in mine], token_budget or lm.token_budget)
+    meta = _describe(lm, prompts, policy, methods, accumulator)
+    meta |= {"padded_zeros": padded_zeros, "shard": shard}
+    if blocks and block_of is not None:
+        meta |= {"blocks": blocks, "block_items": items_a_block(prompts, block_of, blocks)}
     saved = Checkpoint(_of_rank(checkpoint), meta | {"batches": [len(chunk) for chunk in whole]}, checkpoint_minutes)
+    _run(accumulator, distributed.share(whole), saved, progress)
+    distributed.sum_over_processes(accumulator.sums.values())
+    groups, lengths = prompts.group_of[mine], [prompts.row(key).length for key in mine]
+    return Scores(
+        sums=accumulator.result("sum"),
+        count=np.bincount(groups, minlength=len(prompts.groups)).astype(np.int64),
+        groups=prompts.groups,
+        meta=meta,
+        tokens=np.bincount(groups, weights=lengths, minlength=len(prompts.groups)).astype(np.int64),
+        blocks=accumulator.result("block"),
+        block_count=None if block_of is None else np.bincount(block_of[mine], minlength=blocks or 0).astype(np.int64),
+    )
+
+
+def _run(accumulator: Accumulator, work: Sequence[Any], saved: Checkpoint, progress: Progress | None) -> None:
+    """Run the batches that are not done yet, and keep progress."""
     done = saved.restore(accumulator.sums)
     if done and progress:
         progress(sum(map(len, work[:done])))
-    with sites_reporting_to(lm, accumulator.add):
-        for number, chunk in enumerate(work[done:], start=done + 1):
-            accumulator.run(chunk)
-            if number < len(work):
-                saved.keep(accumulator.sums, number)
-            if progress:
-                progress(len(chunk))
-    distributed.sum_over_processes(accumulator.sums.values())
-    scores = Scores(
-        sums={(method, module): tensor for module, tensor in accumulator.result().items()},
-        count=np.bincount(accumulator.group_of[mine], minlength=len(accumulator.groups)).astype(np.int64),
-        groups=accumulator.groups,
-        meta=meta,
-    )
-    return scores
+    for number, chunk in enumerate(work[done:], start=done + 1):
+        accumulator.run(chunk)
+        if number < len(work):
+            saved.keep(accumulator.sums, number)
+        if progress:
+            progress(len(chunk))
+
+
+def _checked(methods: list[Method], lm: LanguageModel, modules: Sequence[str] | None) -> list[Method]:
+    """The methods, if this model can be scored by them on these modules."""
+    for module in modules or ():
+        if module not in lm.shapes:
+            raise UsageError(f"{lm.name} has no module '{module}'; it has {', '.join(lm.shapes)}")
+    for method in methods:
+        method.check(lm)
+        own = method.modules(lm)
+        if modules is not None and not set(own) & set(modules):
+            raise UsageError(f"{method.name} scores {', '.join(own)} only, none of the modules asked for")
+    return methods
+
+
+def _add_references(
+    lm: LanguageModel,
+    prompts: Prompts,
+    methods: Sequence[Method],
+    policy: PromptPolicy,
+    items: Sequence[Item],
+    token_budget: int | None,
+) -> None:
+    """What `atp` compares with: the control prompts, and the mean values over all items (a forward pass over them)."""
+    wanted = {getattr(method, "reference", None) for method in methods}
+    if "control" in wanted:
+        prompts.twins = control_twins(lm, prompts, policy)
+    if "dataset" in wanted:
+        name = parse_method("mean_contrast").name
+        scores = score(lm, items, policy=policy, method=name, token_budget=token_budget)
+        means: Reference = {}
+        for site, found in lm.sites.items():
+            means[site] = torch.from_numpy(scores.mean(site.module, name)[site.layer]).float().to(found.device)
+        prompts.mean = means
 
 
 def _of_rank(checkpoint: Path | str | None) -> Path | None:
@@ -122,44 +174,28 @@ def _shard_keys(number: int, shard: tuple[int, int] | None) -> list[int]:
     return list(range(i - 1, number, n))
 
 
-def _controlled(items: list[Item], control: bool | None) -> list[Item]:
-    if control is None:
-        return items
-    return [dataclasses.replace(item, control=control) for item in items]
-
-
-def _padded(encoded: Sequence[Encoded], batch_size: int | None) -> np.ndarray:
-    """Which prompts' scores are clamped at 0: the controls, and those that batches of `batch_size` would have padded."""
-    clamped = np.array([e.item.control for e in encoded])
-    if batch_size is not None:
-        lengths = np.array([len(e.prompt_ids) for e in encoded])
-        for start in range(0, len(encoded), batch_size):
-            part = slice(start, start + batch_size)
-            clamped[part] |= lengths[part] < lengths[part].max()
-    return clamped
-
-
 def _describe(
-    lm: LanguageModel, items: list[Item], encoded: list[Encoded], policy: PromptPolicy, method: str
+    lm: LanguageModel, prompts: Prompts, policy: PromptPolicy, methods: Sequence[Method], accumulator: Accumulator
 ) -> dict[str, Any]:
     ids: dict[str, list[str]] = {}
-    for item in items:
+    for item in prompts.items:
         ids.setdefault(item.benchmark, []).append(item.id)
     unique = {benchmark: list(dict.fromkeys(names)) for benchmark, names in ids.items()}
+    scored = {module for modules in accumulator.modules.values() for module in modules}
     return {
         "format": 1,
         "model": lm.name,
         "model_hash": lm.fingerprint,
         "revision": lm.revision,
         "dtype": str(lm.dtype).removeprefix("torch."),
-        "data_hash": sha256_json([item_to_row(item) for item in items]),
-        "method": method,
-        "modules": list(lm.shapes),
+        "data_hash": sha256_json([item_to_row(item) for item in prompts.items]),
+        "method": ",".join(method.name for method in methods),
+        "modules": [module for module in lm.shapes if module in scored],
         "formulation": policy.formulation,
         "prompts": policy.resolved(lm.tokenizer),
-        "answers_in_context": all(e.in_context for e in encoded),
+        "answers_in_context": all(e.in_context for e in prompts.encoded),
         "num_items": sum(map(len, unique.values())),
-        "num_prompts": len(encoded),
+        "num_prompts": len(prompts.encoded),
         "item_ids": unique,
         "versions": versions(),
         **({"expert_widths": lm.expert_widths} if lm.expert_widths else {}),

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from culnig.errors import DataError
+from culnig.errors import DataError, UsageError
 from culnig.files import atomic_path, require_file
 
 
@@ -23,19 +23,79 @@ class Scores:
         count: [G] int64, number of prompts summed in each group.
         groups: names of the groups (countries), sorted, in the tensors' order.
         meta: what was scored and how; JSON values.  `num_items` counts unique item ids.
+        tokens: [G] int64, positions of those prompts, padding not counted; None in older files.
+        blocks: (method, module) -> float32 [K, L, N], the same sums over K random blocks of items, groups pooled; empty
+            unless they were asked for.
+        block_count: [K] int64, number of prompts in each block.
+
+    A method with a second statistic keeps it under its name and a suffix ("mean_contrast+squares").
     """
 
     sums: dict[tuple[str, str], np.ndarray]
     count: np.ndarray
     groups: list[str]
     meta: dict[str, Any] = field(default_factory=dict)
+    tokens: np.ndarray | None = None
+    blocks: dict[tuple[str, str], np.ndarray] = field(default_factory=dict)
+    block_count: np.ndarray | None = None
 
     def __repr__(self) -> str:
         return f"Scores({self.meta.get('model', '?')}, {len(self.groups)} groups, {int(self.count.sum())} prompts)"
 
     @property
     def method(self) -> str:
+        """The first method's name."""
         return next(iter(self.sums))[0]
+
+    @property
+    def methods(self) -> list[str]:
+        """All methods' names."""
+        return list(dict.fromkeys(method for method, _ in self.sums if "+" not in method))
+
+    def of_method(self, name: str) -> Scores:
+        """The scores of one method alone.
+
+        Raises:
+            UsageError: they are not in the file.
+        """
+        from culnig.attribution._method import parse_method
+
+        wanted = name if name in self.methods else parse_method(name).name
+        if wanted not in self.methods:
+            raise UsageError(f"no scores of the method '{wanted}'; the file holds: {', '.join(self.methods)}")
+
+        def own(tensors: dict[tuple[str, str], np.ndarray]) -> dict[tuple[str, str], np.ndarray]:
+            return {key: tensors[key] for key in tensors if key[0].partition("+")[0] == wanted}
+
+        meta = self.meta | {"method": wanted}
+        return Scores(own(self.sums), self.count, self.groups, meta, self.tokens, own(self.blocks), self.block_count)
+
+    def of_blocks(self, weights: Sequence[float] | np.ndarray) -> Scores:
+        """The scores of a resample of the items, from the per-block sums: one group, "all".
+
+        Selection takes them as it takes any scores.  An item bootstrap draws `weights` from a multinomial of K draws over
+        the K blocks; a split half is 0s and 1s, the other half is 1 minus it.
+
+        Args:
+            weights: [K], how often each block is taken.
+
+        Raises:
+            UsageError: no blocks were kept of these methods, another number of weights, or a resample without prompts.
+        """
+        if self.block_count is None or not self.blocks:
+            raise UsageError(
+                f"no per-block sums of {', '.join(self.methods)}: score with --blocks 20"
+                " (methods that compare groups, as lape does, have none: blocks pool the groups)"
+            )
+        w = np.asarray(weights, dtype=np.float64)
+        if w.shape != self.block_count.shape:
+            raise UsageError(f"{w.size} weights for {len(self.block_count)} blocks")
+        count = float(w @ self.block_count)
+        if count <= 0:
+            raise UsageError("the blocks that are taken hold no prompts")
+        sums = {key: np.tensordot(w, blocks, axes=(0, 0))[None] for key, blocks in self.blocks.items()}
+        items = float(w @ np.asarray(self.meta["block_items"], dtype=np.float64))
+        return Scores(sums, np.array([count]), ["all"], self.meta | {"num_items": items})
 
     @property
     def modules(self) -> list[str]:
@@ -59,11 +119,14 @@ class Scores:
         return self.total(module, method) / int(self.count.sum())
 
     def save(self, path: Path | str) -> None:
-        """Write a safetensors file: `sum/<method>/<module>`, `count`, and a JSON header under `culnig`."""
+        """Write a safetensors file: `sum/<method>/<module>`, `count`, `tokens`, `block/...`, and a JSON header under `culnig`."""
         from safetensors.numpy import save_file
 
         tensors = {f"sum/{method}/{module}": np.ascontiguousarray(v) for (method, module), v in self.sums.items()}
+        tensors |= {f"block/{method}/{module}": np.ascontiguousarray(v) for (method, module), v in self.blocks.items()}
         tensors["count"] = self.count.astype(np.int64)
+        optional = {"tokens": self.tokens, "block_count": self.block_count}
+        tensors |= {key: value.astype(np.int64) for key, value in optional.items() if value is not None}
         header = {"culnig": json.dumps({"groups": self.groups, **self.meta}, ensure_ascii=False)}
         with atomic_path(path) as temporary:
             save_file(tensors, str(temporary), metadata=header)
@@ -88,18 +151,25 @@ class Scores:
             raise DataError(f"{path}: not a readable score file ({error})") from error
         if not isinstance(meta, dict) or "count" not in tensors or "groups" not in meta:
             raise DataError(f"{path}: not a score file: no `culnig` header; `culnig score` writes such files")
-        sums = {}
+        kinds: dict[str, dict[tuple[str, str], np.ndarray]] = {"sum": {}, "block": {}}
         for key, tensor in tensors.items():
             kind, _, rest = key.partition("/")
-            if kind == "sum":
+            if kind in kinds:
                 method, _, module = rest.partition("/")
-                sums[method, module] = tensor
+                kinds[kind][method, module] = tensor
+        sums = kinds["sum"]
         groups = meta.pop("groups")
         if len(groups) != len(tensors["count"]) or any(len(groups) != len(s) for s in sums.values()):
             raise DataError(f"{path}: damaged: {len(groups)} groups in the header, other numbers in the tensors")
-        order = {module: i for i, module in enumerate(meta.get("modules", []))}
-        ordered = dict(sorted(sums.items(), key=lambda kv: (kv[0][0], order.get(kv[0][1], 99))))
-        return cls(ordered, np.array(tensors["count"]), list(groups), meta)
+        order = {name: i for i, name in enumerate([*str(meta.get("method", "")).split(","), *meta.get("modules", [])])}
+
+        def place(key: tuple[str, str]) -> tuple[int, str, int]:
+            return order.get(key[0].partition("+")[0], 99), key[0], order.get(key[1], 99)
+
+        sums, blocks = ({key: kinds[kind][key] for key in sorted(kinds[kind], key=place)} for kind in ("sum", "block"))
+        return cls(
+            sums, np.array(tensors["count"]), list(groups), meta, tensors.get("tokens"), blocks, tensors.get("block_count")
+        )
 
 
 def _mapped(path: Path) -> dict[str, np.ndarray]:

@@ -23,7 +23,16 @@ def score(
     out: o.Out,
     formulation: o.Formulation = "auto",
     control: Annotated[bool, typer.Option("--control", help="Clamp scores at 0: the items are controls.")] = False,
-    method: Annotated[str, typer.Option(help="Scoring method.")] = "culnig",
+    method: Annotated[
+        str,
+        typer.Option(help="Methods, with options behind colons: culnig,culnig:sum:logp,atp:dataset (docs/method.md)."),
+    ] = "culnig",
+    modules: Annotated[
+        str | None, typer.Option(help="Score only these, separated by commas: mlp.gate_proj,self_attn.v_proj.")
+    ] = None,
+    blocks: Annotated[
+        int | None, typer.Option(help="Keep sums of so many blocks of items too, to resample them (20).")
+    ] = None,
     chat_template: o.Chat = "auto",
     bos: o.Bos = "auto",
     wordings: o.Wordings = "1",
@@ -53,15 +62,15 @@ def score(
     ] = 5.0,
     as_json: o.Json = False,
 ) -> None:
-    """Score every neuron of every site on a set of items: one forward and one backward pass a batch."""
+    """Score every neuron of every site on a set of items: by default one forward and one backward pass a batch."""
     from culnig import distributed
     from culnig.attribution import score as compute
     from culnig.attribution._checkpoint import checkpoint_of, forget
-    from culnig.attribution._method import METHODS
+    from culnig.attribution._method import parse_methods
     from culnig.files import check_writable
 
     check_writable(out)
-    METHODS.get(method)
+    parse_methods(method)
     chosen = o.items(items, countries, limit, draws, seed)
     show = o.reporter(as_json)
     lm = o.load(
@@ -83,6 +92,8 @@ def score(
             chosen,
             policy=policy,
             method=method,
+            modules=o.split_list(modules),
+            blocks=blocks,
             control=True if control else None,
             token_budget=token_budget,
             padded_zeros=padded_zeros,
@@ -105,7 +116,8 @@ def score(
         "groups": len(scores.groups),
         "formulation": policy.formulation,
         "chat_template": scores.meta["prompts"]["chat_template"],
-        "neurons": lm.num_neurons,
+        "methods": scores.methods,
+        "neurons": max(sum(a * b for a, b in scores.of_method(m).shapes().values()) for m in scores.methods),
     }
     if as_json:
         o.print_json(facts)

@@ -3,15 +3,24 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from culnig.cli import _options as o
 
+if TYPE_CHECKING:
+    from culnig.attribution import Scores
+    from culnig.neurons import NeuronSet
+
 Neur = Annotated[Path, typer.Option("--neur", help="Scores of the cultural items.")]
-Ctrl = Annotated[Path, typer.Option("--ctrl", help="Scores of their controls.")]
-Crc = Annotated[Path, typer.Option("--crc", help="Scores of country reading comprehension.")]
+Ctrl = Annotated[Path | None, typer.Option("--ctrl", help="Scores of their controls.")]
+Crc = Annotated[Path | None, typer.Option("--crc", help="Scores of country reading comprehension.")]
+NoCtrl = Annotated[bool, typer.Option("--no-ctrl", help="Select without subtracting the controls.")]
+NoCrc = Annotated[bool, typer.Option("--no-crc", help="Select without removing what reads country names.")]
+Method = Annotated[
+    str | None, typer.Option("--method", help="Which method's scores, where the files hold several: culnig:sum.")
+]
 Preset = Annotated[str, typer.Option(help="corrected, or paper (the published implementation's divisors).")]
 
 
@@ -34,9 +43,12 @@ def add_to(app: typer.Typer) -> None:
 
 def general_(
     neur: Neur,
-    ctrl: Ctrl,
-    crc: Crc,
     out: o.Out,
+    ctrl: Ctrl = None,
+    crc: Crc = None,
+    no_ctrl: NoCtrl = False,
+    no_crc: NoCrc = False,
+    method: Method = None,
     preset: Preset = "corrected",
     t_mlp: Annotated[float | None, typer.Option(help="Share of the gate neurons taken [0.01].")] = None,
     t_attn: Annotated[float | None, typer.Option(help="Share of the q, k, v neurons taken [0.002].")] = None,
@@ -48,23 +60,26 @@ def general_(
     as_json: o.Json = False,
 ) -> None:
     """Culture-general neurons: high on cultural items, not on controls or country reading."""
-    from culnig.attribution import Scores
     from culnig.files import check_writable
     from culnig.selection import select_general
 
     check_writable(out)
-    loaded = [Scores.load(path) for path in (neur, ctrl, crc)]
-    plain = Scores.load(general) if general else None
-    chosen = select_general(*loaded, preset=preset, t_mlp=t_mlp, t_attn=t_attn, r=r, general=plain, r_general=r_general)
+    a, b, c = _load(neur, ctrl, crc, no_ctrl, no_crc, method)
+    plain = _scores(general, method) if general else None
+    chosen = select_general(a, b, c, preset=preset, t_mlp=t_mlp, t_attn=t_attn, r=r, general=plain, r_general=r_general)
     chosen.save(out)
-    _tell(as_json, {str(out): len(chosen)}, sum(a * b for a, b in loaded[0].shapes().values()))
+    _tell_idle(chosen, b, c)
+    _tell(as_json, {str(out): len(chosen)}, sum(layers * width for layers, width in a.shapes().values()))
 
 
 def specific(
     neur: Neur,
-    ctrl: Ctrl,
-    crc: Crc,
     out: Annotated[Path, typer.Option("--out", "-o", help="Folder to write <country>.json into.")],
+    ctrl: Ctrl = None,
+    crc: Crc = None,
+    no_ctrl: NoCtrl = False,
+    no_crc: NoCrc = False,
+    method: Method = None,
     countries: Annotated[str | None, typer.Option(help="Only these, separated by commas.")] = None,
     preset: Preset = "corrected",
     t: Annotated[float | None, typer.Option(help="Share of the pool taken [0.003].")] = None,
@@ -73,7 +88,6 @@ def specific(
     as_json: o.Json = False,
 ) -> None:
     """Culture-specific neurons: one file a country."""
-    from culnig.attribution import Scores
     from culnig.errors import UsageError
     from culnig.files import check_writable
     from culnig.selection import select_specific
@@ -81,14 +95,16 @@ def specific(
     if out.is_file():
         raise UsageError(f"{out} is a file; --out takes a folder here, one file a country is written into it")
     check_writable(out / "x.json")
-    loaded = [Scores.load(path) for path in (neur, ctrl, crc)]
-    sets = select_specific(*loaded, countries=o.split_list(countries), preset=preset, t=t, r=r, z=z)
+    a, b, c = _load(neur, ctrl, crc, no_ctrl, no_crc, method)
+    sets = select_specific(a, b, c, countries=o.split_list(countries), preset=preset, t=t, r=r, z=z)
+    for chosen in list(sets.values())[:1]:
+        _tell_idle(chosen, b, c)
     written = {}
     for country, chosen in sets.items():
         path = out / f"{country}.json"
         chosen.save(path)
         written[str(path)] = len(chosen)
-    _tell(as_json, written, sum(a * b for a, b in loaded[0].shapes().values()))
+    _tell(as_json, written, sum(layers * width for layers, width in a.shapes().values()))
 
 
 def random(
@@ -104,6 +120,7 @@ def random(
     t_mlp: Annotated[float | None, typer.Option(help="See `general`.")] = None,
     t_attn: Annotated[float | None, typer.Option(help="See `general`.")] = None,
     r: Annotated[float | None, typer.Option(help="See `general`.")] = None,
+    method: Method = None,
     how: Annotated[str, typer.Option(help="matched (same modules and layers), or uniform (same pools).")] = "matched",
     seed: Annotated[int, typer.Option(help="Seed of the draw.")] = 0,
     as_json: o.Json = False,
@@ -120,7 +137,7 @@ def random(
 
     check_writable(out)
     if neur and ctrl and crc:
-        loaded = [Scores.load(path) for path in (neur, ctrl, crc)]
+        loaded = [_scores(path, method) for path in (neur, ctrl, crc)]
         shapes = loaded[0].shapes()
         if like is None:
             target = select_general(*loaded, preset=preset, t_mlp=t_mlp, t_attn=t_attn, r=r)
@@ -133,6 +150,44 @@ def random(
     chosen = select_random(target, shapes, how=how, seed=seed)
     chosen.save(out)
     _tell(as_json, {str(out): len(chosen)}, sum(a * b for a, b in shapes.values()))
+
+
+def _load(
+    neur: Path, ctrl: Path | None, crc: Path | None, no_ctrl: bool, no_crc: bool, method: str | None
+) -> tuple[Scores, Scores | None, Scores | None]:
+    """The three score files; what is left out must be left out in so many words.
+
+    Raises:
+        UsageError: a file neither given nor left out, or both.
+    """
+    from culnig.errors import UsageError
+
+    for name, path, without in (("ctrl", ctrl, no_ctrl), ("crc", crc, no_crc)):
+        if path is None and not without:
+            raise UsageError(f"give --{name} FILE, or say --no-{name} to select without it")
+        if path is not None and without:
+            raise UsageError(f"--{name} and --no-{name} exclude each other")
+    return (
+        _scores(neur, method),
+        _scores(ctrl, method) if ctrl else None,
+        _scores(crc, method) if crc else None,
+    )
+
+
+def _scores(path: Path, method: str | None) -> Scores:
+    """A score file, or one method of it."""
+    from culnig.attribution import Scores
+
+    scores = Scores.load(path)
+    return scores.of_method(method) if method else scores
+
+
+def _tell_idle(chosen: NeuronSet, ctrl: Scores | None, crc: Scores | None) -> None:
+    """Say, on stderr, which of the given files the method's rule has no use for."""
+    idle = [name for name, given in (("ctrl", ctrl), ("crc", crc)) if given and name in chosen.provenance["without"]]
+    if idle:
+        method = chosen.provenance["scores"]["neur"]["method"]
+        typer.echo(f"note: {method} does not look at {' and '.join(f'--{name}' for name in idle)}", err=True)
 
 
 def _tell(as_json: bool, written: dict[str, int], total: int) -> None:

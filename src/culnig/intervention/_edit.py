@@ -76,7 +76,7 @@ def scale(lm: LanguageModel, neurons: NeuronSet, factor: float, *, how: str = "a
             if how != "hooks" and editable:
                 stack.enter_context(_rows_scaled(found, rows, factor))
             else:
-                stack.enter_context(_outputs_scaled(found, rows, factor))
+                stack.enter_context(outputs_scaled(found, rows, factor))
         yield lm
 
 
@@ -133,7 +133,8 @@ def _rows_scaled(found: SiteModule, rows: torch.Tensor, factor: float) -> Iterat
 
 
 @contextmanager
-def _outputs_scaled(found: SiteModule, rows: torch.Tensor, factor: float) -> Iterator[None]:
+def outputs_scaled(found: SiteModule, rows: torch.Tensor, factor: float) -> Iterator[None]:
+    """Within the block a hook multiplies these rows of the site's module's output."""
     if found.stacked:
         with tapped(found.module, _expert_multiplier(found, rows, factor)):
             yield

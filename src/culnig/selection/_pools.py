@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 
 from culnig.attribution import Scores
+from culnig.attribution._method import Method, parse_method
 from culnig.errors import UsageError
 from culnig.neurons import Neuron
 
@@ -60,9 +61,22 @@ def floor_count(share: float, size: int) -> int:
     return int(np.floor(share * size + 1e-9))
 
 
-def divisor(scores: Scores, preset: str) -> int:
+def divisor(scores: Scores, preset: str) -> float:
     """What a total is divided by: prompts summed (corrected) or unique items (paper)."""
-    return int(scores.meta["num_items"]) if preset == "paper" else int(scores.count.sum())
+    return scores.meta["num_items"] if preset == "paper" else scores.count.sum().item()
+
+
+def group_divisor(scores: Scores, preset: str) -> np.ndarray:
+    """What groups' sums are divided by, [G, 1, 1]: their own prompts (corrected) or all unique items (paper)."""
+    by = np.full(len(scores.groups), divisor(scores, preset)) if preset == "paper" else scores.count
+    return by[:, None, None]
+
+
+def top_ranked(values: np.ndarray, k: int) -> np.ndarray:
+    """As `top`, without those that a method gives no rank (nan or -inf)."""
+    ranked = np.where(np.isnan(values), -np.inf, values)
+    best = top(ranked, k)
+    return best[ranked[best] > -np.inf]
 
 
 def check_together(**scores: Scores) -> None:
@@ -72,6 +86,12 @@ def check_together(**scores: Scores) -> None:
         UsageError: they come from different models, methods or prompt policies.
     """
     first_name, first = next(iter(scores.items()))
+    for name, each in scores.items():
+        if len(each.methods) > 1:
+            raise UsageError(
+                f"the {name} scores are of several methods ({', '.join(each.methods)}); choose one with --method"
+                " (in Python: scores.of_method(name))"
+            )
     for name, other in scores.items():
         for field, what in (
             ("model_hash", "model"),
@@ -85,18 +105,31 @@ def check_together(**scores: Scores) -> None:
                     f"the {name} scores were made with another {what} than the {first_name} scores ({b} and {a});"
                     " score both the same way"
                 )
-        if first.method != other.method or first.shapes() != other.shapes():
-            raise UsageError(f"the {name} scores have another method or shape than the {first_name} scores")
+        if first.method != other.method:
+            raise UsageError(f"the {name} scores are of {other.method}, the {first_name} scores of {first.method}")
+        if first.shapes() != other.shapes():
+            raise UsageError(f"the {name} scores have another shape than the {first_name} scores")
+
+
+def method_of(scores: Scores) -> Method:
+    """The method that made the scores; it says how they rank neurons."""
+    return parse_method(scores.method)
+
+
+def present(**scores: Scores | None) -> dict[str, Scores]:
+    """The score files that there are."""
+    return {name: s for name, s in scores.items() if s is not None}
 
 
 def provenance(rule: Any, kind: str, **scores: Scores) -> dict[str, Any]:
-    """How a set came about, for its file."""
+    """How a set came about, for its file; `without` lists what selection did not look at."""
     keep = ("data_hash", "method", "formulation", "dtype", "prompts", "num_items", "num_prompts")
     first = next(iter(scores.values()))
     return {
         "kind": kind,
         "rule": rule.model_dump(),
         "model_hash": first.meta.get("model_hash"),
+        "without": [name for name in ("ctrl", "crc") if name not in scores],
         "scores": {name: {key: s.meta.get(key) for key in keep} for name, s in scores.items()},
         "versions": first.meta.get("versions"),
     }

@@ -3,20 +3,21 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from typing import Any
 
 import numpy as np
 
 from culnig.attribution import Scores
-from culnig.neurons import ATTENTION_POOL, MLP_POOL, Neuron, NeuronSet
-from culnig.selection._general import general_difference
-from culnig.selection._pools import Pool, check_together, floor_count, provenance
+from culnig.neurons import Neuron, NeuronSet
+from culnig.selection._general import general_difference, pools, used
+from culnig.selection._pools import Pool, check_together, floor_count, method_of, present, provenance, top_ranked
 from culnig.selection._rules import GeneralRule, make_rule
 
 
 def sweep_general(
     neur: Scores,
-    ctrl: Scores,
-    crc: Scores,
+    ctrl: Scores | None,
+    crc: Scores | None,
     settings: Sequence[dict[str, float]],
     *,
     preset: str = "corrected",
@@ -27,20 +28,21 @@ def sweep_general(
     Raises:
         UsageError: as `select_general`.
     """
-    scores = {"neur": neur, "ctrl": ctrl, "crc": crc} | ({"general": general} if general else {})
+    scores = present(neur=neur, ctrl=ctrl, crc=crc, general=general)
     check_together(**scores)
-    rules = [make_rule(GeneralRule, preset, dict(setting)) for setting in settings]
-    ranked = []
-    for modules in (MLP_POOL, ATTENTION_POOL):
-        pool = Pool(neur, modules)
+    method = method_of(neur)
+    own = {"t_mlp": method.share} if method.share is not None else {}
+    rules = [make_rule(GeneralRule, preset, own | dict(setting)) for setting in settings]
+    ranked: dict[int, Any] = {}
+    for number, (pool, _) in enumerate(pools(neur, GeneralRule())):
         difference = general_difference(pool, neur, ctrl, preset)
-        surface = _ranks(pool.flat(crc.total))
-        # Without general items no neuron ranks high on them.
-        plain = _ranks(pool.flat(general.total)) if general else np.full(pool.size, pool.size)
-        ranked.append((pool, difference, np.argsort(-difference, kind="stable"), surface, plain))
+        order = top_ranked(difference, pool.size)
+        surface, plain = (_surface_ranks(pool, each, ctrl) for each in (crc, general))
+        ranked[number] = (pool, difference, order, surface, plain)
     for rule in rules:
         chosen: dict[Neuron, float] = {}
-        for (pool, difference, order, surface, plain), share in zip(ranked, (rule.t_mlp, rule.t_attn), strict=True):
+        for number, (_, share) in enumerate(pools(neur, rule)):
+            pool, difference, order, surface, plain = ranked[number]
             taken = order[: floor_count(share, pool.size)]
             kept = taken[surface[taken] >= floor_count(rule.r, pool.size)]
             kept = kept[plain[kept] >= floor_count(rule.r_general, pool.size)]
@@ -50,10 +52,18 @@ def sweep_general(
             NeuronSet(
                 chosen,
                 model_name=neur.meta["model"],
-                provenance=provenance(rule, "culture-general", **scores),
+                provenance=provenance(rule, "culture-general", **used(method, scores)),
                 expert_widths=neur.meta.get("expert_widths"),
             ),
         )
+
+
+def _surface_ranks(pool: Pool, scores: Scores | None, ctrl: Scores | None) -> np.ndarray:
+    """Rank of each neuron by what selection removes; beyond all where there is nothing to remove by."""
+    if scores is None or not (method := method_of(scores)).uses_surface:
+        return np.full(pool.size, pool.size)
+    values = pool.flat(method.surface(scores, ctrl))
+    return np.where(np.isnan(values), pool.size, _ranks(np.nan_to_num(values, nan=-np.inf)))
 
 
 def _ranks(values: np.ndarray) -> np.ndarray:

@@ -1,1 +1,1 @@
-"""One file a scoring method; each registers a function with the signature of `culnig.attribution._method.Method`."""
+"""One file a scoring method; each registers a class derived from one of those in `culnig.attribution._method`."""

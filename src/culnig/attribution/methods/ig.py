@@ -1,0 +1,84 @@
+"""Integrated gradients along a site's own values, from 0 (Dai et al. 2022, "Knowledge neurons", arXiv 2104.08696;
+Sundararajan et al. 2017, arXiv 1703.01365).
+
+    s_i = n_i * 1/m sum over k of dP/dn_i at alpha_k n,   alpha_k = (k - 1/2) / m, k = 1 .. m
+
+summed over positions.  One site (a module in a layer) at a time: alpha_k multiplies the values of its neurons at all positions,
+all else follows.  The midpoint rule, so that with many steps the scores of a site's neurons add up to what zeroing the whole
+site takes from P (completeness; with `p` as target and `sum` over positions).
+Where a model routes to experts a step can change the route further up, a jump that no gradient sees.
+Costs sites * m passes, each from the site's layer upwards: leave sites out (`--modules mlp.gate_proj`), take few steps and
+few items.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import TYPE_CHECKING
+
+import torch
+from pydantic import Field
+
+from culnig.attribution._hooks import sites_reporting_to
+from culnig.attribution._method import METHODS, SweepMethod, Weighted
+from culnig.attribution._positions import REDUCE, Positions
+from culnig.intervention._edit import outputs_scaled
+from culnig.models._from_layer import layer_inputs, starting_at
+from culnig.neurons import Site
+
+if TYPE_CHECKING:
+    from culnig.attribution._work import Work
+
+
+@METHODS.register("ig")
+class IntegratedGradients(Weighted, SweepMethod):
+    """n * the mean of dP/dn on the way from 0 to n."""
+
+    positions: Positions = "sum"
+    steps: int = Field(20, ge=1)
+
+    def sweep(self, work: Work) -> Iterator[tuple[Site, int, torch.Tensor]]:
+        with torch.no_grad(), layer_inputs(work.lm) as hidden:
+            work.probability = work.objective("logp", work.logprobs()).exp()
+        for site in work.sites:
+            yield from self._site(work, site, hidden[site.layer])
+
+    def _site(self, work: Work, site: Site, hidden: torch.Tensor) -> Iterator[tuple[Site, int, torch.Tensor]]:
+        path = _Path()
+        found = work.lm.sites[site]
+        everything = found.outputs(range(found.width))
+        for k in range(self.steps):
+            path.alpha = (k + 0.5) / self.steps
+            entering = hidden.clone().requires_grad_(True)
+            with (
+                torch.enable_grad(),
+                starting_at(work.lm, site.layer, entering),
+                outputs_scaled(found, everything, path.alpha),
+                sites_reporting_to(work.lm, path, only={site}),
+            ):
+                logprobs = work.logprobs()
+                if self.target == "p":
+                    path.factor = work.objective("logp", logprobs).detach().exp()[:, None, None]
+                torch.autograd.grad(work.objective(self.objective, logprobs).sum(), entering)
+        real = work.batch.real.to(found.device) if work.batch.real is not None else None
+        for first, gradient in path.gradients.items():
+            product = path.values[first] * (gradient / self.steps)
+            scores = REDUCE[self.positions](product, real, work.last.to(product.device)).float()
+            yield site, first, work.finish(scores, self.weight)
+
+
+class _Path:
+    """A site's values at the end of the path, and the sum of its gradients on the way; by the first neuron's index."""
+
+    def __init__(self) -> None:
+        self.alpha = 1.0
+        self.factor: torch.Tensor | float = 1.0
+        self.values: dict[int, torch.Tensor] = {}
+        self.gradients: dict[int, torch.Tensor] = {}
+
+    def __call__(self, site: Site, value: torch.Tensor, gradient: torch.Tensor | None, first: int = 0) -> None:
+        assert gradient is not None
+        factor = self.factor.to(gradient.device) if isinstance(self.factor, torch.Tensor) else self.factor
+        step = gradient.float() * factor
+        self.values[first] = value.float() / self.alpha
+        self.gradients[first] = self.gradients[first] + step if first in self.gradients else step
