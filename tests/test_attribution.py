@@ -125,3 +125,28 @@ def test_loaded_scores_are_mapped_not_read(tiny, word_items, tmp_path):
     neurons = sum(int(np.prod(shape)) for shape in scores.shapes().values())
     size = (tmp_path / "s.safetensors").stat().st_size
     assert size - 8 * len(scores.groups) - 20_000 < 4 * neurons * len(scores.groups) < size
+
+
+def test_batches_shrink_to_what_memory_holds(tiny, word_items, monkeypatch):
+    """A device that holds three rows at a time: same scores and results; the limit is met once, then known."""
+    from culnig.attribution import _work
+    from culnig.evaluation import _run
+
+    expected = culnig.score(tiny, word_items, policy=CF), culnig.evaluate(tiny, word_items, policy=CF)
+    failures = []
+
+    def small(rows, device, pad_id=0):
+        if len(rows) > 3:
+            failures.append(len(rows))
+            raise torch.OutOfMemoryError("full")
+        return collate(rows, device, pad_id)
+
+    monkeypatch.setattr(_work, "collate", small)
+    monkeypatch.setattr(_run, "collate", small)
+    scores = culnig.score(tiny, word_items, policy=CF, token_budget=200)
+    met = len(failures)
+    result = culnig.evaluate(tiny, word_items, policy=CF, token_budget=200)
+    for key, sums in expected[0].sums.items():
+        np.testing.assert_allclose(scores.sums[key], sums, atol=5e-6 * np.abs(sums).max(), rtol=0)
+    np.testing.assert_allclose(result.rows["p_gold"], expected[1].rows["p_gold"], rtol=1e-5)
+    assert 0 < met <= 2 and len(failures) - met <= 2

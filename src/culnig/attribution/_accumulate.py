@@ -12,7 +12,7 @@ from culnig.attribution._method import GradientMethod, Method, SweepMethod, Valu
 from culnig.attribution._pass import Emit, run_pass, run_twins
 from culnig.attribution._work import Prompts, Work
 from culnig.models import LanguageModel
-from culnig.models._batch import Row
+from culnig.models._batch import Fitting, Row
 from culnig.neurons import Site
 
 Totals = dict[str, torch.Tensor]
@@ -51,6 +51,7 @@ class Accumulator:
                 for layer in range(lm.num_layers):
                     self.sums[f"{kind}/{statistic}/{module}/{layer}"] = self._zeros(Site(module, layer), size)
         self._staged: list[tuple[str, Site, int, torch.Tensor]] = []
+        self._fitting = Fitting(self._run)
 
     def _families(self) -> Iterator[tuple[str, str, Method, int]]:
         """(sum or block, statistic, its method, number of groups or blocks)."""
@@ -67,21 +68,13 @@ class Accumulator:
         return torch.zeros(size, found.width, dtype=kind, device=found.device)
 
     def run(self, rows: Sequence[Row]) -> None:
-        """All passes over a batch.
+        """All passes over a batch; in parts where the device runs out of memory."""
+        self._fitting(rows)
 
-        Where the device runs out of memory the batch is halved, down to a single row.
-        """
+    def _run(self, rows: Sequence[Row]) -> None:
         self._staged.clear()
-        try:
-            work = Work(self.lm, self.prompts, rows, modules=self._scored, budget=self.budget)
-            self._passes(work)
-        except torch.OutOfMemoryError:
-            if len(rows) == 1:
-                raise
-            torch.cuda.empty_cache()
-            self.run(rows[: len(rows) // 2])
-            self.run(rows[len(rows) // 2 :])
-            return
+        work = Work(self.lm, self.prompts, rows, modules=self._scored, budget=self.budget)
+        self._passes(work)
         # Only now: a pass that fails half-way must leave no trace in the sums.
         self._commit(work.keys)
         self._staged.clear()

@@ -168,7 +168,13 @@ class Scores:
 
         sums, blocks = ({key: kinds[kind][key] for key in sorted(kinds[kind], key=place)} for kind in ("sum", "block"))
         return cls(
-            sums, np.array(tensors["count"]), list(groups), meta, tensors.get("tokens"), blocks, tensors.get("block_count")
+            sums,
+            np.array(tensors["count"]),
+            list(groups),
+            meta,
+            tensors.get("tokens"),
+            blocks,
+            tensors.get("block_count"),
         )
 
 

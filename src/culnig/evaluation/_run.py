@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
 import numpy as np
@@ -16,7 +16,7 @@ from culnig.errors import UsageError
 from culnig.evaluation._result import EvalResult
 from culnig.files import sha256_json
 from culnig.models import LanguageModel
-from culnig.models._batch import Row, answer_logprobs, batches, collate
+from culnig.models._batch import Fitting, Row, answer_logprobs, batches, collate
 from culnig.prompts import Encoded, PromptPolicy, encode, render
 from culnig.versions import versions
 
@@ -58,7 +58,8 @@ def evaluate(
     shared = share_prompts(encoded)
     logprobs: dict[int, np.ndarray] = {}
     top_ids: dict[int, int] = {}
-    for batch_rows in distributed.share(batches(shared.rows, token_budget or lm.token_budget)):
+
+    def run(batch_rows: Sequence[Row]) -> None:
         batch = collate(batch_rows, lm.device, lm.tokenizer.pad_token_id or 0)
         with torch.no_grad():
             answers = answer_logprobs(lm, batch)
@@ -66,6 +67,10 @@ def evaluate(
         for b, row in enumerate(batch_rows):
             logprobs[row.key] = values[batch.first_answer[b] : batch.first_answer[b + 1]]
             top_ids[row.key] = tops[b]
+
+    fitting = Fitting(run)
+    for batch_rows in distributed.share(batches(shared.rows, token_budget or lm.token_budget)):
+        fitting(batch_rows)
         if progress:
             progress(len(batch_rows))
     logprobs, top_ids = distributed.gather(logprobs), distributed.gather(top_ids)

@@ -12,7 +12,7 @@ the right, where causal attention never looks.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
@@ -52,6 +52,32 @@ def batches(rows: Sequence[Row], token_budget: int) -> list[list[Row]]:
         else:
             made.append([row])
     return made
+
+
+class Fitting:
+    """Runs batches, halving what the device's memory does not hold, and remembers what it holds.
+
+    Args:
+        run: takes rows; where it raises torch.OutOfMemoryError it must have changed nothing.
+    """
+
+    def __init__(self, run: Callable[[Sequence[Row]], None]) -> None:
+        self._run = run
+        self._most: int | None = None
+
+    def __call__(self, rows: Sequence[Row]) -> None:
+        tokens = len(rows) * max(row.length for row in rows)
+        if self._most is None or tokens <= self._most or len(rows) == 1:
+            try:
+                self._run(rows)
+                return
+            except torch.OutOfMemoryError:
+                if len(rows) == 1:
+                    raise
+                self._most = tokens // 2
+            torch.cuda.empty_cache()
+        self(rows[: len(rows) // 2])
+        self(rows[len(rows) // 2 :])
 
 
 @dataclass(frozen=True)
