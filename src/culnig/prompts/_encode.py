@@ -13,7 +13,6 @@ from culnig.errors import PromptError
 from culnig.prompts._policy import PromptPolicy
 from culnig.prompts._render import Prompt
 
-
 KEPT = 6
 """Results of `encode` that are kept for each tokenizer."""
 _LATEST: WeakKeyDictionary[Any, OrderedDict[Any, list[Encoded]]] = WeakKeyDictionary()
