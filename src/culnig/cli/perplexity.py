@@ -23,7 +23,8 @@ def perplexity(
     model: o.Model,
     out: o.Out,
     text: Annotated[
-        str, typer.Option(help="plain (embedded, about nothing cultural), or a text file: paragraphs between blank lines.")
+        str,
+        typer.Option(help="plain (embedded, about nothing cultural), or a text file: paragraphs between blank lines."),
     ] = "plain",
     neurons: Annotated[
         Path | None, typer.Option(help="Neuron set to intervene on; without it the model is untouched.")

@@ -105,7 +105,8 @@ def random(
     t_attn: Annotated[float | None, typer.Option(help="See `general`.")] = None,
     r: Annotated[float | None, typer.Option(help="See `general`.")] = None,
     how: Annotated[
-        str, typer.Option(help="matched (same modules and layers), uniform (same pools), norm (matched, and as active).")
+        str,
+        typer.Option(help="matched (same modules and layers), uniform (same pools), norm (matched, and as active)."),
     ] = "matched",
     norms: Annotated[
         Path | None, typer.Option(help="For norm: score file of an activation measure (method wanda_neuron, ...).")

@@ -37,9 +37,7 @@ def stats(
     by: Annotated[str | None, typer.Option(help="One test for each value of a column: country, topic.")] = None,
     metric: Annotated[
         str,
-        typer.Option(
-            help="correct, correct_among_options, p_gold, log_odds, outside_options (mcf), option_logmass."
-        ),
+        typer.Option(help="correct, correct_among_options, p_gold, log_odds, outside_options (mcf), option_logmass."),
     ] = "correct",
     correction: Annotated[
         str, typer.Option(help="holm (any false finding) or bh (share of false findings), over the rows of the table.")

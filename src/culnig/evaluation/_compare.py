@@ -17,6 +17,8 @@ from culnig.evaluation._result import EvalResult
 
 RESAMPLES = 4999
 CONFIDENCE = 0.95
+KEYS = ["benchmark", "id", "wording"]
+"""What identifies a row."""
 
 
 @dataclass(frozen=True)
@@ -130,19 +132,26 @@ def subset(result: EvalResult, column: str, value: object) -> EvalResult:
     return EvalResult(result.rows[result.rows[column] == value], result.meta)
 
 
+def restrict(b: EvalResult, a: EvalResult) -> EvalResult:
+    """The rows of b whose items are in a (a condition may be evaluated on a part of the items)."""
+    keys = pd.MultiIndex.from_frame(a.rows[KEYS])
+    return EvalResult(b.rows[pd.MultiIndex.from_frame(b.rows[KEYS]).isin(keys)].reset_index(drop=True), b.meta)
+
+
 def aligned(a: EvalResult, b: EvalResult) -> EvalResult:
     """b with its rows in a's order.
 
     Raises:
         UsageError: they are not of the same items.
     """
-    keys = ["benchmark", "id", "wording"]
-    if len(a) == len(b) and all((a.rows[k].to_numpy() == b.rows[k].to_numpy()).all() for k in keys):
+    if len(a) == len(b) and all((a.rows[k].to_numpy() == b.rows[k].to_numpy()).all() for k in KEYS):
         return b
     for side in (a, b):
-        if (twice := side.rows.duplicated(keys)).any():
-            raise UsageError(f"a result holds {side.rows.loc[twice, 'id'].iloc[0]!r} twice; ids must be unique to be paired")
-    merged = a.rows[keys].merge(b.rows, on=keys, how="left", validate="one_to_one", indicator=True)
+        if (twice := side.rows.duplicated(KEYS)).any():
+            raise UsageError(
+                f"a result holds {side.rows.loc[twice, 'id'].iloc[0]!r} twice; ids must be unique to be paired"
+            )
+    merged = a.rows[KEYS].merge(b.rows, on=KEYS, how="left", validate="one_to_one", indicator=True)
     if len(a) != len(b) or (merged["_merge"] != "both").any():
         raise UsageError(f"the two results are not of the same items ({len(a)} and {len(b)} rows)")
     return EvalResult(merged, b.meta)

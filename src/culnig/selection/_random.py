@@ -9,7 +9,6 @@ import numpy as np
 from culnig.errors import UsageError
 from culnig.neurons import ATTENTION_POOL, MLP_POOL, Neuron, NeuronSet, check_belongs
 
-
 HOW = ("matched", "uniform", "norm")
 BINS = 10
 
@@ -45,10 +44,7 @@ def select_random(
     if not len(like):
         raise UsageError("the set to match is empty; there is nothing to draw")
     check_belongs(like, shapes, "the scores' model")
-    if how == "norm":
-        strata = _norm_strata(like, shapes, norms, bins)
-    else:
-        strata = _site_strata(like, shapes, how)
+    strata = _norm_strata(like, shapes, norms, bins) if how == "norm" else _site_strata(like, shapes, how)
     rng = np.random.default_rng(seed)
     drawn: list[Neuron] = []
     for place, members in strata:
@@ -69,7 +65,11 @@ def _site_strata(
 ) -> Iterator[tuple[str, list[Neuron]]]:
     """(name, neurons) of the places within which a neuron may be exchanged for another."""
     for sites in _strata(like, shapes, how):
-        name = f"{min(sites)[0]}, layer {min(sites)[1]}" if how == "matched" else " and ".join(sorted({m for m, _ in sites}))
+        name = (
+            f"{min(sites)[0]}, layer {min(sites)[1]}"
+            if how == "matched"
+            else " and ".join(sorted({m for m, _ in sites}))
+        )
         # Sorted: the order of a set of names differs from process to process.
         yield name, [Neuron(*site, i) for site in sorted(sites) for i in range(shapes[site[0]][1])]
 
@@ -90,7 +90,9 @@ def _norm_strata(
             raise UsageError(f"there are no norms of {site.module}; there are of {', '.join(norms) or 'none'}")
         values, shape = np.asarray(norms[site.module]), shapes[site.module]
         if values.shape != tuple(shape):
-            raise UsageError(f"the norms of {site.module} are {values.shape}, the scores {tuple(shape)} (layers, neurons)")
+            raise UsageError(
+                f"the norms of {site.module} are {values.shape}, the scores {tuple(shape)} (layers, neurons)"
+            )
         row = values[site.layer]
         if not np.isfinite(row).all():
             raise UsageError(f"the norms of {site.module}, layer {site.layer}, hold values that are not finite")
