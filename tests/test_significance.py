@@ -62,7 +62,9 @@ def test_corrections_by_hand():
 def test_power_agrees_with_simulation():
     """Questions that change with probability 0.2, 13 % to the worse and 7 % to the better: the planned share is detected."""
     n = questions_needed(0.06, 0.2)
-    assert power_of(n, 0.06, 0.2) == pytest.approx(0.8, abs=0.002) and smallest_drop(n, 0.2) == pytest.approx(0.06, abs=5e-4)
+    assert power_of(n, 0.06, 0.2) == pytest.approx(0.8, abs=0.002) and smallest_drop(n, 0.2) == pytest.approx(
+        0.06, abs=5e-4
+    )
     rng = np.random.default_rng(0)
     lost, gained, _ = rng.multinomial(n, [0.13, 0.07, 0.8], size=4000).T
     # The test that power is planned for: McNemar's, without continuity correction.
@@ -71,7 +73,9 @@ def test_power_agrees_with_simulation():
 
 
 def test_power_at_the_edges():
-    assert questions_needed(0.1, 0.0) == questions_needed(0.1, 0.1)  # a drop of 10 points changes a tenth of the answers
+    assert questions_needed(0.1, 0.0) == questions_needed(
+        0.1, 0.1
+    )  # a drop of 10 points changes a tenth of the answers
     assert np.isnan(smallest_drop(2, 0.2))
     for wrong in ((0.0, 0.1), (1.5, 0.1), (0.1, 1.5)):
         with pytest.raises(UsageError):

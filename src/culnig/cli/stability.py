@@ -55,7 +55,7 @@ def bootstrap(
     check_writable(out / "x")
     parts = [BlockSums.load(path, method) for path in (neur, ctrl, crc)]
     plain = BlockSums.load(general, method) if general else None
-    given = {"preset": preset, "t_mlp": t_mlp, "t_attn": t_attn, "r": r, "r_general": r_general}
+    given: dict[str, Any] = {"preset": preset, "t_mlp": t_mlp, "t_attn": t_attn, "r": r, "r_general": r_general}
     with o.reporter(as_json).step("select again", resamples + halves, "selections") as progress:
         made = bootstrap_general(
             *parts, general=plain, resamples=resamples, halves=halves, seed=seed, progress=progress, **given

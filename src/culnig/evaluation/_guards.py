@@ -18,13 +18,13 @@ GUARD_RULE = (
     f"A suppression leaves the model intact if the whole 95 % interval of every guard lies within its margin (country"
     f" reading at most {100 * READING_MARGIN:.0f} points lower, perplexity on plain text at most"
     f" {100 * PERPLEXITY_MARGIN:.0f} % higher, answers outside the options at most {100 * FORMAT_MARGIN:.0f} points more"
-    " frequent; the last in mcf only), has broken it if the whole interval of any guard lies beyond its margin, and is"
+    " frequent; the last in mcf only), has damaged it if the whole interval of any guard lies beyond its margin, and is"
     " open otherwise, or where a guard was not measured."
 )
 """The rule of `verdict`, in one sentence."""
 
 State = Literal["within", "beyond", "open", "not measured"]
-Verdict = Literal["intact", "broken", "open"]
+Verdict = Literal["intact", "damaged", "open"]
 
 
 @dataclass(frozen=True)
@@ -86,10 +86,10 @@ def guards(
 
 
 def verdict(found: Iterable[Guard]) -> Verdict:
-    """Intact, broken or open, by `GUARD_RULE`."""
+    """Intact, damaged or open, by `GUARD_RULE`."""
     states = {guard.state for guard in found}
     if "beyond" in states:
-        return "broken"
+        return "damaged"
     return "intact" if states == {"within"} else "open"
 
 

@@ -5,6 +5,7 @@ Nothing here needs the model; selections go through the rules that made the set.
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -277,7 +278,8 @@ def size_specific(
         Columns t, r, z, country, size.
     """
     rows = []
-    for setting in ({"t": a, "r": b, "z": c} for a in t for b in r for c in z):
-        sets = select_specific(neur, ctrl, crc, preset=preset, **setting)
+    for taken, removed, least in itertools.product(t, r, z):
+        sets = select_specific(neur, ctrl, crc, preset=preset, t=taken, r=removed, z=least)
+        setting = {"t": taken, "r": removed, "z": least}
         rows += [setting | {"country": country, "size": len(chosen)} for country, chosen in sets.items()]
     return pd.DataFrame(rows)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterable
 from typing import TYPE_CHECKING
 
@@ -32,7 +33,8 @@ def add_guards(
     section.numbers["guards"] = {
         name: {"verdict": verdict(made), "guards": [guard.to_dict() for guard in made]} for name, made in found.items()
     }
-    section.text.append(f"Guards: {GUARD_RULE[0].lower()}{GUARD_RULE[1:]}")
+    if found:
+        section.text.append(f"{_count(found)} {GUARD_RULE}")
     return found
 
 
@@ -48,11 +50,18 @@ def measure(run: RunDirectory, condition: str) -> list[Guard]:
     )
 
 
+def _count(found: dict[str, list[Guard]]) -> str:
+    """How many suppressions got which verdict."""
+    verdicts = Counter(verdict(made) for made in found.values())
+    parts = [f"{name} under {verdicts[name]}" for name in ("damaged", "open", "intact") if verdicts[name]]
+    return f"Guards: of {len(found)} suppressions, the model is {', '.join(parts)}."
+
+
 def guard_sentence(found: list[Guard]) -> str:
     """What the guards say of the model, for the claim."""
     says = {
         "intact": "The guards find the model intact",
-        "broken": "By the guards the model itself is broken, so that the loss of culture says little",
+        "damaged": "By the guards the model itself is damaged, so that a loss cannot be put down to culture alone",
         "open": "The guards leave open whether the model itself suffered",
     }
     parts = [f"{guard.name} {_change(guard)}" for guard in found if guard.state != "not measured"]

@@ -87,6 +87,11 @@ def random_names(run: RunDirectory) -> list[str]:
     return [f"random-{i}" for i in range(run.config.random_controls)]
 
 
+def _controls(run: RunDirectory, role: str) -> list[str]:
+    """The random controls that were evaluated on the test set of a role (on country reading, as guards)."""
+    return [name for name in random_names(run) if run.has_result(role, name)]
+
+
 def _result(run: RunDirectory, role: str, condition: str) -> EvalResult:
     result = run.result(role, condition)
     assert result is not None
@@ -100,7 +105,7 @@ def _roles(run: RunDirectory) -> list[str]:
 def _accuracy_table(run: RunDirectory) -> pd.DataFrame:
     rows = []
     for role in _roles(run):
-        names = ["none", NAME, *(random_names(run) if role != "surface" else [])]
+        names = ["none", NAME, *_controls(run, role)]
         test = run.config.test_of(role)
         for name in names:
             result = _result(run, role, name)
@@ -131,10 +136,10 @@ def _difference_table(run: RunDirectory) -> pd.DataFrame:
     for role in _roles(run):
         untouched, masked = _result(run, role, "none"), _result(run, role, NAME)
         pairs: list[tuple[str, Any, Any]] = [("general - none", masked, untouched)]
-        if role != "surface":
-            controls = [_result(run, role, name) for name in random_names(run)]
+        if names := _controls(run, role):
+            controls = [_result(run, role, name) for name in names]
             pairs.append(("general - random", masked, controls))
-            pairs += [(f"{name} - none", c, untouched) for name, c in zip(random_names(run), controls, strict=True)]
+            pairs += [(f"{name} - none", c, untouched) for name, c in zip(names, controls, strict=True)]
         for name, a, b in pairs:
             metrics = METRICS if name.startswith("general") else METRICS[:1]
             rows += [{"role": role, "pair": name, **compare(a, b, metric).to_dict()} for metric in metrics]
@@ -179,9 +184,9 @@ def _numbers(run: RunDirectory, differences: pd.DataFrame) -> dict[str, Any]:
         return correct.loc[(role, pair), keep].to_dict() if (role, pair) in correct.index else None
 
     random = {
-        role: [float(correct.loc[(role, f"{name} - none"), "difference"]) for name in random_names(run)]
+        role: [float(correct.loc[(role, f"{name} - none"), "difference"]) for name in _controls(run, role)]
         for role in _roles(run)
-        if role != "surface"
+        if _controls(run, role)
     }
     return {
         "neurons": len(run.neurons(NAME)),
