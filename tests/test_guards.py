@@ -35,11 +35,14 @@ def test_perplexity_is_the_models_own_loss(tiny):
     np.testing.assert_allclose(one_by_one.rows["logprob"], result.rows["logprob"], rtol=1e-5)
 
 
-def test_bos_predicts_the_first_token(tiny, monkeypatch):
+def test_bos_predicts_the_first_token(tiny):
     with pytest.raises(UsageError, match="tokenizer has none"):
         perplexity(tiny, TEXTS, bos="on")
-    monkeypatch.setattr(tiny.tokenizer, "bos_token", "w0")
-    off, on = (perplexity(tiny, TEXTS, bos=bos) for bos in ("off", "on"))
+    tiny.tokenizer.bos_token = "w0"
+    try:
+        off, on = (perplexity(tiny, TEXTS, bos=bos) for bos in ("off", "on"))
+    finally:
+        tiny.tokenizer.bos_token = None
     assert list(on.rows["tokens"] - off.rows["tokens"]) == [1] * len(TEXTS)
     with pytest.raises(UsageError, match="unknown BOS"):
         perplexity(tiny, TEXTS, bos="maybe")

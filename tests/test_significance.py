@@ -97,8 +97,8 @@ def test_table_corrects_over_its_rows():
         power_table([(first[0], [first[1], second[1]])])
 
 
-def test_calibration_of_the_paired_tests():
-    """No true difference: over 200 data sets both tests reject at most about one in twenty."""
+def test_mcnemar_keeps_its_level():
+    """No true difference: over 200 data sets the exact test rejects at most about one in twenty."""
     rng = np.random.default_rng(3)
     p = []
     for _ in range(200):

@@ -274,7 +274,8 @@ def _correction_text(run: RunDirectory) -> str:
     return (
         f"p-values come from the paired bootstrap, and p mcnemar from the exact McNemar test; the adjusted ones are corrected by"
         f" {name}: over the test sets within each comparison and metric, and over the countries (topics) of a table."
-        " Where few answers change, as within a country, the exact test is the one to trust."
+        " Where few answers change, as within a country, the exact test is cautious, and the bootstrap rejects too readily far below"
+        " level 0.05 (docs/method.md)."
     )
 
 
