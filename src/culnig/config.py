@@ -44,7 +44,7 @@ class PromptConfig(_Section):
 class DataConfig(_Section):
     """A set of items, or a fixed part of it."""
 
-    items: str = Field(description="benchmark:split, or an item file")
+    items: str = Field(description="benchmark:split or benchmark:split@place, your own.yaml:split, or an item file")
     countries: list[str] | Literal["all", "blend", "targets"] = Field(
         "all", description="names, or blend (BLEnD's sixteen), or targets (the paper's eight)"
     )
@@ -86,6 +86,7 @@ class RunConfig(_Section):
     prompts: PromptConfig = PromptConfig()
     identify: IdentifyConfig = IdentifyConfig()
     test: list[TestConfig] = Field(min_length=1)
+    sources: dict[str, str] = Field({}, description="benchmark -> file, folder or hub id that its rows come from")
     method: str = "culnig"
     operation: str = Field("suppress", description="suppress, enhance or scale=FACTOR")
     general: GeneralRule = GeneralRule()

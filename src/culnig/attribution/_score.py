@@ -15,7 +15,7 @@ from culnig.attribution._checkpoint import Checkpoint
 from culnig.attribution._hooks import sites_reporting_to
 from culnig.attribution._method import METHODS
 from culnig.attribution._store import Scores
-from culnig.benchmarks import Item
+from culnig.benchmarks import Item, account_of
 from culnig.benchmarks._files import item_to_row
 from culnig.errors import UsageError
 from culnig.files import sha256_json
@@ -70,6 +70,7 @@ def score(
         UsageError: no items, an unknown method or formulation, or a shard that is none.
         PromptError: an item that cannot be put to this model as asked.
     """
+    account = account_of(items)
     items = _controlled(list(items), control)
     if not items:
         raise UsageError("no items to score")
@@ -81,7 +82,11 @@ def score(
     rows = [Row(key, encoded[key].prompt_ids, encoded[key].answer_ids) for key in mine]
     whole = batches(rows, token_budget or lm.token_budget)
     work = distributed.share(whole)
-    meta = _describe(lm, items, encoded, policy, method) | {"padded_zeros": padded_zeros, "shard": shard}
+    meta = _describe(lm, items, encoded, policy, method) | {
+        "padded_zeros": padded_zeros,
+        "shard": shard,
+        "rows": account,
+    }
     saved = Checkpoint(_of_rank(checkpoint), meta | {"batches": [len(chunk) for chunk in whole]}, checkpoint_minutes)
     done = saved.restore(accumulator.sums)
     if done and progress:

@@ -13,7 +13,7 @@ import numpy as np
 import pandas as pd
 
 from culnig.errors import UsageError
-from culnig.evaluation._result import METRICS, EvalResult
+from culnig.evaluation._result import METRICS, SCALE_METRIC, EvalResult
 
 RESAMPLES = 4999
 CONFIDENCE = 0.95
@@ -76,7 +76,7 @@ def question_of(rows: pd.DataFrame) -> pd.Series:
 
 def estimate(result: EvalResult, metric: str = "correct", *, seed: int = 0) -> Estimate:
     """Mean of a metric with its interval."""
-    values = result.rows[_known(metric)].to_numpy(dtype=float)
+    values = result.rows[_known(metric, result)].to_numpy(dtype=float)
     sums, counts = _by_question(values, question_of(result.rows))
     low, high, _ = _bootstrap(sums, counts, seed)
     return Estimate(float(values.mean()), low, high, len(counts), len(values))
@@ -90,7 +90,7 @@ def compare(
     Args:
         a: one condition.
         b: the other, or several (random controls), whose rows are averaged first.
-        metric: correct, correct_among_options, p_gold or log_odds.
+        metric: correct, correct_among_options, p_gold or log_odds; alignment for items on a scale.
         seed: seed of the bootstrap.
 
     Raises:
@@ -99,7 +99,7 @@ def compare(
     others = [b] if isinstance(b, EvalResult) else list(b)
     if not others:
         raise UsageError("nothing to compare with")
-    column = _known(metric)
+    column = _known(metric, a)
     left = a.rows[column].to_numpy(dtype=float)
     right = np.mean([_aligned(a, other)[column].to_numpy(dtype=float) for other in others], axis=0)
     sums, counts = _by_question(left - right, question_of(a.rows))
@@ -125,9 +125,9 @@ def subset(result: EvalResult, column: str, value: object) -> EvalResult:
     return EvalResult(result.rows[result.rows[column] == value], result.meta)
 
 
-def _known(metric: str) -> str:
-    if metric not in METRICS:
-        raise UsageError(f"unknown metric '{metric}'; there are {', '.join(METRICS)}")
+def _known(metric: str, result: EvalResult) -> str:
+    if metric not in METRICS and not (metric == SCALE_METRIC and metric in result.rows):
+        raise UsageError(f"unknown metric '{metric}' for these items; there are {', '.join(METRICS)}")
     return metric
 
 

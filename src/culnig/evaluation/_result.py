@@ -26,8 +26,11 @@ COLUMNS = {
     "option_logprobs": "log-probability of each option's text or label after the prompt, over the vocabulary",
     "p_gold": "probability of the gold answer; mcf: over the vocabulary, cf: among the options",
     "log_odds": "log-odds of the gold option against the other options together",
+    "alignment": "items on a numeric scale alone: how near the predicted step is to the gold one, 0 to 100",
 }
 METRICS = ("correct", "correct_among_options", "p_gold", "log_odds")
+SCALE_METRIC = "alignment"
+"""A further metric, of items on a numeric scale."""
 
 
 class EvalResult:
