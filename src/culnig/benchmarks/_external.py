@@ -95,7 +95,7 @@ class External(ABC):
         """How to get a missing table, in one line."""
         folder = data_dir() / self.folder
         if table.hub is None:
-            return f"{self.fetch}, and put {table.called} into {folder}"
+            return f"{self.fetch}, and put {', '.join(t.called for t in self.tables.values())} into {folder}"
         return f"on a machine with a network run `hf download --repo-type dataset {table.hub} --local-dir {folder}`"
 
 
