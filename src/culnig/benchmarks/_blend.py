@@ -17,7 +17,7 @@ QUESTIONS = Table(
     "the questions tables (*_questions.csv)",
     (
         "questions/*_questions.csv",
-        "*_questions.csv",
+        "[A-Z]*_questions.csv",
         "questions_hf/*_questions.json",
         "short-answer-questions/**/*.parquet",
     ),
