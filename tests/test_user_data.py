@@ -95,9 +95,9 @@ def test_the_yaml_goes_wherever_items_go(tmp_path, reference_dir):
     done = invoke("eval", *named, "--out", out, "--json")
     assert json.loads(done.stdout)["rows"] == 16
     assert set(pd.read_parquet(out)["country"]) == {"es", "uk"}
-    with pytest.raises(UsageError, match="has no group 'fr'; it has: Old Believers, es"):
+    with pytest.raises(UsageError, match="has no items of France; it has: Old Believers, es"):
         load_items(f"{path}:test", countries=["fr"])
-    assert "Old Believers" in invoke("data", "show", f"{path}:ctrl", "-n", 8).output
+    assert "Old Believers" in invoke("data", "show", f"{path}:ctrl", "-n", 7).output
     assert lint(str(path)) == [] and invoke("data", "check", path).exit_code == 0
 
 

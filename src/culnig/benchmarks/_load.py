@@ -12,7 +12,7 @@ from culnig.benchmarks._base import BENCHMARKS, Benchmark, Item, ItemList
 from culnig.benchmarks._external import External
 from culnig.benchmarks._files import read_items
 from culnig.benchmarks._user import read_user_benchmark
-from culnig.countries import find, resolve
+from culnig.countries import canonical, find, resolve
 from culnig.errors import UsageError
 
 
@@ -115,14 +115,14 @@ def _of_countries(items: list[Item], countries: Iterable[str], source: str) -> l
     present = {item.country for item in items}
     wanted = set()
     for spelling in countries:
+        name = spelling if spelling in present else canonical(spelling)
         known = find(spelling)
-        name = spelling if spelling in present or known is None else known.name
+        if name not in present and known is not None:
+            name = known.name  # `us`: as a group it could be a language, but there is no such group here
         if name not in present:
-            have = ", ".join(sorted(present))
-            if known is None and not any(find(group) for group in present):
-                raise UsageError(f"{source} has no group '{spelling}'; it has: {have}")
-            resolve(spelling)  # a spelling nobody knows gets its own message
-            raise UsageError(f"{source} has no items of {name}; it has: {have}")
+            if any(find(group) and canonical(group) == group for group in present):
+                name = resolve(spelling).name  # a spelling nobody knows gets its own message
+            raise UsageError(f"{source} has no items of {name}; it has: {', '.join(sorted(present))}")
         wanted.add(name)
     return [item for item in items if item.country in wanted]
 
