@@ -70,7 +70,9 @@ def bootstrap(
     kinds = made.table.groupby("kind").mean(numeric_only=True)
     facts = {
         "neurons": len(made.chosen),
-        "blocks": {name: len(part.meta["block_items"]) for name, part in zip(("neur", "ctrl", "crc"), parts, strict=True)},
+        "blocks": {
+            name: len(part.meta["block_items"]) for name, part in zip(("neur", "ctrl", "crc"), parts, strict=True)
+        },
         "neur_and_ctrl_paired": made.paired,
         "means": kinds.to_dict("index"),
         "jaccard_interval": {k: list(g["jaccard"].quantile([0.025, 0.975])) for k, g in made.table.groupby("kind")},

@@ -91,9 +91,9 @@ def tasks_of(config: RunConfig, lm: LanguageModel, policy: PromptPolicy, token_b
 
     tasks = []
     for part in scored_parts(config):
-        tasks.append(task(part, "score", 1, items_of(getattr(config.identify, part), config.seed)))
+        tasks.append(task(part, "score", 1, items_of(getattr(config.identify, part), config.seed, config.sources)))
     for test in config.test:
-        items = items_of(test, config.seed)
+        items = items_of(test, config.seed, config.sources)
         conditions = planned_conditions(config, sorted({item.country for item in items}))
         subsets = [c.of(items, test.role) for c in conditions if c.wanted(test.role, config)]
         for size in sorted({len(subset) for subset in subsets}, reverse=True):
@@ -101,7 +101,7 @@ def tasks_of(config: RunConfig, lm: LanguageModel, policy: PromptPolicy, token_b
             tasks.append(task(test_name(test), "evaluate", len(alike), alike[0]))
     if config.guards.text is not None:
         culture = config.test_of("culture")
-        countries = sorted({item.country for item in items_of(culture, config.seed)}) if culture else []
+        countries = sorted({item.country for item in items_of(culture, config.seed, config.sources)}) if culture else []
         guarded = [c for c in planned_conditions(config, countries) if c.guarded(config)]
         tasks.append(task(config.guards.text, "read", len(guarded), load_texts(config.guards.text)))
     return tasks
