@@ -85,6 +85,9 @@ class GuardConfig(_Section):
     conditions: Literal["all", "general"] = Field(
         "all", description="suppressions guarded: all (random controls and every country's set too), or the general set"
     )
+    reading: Literal["all", "general"] = Field(
+        "all", description="the same for country reading alone, the dearest guard"
+    )
 
 
 class ComputeConfig(_Section):
