@@ -13,6 +13,7 @@ from culnig.errors import UsageError
 if TYPE_CHECKING:
     from culnig.benchmarks import Item
     from culnig.models import LanguageModel
+    from culnig.neurons import NeuronSet
     from culnig.progress import Reporter
     from culnig.prompts import PromptPolicy
 
@@ -94,6 +95,19 @@ def policy(
         first = error.errors()[0]
         name = str(first["loc"][0]).replace("_", "-")
         raise UsageError(f"--{name} {first['input']}: {first['msg'].lower()}") from error
+
+
+def check_same_model(chosen: NeuronSet, lm: LanguageModel, path: Path | None) -> None:
+    """A set records the hash of its model; another model of the same shape would not be noticed otherwise.
+
+    Raises:
+        UsageError: the set was made on another model.
+    """
+    made_on = chosen.provenance.get("model_hash")
+    if made_on and made_on != lm.fingerprint:
+        raise UsageError(
+            f"{path} was made on another model ('{chosen.model_name}', hash {made_on}; {lm.name} has {lm.fingerprint})"
+        )
 
 
 def print_json(value: Any) -> None:

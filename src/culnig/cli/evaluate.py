@@ -59,7 +59,7 @@ def evaluate(
     show = o.reporter(as_json)
     lm = o.load(model, dtype, device, revision, trust, show)
     if chosen is not None:
-        _check_model(chosen, lm, neurons)
+        o.check_same_model(chosen, lm, neurons)
         check_belongs(chosen, lm.shapes, lm.name)
     policy = o.policy(lm, formulation, chat_template, bos, wordings, system, template)
     with show.step(f"evaluate {items}", count_rows(rows, policy), "prompts") as progress:
@@ -88,15 +88,4 @@ def evaluate(
         typer.echo(
             f"accuracy {e.value:.1%} (95 % interval {e.low:.1%} to {e.high:.1%}; {e.rows:,} rows of {e.questions:,}"
             f" questions), mean P(gold) {facts['p_gold']:.3f}; rows in {out}"
-        )
-
-
-def _check_model(chosen: Any, lm: Any, path: Path | None) -> None:
-    """A set records the hash of its model; another model of the same shape would not be noticed otherwise."""
-    from culnig.errors import UsageError
-
-    made_on = chosen.provenance.get("model_hash")
-    if made_on and made_on != lm.fingerprint:
-        raise UsageError(
-            f"{path} was made on another model ('{chosen.model_name}', hash {made_on}; {lm.name} has {lm.fingerprint})"
         )
