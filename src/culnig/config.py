@@ -5,12 +5,15 @@ from __future__ import annotations
 from collections.abc import Sequence
 from importlib import resources
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, TypeVar
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
 
+from culnig.benchmarks import Item, load_items
+from culnig.countries import BLEND, TARGETS
 from culnig.errors import DataError, UsageError
 from culnig.files import require_file
+from culnig.finetune._settings import TrainingConfig, UpdateConfig
 from culnig.intervention._edit import Operation
 from culnig.prompts._policy import Switch
 from culnig.selection._rules import GeneralRule, SpecificRule
@@ -18,6 +21,9 @@ from culnig.selection._rules import GeneralRule, SpecificRule
 
 class _Section(BaseModel):
     model_config = ConfigDict(extra="forbid")
+
+
+C = TypeVar("C", bound=_Section)
 
 
 class ModelConfig(_Section):
@@ -40,6 +46,11 @@ class PromptConfig(_Section):
     system: str | None = None
     template: str | None = None
 
+    def resolved(self, recommended: str) -> dict[str, Any]:
+        """The fields of a prompt policy, with the formulation recommended for the model where it is left to it."""
+        settings = self.model_dump()
+        return settings | {"formulation": recommended if self.formulation == "auto" else self.formulation}
+
 
 class DataConfig(_Section):
     """A set of items, or a fixed part of it."""
@@ -50,6 +61,14 @@ class DataConfig(_Section):
     )
     limit_per_country: int | None = Field(None, ge=1, description="a seeded sample of so many items a country")
     draws: int | None = Field(None, ge=1, description="option draws of each question")
+
+    def load(self, seed: int) -> list[Item]:
+        """The items."""
+        named = {"all": None, "blend": BLEND, "targets": TARGETS}
+        countries = named[self.countries] if isinstance(self.countries, str) else self.countries
+        return load_items(
+            self.items, countries=countries, limit_per_country=self.limit_per_country, draws=self.draws, seed=seed
+        )
 
 
 class TestConfig(DataConfig):
@@ -111,8 +130,28 @@ class RunConfig(_Section):
         return next((test for test in self.test if test.role == role), None)
 
 
+class FinetuneConfig(_Section):
+    """Everything about one fine-tuning."""
+
+    name: str = Field(
+        "finetune", pattern=r"^[A-Za-z0-9._-]+$", description="names the default output folder, runs/<name>"
+    )
+    seed: int = Field(0, ge=0, description="order of the data, random adapters")
+    model: ModelConfig = ModelConfig()
+    prompts: PromptConfig = PromptConfig()
+    task: DataConfig = Field(description="items to train on")
+    validate_on: DataConfig | None = Field(None, description="items whose loss is measured after every epoch")
+    update: UpdateConfig = UpdateConfig()
+    training: TrainingConfig = TrainingConfig()
+
+
+def load_finetune_config(path: str | Path, overrides: Sequence[str] = ()) -> FinetuneConfig:
+    """Read a fine-tuning's config from a YAML file; arguments and errors as `load_config`."""
+    return _load(FinetuneConfig, path, overrides)
+
+
 def load_config(path: str | Path | None, overrides: Sequence[str] = ()) -> RunConfig:
-    """Read a config.
+    """Read a run's config.
 
     Args:
         path: a YAML file, the name of an embedded config (`quickstart`), or None for the quickstart.
@@ -122,6 +161,10 @@ def load_config(path: str | Path | None, overrides: Sequence[str] = ()) -> RunCo
         UsageError: no such file, or an override that is no setting.
         DataError: not YAML, or a field that is wrong; the message names file and field.
     """
+    return _load(RunConfig, path, overrides)
+
+
+def _load(kind: type[C], path: str | Path | None, overrides: Sequence[str]) -> C:
     import yaml
 
     source, text = _read(path)
@@ -134,7 +177,7 @@ def load_config(path: str | Path | None, overrides: Sequence[str] = ()) -> RunCo
     for override in overrides:
         _override(data, override)
     try:
-        return RunConfig.model_validate(data)
+        return kind.model_validate(data)
     except ValidationError as error:
         first = error.errors()[0]
         where = ".".join(map(str, first["loc"])) or "config"
@@ -165,7 +208,9 @@ def _override(data: dict[str, Any], setting: str) -> None:
     *parents, last = path.split(".")
     place: Any = data
     for step in parents:
-        place = place[int(step)] if isinstance(place, list) and step.isdigit() else place.setdefault(step, {})
+        if isinstance(place, dict) and place.get(step) is None:
+            place[step] = {}  # not given, or given as null
+        place = place[int(step)] if isinstance(place, list) and step.isdigit() else place[step]
         if not isinstance(place, dict | list):
             raise UsageError(f"--set {setting}: '{step}' holds a value, not settings")
     try:

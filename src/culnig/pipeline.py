@@ -14,9 +14,8 @@ import yaml
 from culnig import distributed
 from culnig.attribution import score
 from culnig.attribution._checkpoint import checkpoint_of, forget
-from culnig.benchmarks import Item, load_items
-from culnig.config import DataConfig, RunConfig, TestConfig
-from culnig.countries import BLEND, TARGETS
+from culnig.benchmarks import Item
+from culnig.config import RunConfig, TestConfig
 from culnig.errors import UsageError
 from culnig.evaluation import evaluate
 from culnig.evaluation._run import count_rows
@@ -136,17 +135,14 @@ class _Run:
 
     @property
     def policy(self) -> PromptPolicy:
-        settings = self.config.prompts.model_dump()
-        if settings["formulation"] == "auto":
-            settings["formulation"] = self.model.formulation
-        return PromptPolicy(**settings)
+        return PromptPolicy(**self.config.prompts.resolved(self.model.formulation))
 
     def score(self) -> None:
         for part in self.dir.parts:
             path = self.dir.scores_path(part)
             if path.exists():
                 continue
-            items = items_of(getattr(self.config.identify, part), self.config.seed)
+            items = getattr(self.config.identify, part).load(self.config.seed)
             model, policy = self.model, self.policy
             total = len(items) * (policy.wordings if isinstance(policy.wordings, int) else 1)
             with self.reporter.step(f"score {part}", total, "prompts") as progress:
@@ -190,7 +186,7 @@ class _Run:
         ]
         if not jobs:
             return
-        items = {test_name(test): items_of(test, self.config.seed) for test in self.config.test}
+        items = {test_name(test): test.load(self.config.seed) for test in self.config.test}
         work = [(test, condition, condition.of(items[test_name(test)])) for test, condition in jobs]
         total = sum(count_rows(part, self.policy) for _, _, part in work)
         begun = time.monotonic()
@@ -245,15 +241,6 @@ class _Run:
 
 def _data_entry(meta: dict[str, Any]) -> dict[str, Any]:
     return {"data_hash": meta["data_hash"], "items": meta["num_items"], "prompts": meta["num_prompts"]}
-
-
-def items_of(data: DataConfig, seed: int) -> list[Item]:
-    """The items of one data entry of a config."""
-    named = {"all": None, "blend": BLEND, "targets": TARGETS}
-    countries = named[data.countries] if isinstance(data.countries, str) else data.countries
-    return load_items(
-        data.items, countries=countries, limit_per_country=data.limit_per_country, draws=data.draws, seed=seed
-    )
 
 
 def analyse(directory: RunDirectory) -> list[Section]:

@@ -97,17 +97,20 @@ def policy(
         raise UsageError(f"--{name} {first['input']}: {first['msg'].lower()}") from error
 
 
-def check_same_model(chosen: NeuronSet, lm: LanguageModel, path: Path | None) -> None:
-    """A set records the hash of its model; another model of the same shape would not be noticed otherwise.
+def check_model(chosen: NeuronSet, lm: LanguageModel, path: Path | None) -> None:
+    """Check that a set belongs to a model: it records its model's hash, since shapes alone would not tell.
 
     Raises:
-        UsageError: the set was made on another model.
+        UsageError: the set was made on another model, or names neurons that this one does not have.
     """
+    from culnig.neurons import check_belongs
+
     made_on = chosen.provenance.get("model_hash")
     if made_on and made_on != lm.fingerprint:
         raise UsageError(
             f"{path} was made on another model ('{chosen.model_name}', hash {made_on}; {lm.name} has {lm.fingerprint})"
         )
+    check_belongs(chosen, lm.shapes, lm.name)
 
 
 def print_json(value: Any) -> None:

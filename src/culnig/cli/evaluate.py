@@ -50,7 +50,7 @@ def evaluate(
     from culnig.evaluation._run import count_rows
     from culnig.files import check_writable
     from culnig.intervention import Operation, scale
-    from culnig.neurons import NeuronSet, check_belongs
+    from culnig.neurons import NeuronSet
 
     check_writable(out)
     operation = Operation.parse(op)
@@ -59,8 +59,7 @@ def evaluate(
     show = o.reporter(as_json)
     lm = o.load(model, dtype, device, revision, trust, show)
     if chosen is not None:
-        o.check_same_model(chosen, lm, neurons)
-        check_belongs(chosen, lm.shapes, lm.name)
+        o.check_model(chosen, lm, neurons)
     policy = o.policy(lm, formulation, chat_template, bos, wordings, system, template)
     with show.step(f"evaluate {items}", count_rows(rows, policy), "prompts") as progress:
         options: dict[str, Any] = {"policy": policy, "token_budget": token_budget, "progress": progress}

@@ -58,7 +58,7 @@ def modules(
         raise UsageError(f"--as {form} prints a choice; say which with --top 10% or --bottom 10%")
     chosen = NeuronSet.load(neurons)
     lm = o.load(model, "auto", "cpu", revision, trust, o.reporter(as_json or form != "table"))
-    o.check_same_model(chosen, lm, neurons)
+    o.check_model(chosen, lm, neurons)
     ranked, total = rank(find_projections(lm, chosen), seed), decoder_parameters(lm)
     choice = choose(ranked, total, asked[0][1], asked[0][0], seed=seed) if asked else None
     if as_json:

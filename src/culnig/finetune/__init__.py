@@ -3,6 +3,7 @@
 from culnig.finetune._choose import Choice, choose, parse_share
 from culnig.finetune._projections import Projection, decoder_parameters, find_projections, rank
 from culnig.finetune._targets import peft_expression, peft_list
+from culnig.finetune._tune import manifest, tune
 
 __all__ = [
     "Choice",
@@ -10,8 +11,10 @@ __all__ = [
     "choose",
     "decoder_parameters",
     "find_projections",
+    "manifest",
     "parse_share",
     "peft_expression",
     "peft_list",
     "rank",
+    "tune",
 ]

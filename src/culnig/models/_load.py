@@ -13,6 +13,7 @@ import torch
 
 from culnig import distributed
 from culnig.errors import CulnigError, ModelError, UsageError
+from culnig.files import read_json
 from culnig.models._adapter import ADAPTER, base_of, with_adapter
 from culnig.models._catalogue import CATALOGUE
 from culnig.models._fetch import fetch, load_gguf
@@ -57,7 +58,7 @@ def load_model(
     kind: Any = DTYPES.get(dtype, torch.float32 if where.type == "cpu" else "auto")
     more = _Options(trust_remote_code, _quantization(quantize, kind), merge_adapter)
     # transformers' own progress bars and advice would bury our lines.
-    with _quiet():
+    with quiet():
         try:
             if name in CATALOGUE:
                 alias = CATALOGUE[name]
@@ -133,7 +134,14 @@ def _from_folder(
     commit = getattr(model.config, "_commit_hash", None)
     if adapter:
         model = with_adapter(model, adapter, merge=more.merge_adapter)
-    return LanguageModel(model, tokenizer, name=name, source=str(place), revision=commit)
+    options = {"formulation": _formulation(place)} if isinstance(place, Path) else {}
+    return LanguageModel(model, tokenizer, name=name, source=str(place), revision=commit, **options)
+
+
+def _formulation(folder: Path) -> str:
+    """What a checkpoint that culnig wrote says of itself: a tuned model answers as its base model was asked to."""
+    origin = folder / "culnig.json"
+    return read_json(origin, "the origin of a checkpoint").get("formulation", "mcf") if origin.is_file() else "mcf"
 
 
 def _keep_differentiable(model: Any) -> Any:
@@ -185,7 +193,7 @@ def _explained(name: str, error: Exception) -> CulnigError:
     return ModelError(f"{name} cannot be loaded: {type(error).__name__}: {reason[:300]}")
 
 
-class _quiet:
+class quiet:
     """Silence transformers' progress bars and warnings within a block."""
 
     def __enter__(self) -> None:

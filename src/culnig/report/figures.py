@@ -169,3 +169,27 @@ def drop_map(matrix: pd.DataFrame, unit: str, *, diagonal: bool = False) -> go.F
     figure.update_xaxes(side="top", tickangle=-40, showgrid=False, title="")
     figure.update_yaxes(autorange="reversed", showgrid=False, title="")
     return figure
+
+
+def loss_curves(tables: Mapping[str, pd.DataFrame]) -> go.Figure:
+    """Training loss by update, a line for each table (columns step, loss, eval_loss); dots where it was validated."""
+    figure = _figure(320)
+    colours = (ACCENT, COOL, INK, "#6a8f3c", "#8a5fa8", MUTED)
+    for number, (name, table) in enumerate(tables.items()):
+        colour = colours[number % len(colours)]
+        # A dozen answers an update make a rough curve; the running mean is what can be read.
+        smooth = table["loss"].rolling(max(1, len(table) // 20), min_periods=1).mean()
+        figure.add_scatter(x=table["step"], y=smooth, mode="lines", name=name, line={"color": colour, "width": 2})
+        checked = table.dropna(subset=["eval_loss"])
+        if len(checked):
+            figure.add_scatter(
+                x=checked["step"],
+                y=checked["eval_loss"],
+                mode="markers",
+                name=f"{name}, held out",
+                marker={"color": colour, "size": 9},
+            )
+    figure.update_layout(showlegend=len(tables) > 1, legend={"orientation": "h", "y": -0.25})
+    figure.update_xaxes(title="update")
+    figure.update_yaxes(title="loss of the answers (running mean)")
+    return figure
