@@ -278,3 +278,39 @@ def test_nothing_to_train_and_wrong_settings(bases, task, tmp_path):
         path.write_text(f"task: {{items: {task}}}\nupdate: {{{text}}}\n")
         with pytest.raises(UsageError, match=said):
             load_finetune_config(path)
+
+
+@pytest.mark.parametrize("family", ["llama", "phi3", "gpt2", "mixtral"])
+def test_compare_finds_the_rows_that_moved(family, bases, task, tmp_path):
+    """Against differences taken by hand, after a tuning that moved the set alone."""
+    base = bases[family]
+    path = base / "set.json"
+    if family == "mixtral":
+        path = tmp_path / "set.json"
+        NeuronSet([Neuron("mlp.gate_proj", 1, 50), Neuron("self_attn.q_proj", 2, 2)]).save(path)
+    out = tune(config(base, task, {"only": str(path)}), tmp_path / "out")
+    table = tmp_path / "t.csv"
+    call = ["compare", base, out / "model", "--neurons", path, "--formulation", "cf", "--out", table]
+    facts = json.loads(invoke(*call, "--items", task, "--json").stdout)
+    totals = {row["what"]: row for row in facts["summary"]}
+    assert totals["share of rows that moved"]["set"] == 1 and totals["relative change of rows"]["random"] == 0
+    assert all(row["rank"] > 0.9 and row["score_change"] != 0 for row in facts["neurons"])
+    rows = pd.read_csv(table).set_index(["module", "layer", "neuron"])
+    if family == "llama":
+        a, b = weights(base), weights(out / "model")
+        name = "model.layers.1.mlp.gate_proj.weight"
+        for index in (0, 5, 47):
+            moved = (b[name][index] - a[name][index]).norm() / a[name][index].norm()
+            assert rows.loc[("mlp.gate_proj", 1, index), "change"] == pytest.approx(float(moved), rel=1e-5)
+    assert "random sets of the same modules" in invoke(*call).output
+
+
+def test_compare_refuses(bases, task, tmp_path):
+    path, other = bases["llama"] / "set.json", bases["mixtral"]
+    for more, said in (
+        (["--base-scores", path], "both --base-scores and --tuned-scores"),
+        (["--out", tmp_path / "x.txt"], "must end in .parquet or .csv"),
+        ([], "have different shapes"),
+    ):
+        with pytest.raises(UsageError, match=said):
+            invoke("compare", bases["llama"], other, "--neurons", path, *more)

@@ -6,7 +6,21 @@ import sys
 
 import typer
 
-from culnig.cli import data, doctor, evaluate, export, finetune, merge, models, modules, report, run, score, select
+from culnig.cli import (
+    compare,
+    data,
+    doctor,
+    evaluate,
+    export,
+    finetune,
+    merge,
+    models,
+    modules,
+    report,
+    run,
+    score,
+    select,
+)
 from culnig.errors import CulnigError
 
 INTERRUPTED = 130
@@ -21,7 +35,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-for verb in (run, score, merge, select, evaluate, report, export, modules, finetune, data, models, doctor):
+for verb in (run, score, merge, select, evaluate, report, export, modules, finetune, compare, data, models, doctor):
     verb.add_to(app)
 
 
