@@ -75,8 +75,9 @@ class TestConfig(DataConfig):
     """A set of items to evaluate on, and what it stands for."""
 
     __test__ = False  # not a test case, whatever pytest thinks of the name
-    role: Literal["culture", "general", "surface"] = Field(
-        description="culture: what should fall; general: what should stay; surface: reading of country names"
+    role: Literal["culture", "general", "surface", "task"] = Field(
+        description="culture: what should fall; general: what should stay; surface: reading of country names;"
+        " task: what a fine-tuning is to teach"
     )
 
 
@@ -89,11 +90,36 @@ class IdentifyConfig(_Section):
     general: DataConfig | None = Field(None, description="general items; neurons high on them are removed (ours)")
 
 
+Arm = Literal["all", "top", "bottom", "random", "protect"]
+
+
+class ArmsConfig(_Section):
+    """The fine-tuning study: one task, several ways to update the model."""
+
+    task: DataConfig = DataConfig(items="entail:train")
+    arms: list[Arm] = Field(
+        ["all", "top", "bottom", "random", "protect"],
+        min_length=1,
+        description="all: everything; top, bottom, random: modules by their culture-general neurons; protect: everything"
+        " but these neurons' rows",
+    )
+    share: float = Field(0.1, gt=0, le=1, description="of the decoder's parameters, for top, bottom and random")
+    training: TrainingConfig = TrainingConfig()
+
+
+class RestoreConfig(_Section):
+    """The restoring study: only culture-general neurons' rows are trained, on cultural items."""
+
+    task: DataConfig = DataConfig(items="everyday:neur")
+    training: TrainingConfig = TrainingConfig(learning_rate=1e-3)
+
+
 class ComputeConfig(_Section):
     """Speed and memory; nothing here changes a result."""
 
     token_budget: int | None = Field(None, ge=16, description="padded tokens a batch; null suits the device")
     checkpoint_minutes: float = Field(5.0, ge=0, description="keep the progress of scoring so often")
+    scores_from: str | None = Field(None, description="a finished run with the same model and items: take its scores")
 
 
 class RunConfig(_Section):
@@ -114,6 +140,10 @@ class RunConfig(_Section):
     )
     random_controls: int = Field(5, ge=1, le=1000, description="matched random sets to compare with")
     studies: list[str] = Field(["general", "specific"], min_length=1)
+    finetune: ArmsConfig = ArmsConfig()
+    restore: RestoreConfig = RestoreConfig()
+    seeds: int = Field(1, ge=1, le=100, description="fine-tunings of each arm (studies finetune and restore)")
+    keep_tuned: bool = Field(False, description="keep the tuned checkpoints, not only what was measured on them")
     compute: ComputeConfig = ComputeConfig()
 
     @field_validator("operation")

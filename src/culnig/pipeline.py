@@ -25,7 +25,8 @@ from culnig.models import LanguageModel, load_model
 from culnig.progress import Reporter, Silent
 from culnig.prompts import PromptPolicy
 from culnig.run_directory import RunDirectory, test_name
-from culnig.studies import STUDIES, Condition, Section, Study
+from culnig.studies import STUDIES, Condition, Section, Study, TuningStudy
+from culnig.tuned_states import is_done, take_scores, tune_and_evaluate
 from culnig.versions import versions
 
 
@@ -107,6 +108,8 @@ class _Run:
         self.select()
         self.evaluate()
         distributed.wait()
+        self.tune()
+        distributed.wait()
         if distributed.is_main():
             self.finish(started)
         distributed.wait()
@@ -141,6 +144,11 @@ class _Run:
         for part in self.dir.parts:
             path = self.dir.scores_path(part)
             if path.exists():
+                continue
+            if self.config.compute.scores_from:
+                if distributed.is_main():
+                    take_scores(self.dir, part, self.model)
+                distributed.wait()
                 continue
             items = getattr(self.config.identify, part).load(self.config.seed)
             model, policy = self.model, self.policy
@@ -211,6 +219,15 @@ class _Run:
             }
         if distributed.is_main():
             result.save(self.dir.result_path(test, condition.name))
+
+    def tune(self) -> None:
+        """Tune what the studies ask for; each tuned model is evaluated and, unless it is to be kept, removed."""
+        tunings = [t for _, study in self.studies if isinstance(study, TuningStudy) for t in study.tunings(self.dir)]
+        for tuning in tunings:
+            if not is_done(self.dir, tuning):
+                begun = time.monotonic()
+                tune_and_evaluate(self.dir, tuning, self.model, self.policy, self.reporter)
+                self._seconds[f"tune {tuning.name}"] = time.monotonic() - begun
 
     def write_manifest(self) -> None:
         """What was run, on what, with what; nothing of the environment that could be a secret."""

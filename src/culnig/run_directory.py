@@ -2,6 +2,7 @@
 
 config.yaml  manifest.json  results.json  report.html
 scores/{neur,ctrl,crc}.safetensors   neurons/<set>.json   evals/<test set>/<condition>.parquet
+tuned/<tuning>/{manifest.json,loss.parquet,moved.parquet,...}
 tables/<table>.{parquet,csv}         figures/<figure>.json
 """
 
@@ -52,6 +53,10 @@ class RunDirectory:
 
     def result_path(self, test: TestConfig, condition: str) -> Path:
         return self.path / "evals" / test_name(test) / f"{condition}.parquet"
+
+    def tuned_path(self, tuning: str) -> Path:
+        """Folder of a fine-tuning."""
+        return self.path / "tuned" / tuning
 
     @cache  # noqa: B019 - a run directory lives as long as its process
     def scores(self, part: str) -> Scores:

@@ -60,10 +60,10 @@ def compare(
     before, after = (o.load(name, "auto", "auto", revision, trust, show) for name in (base, tuned))
     o.check_model(chosen, before, neurons)
     changes = row_changes(before, after)
-    scores = None
+    scores: tuple[Scores, Scores] | None = None
     if items:
         rows = o.items(items, None, limit, draws, seed)
-        scores = tuple(_scored(lm, rows, formulation, before, show) for lm in (before, after))
+        scores = (_scored(before, rows, formulation, before, show), _scored(after, rows, formulation, before, show))
     elif base_scores and tuned_scores:
         scores = (Scores.load(base_scores), Scores.load(tuned_scores))
     if scores:

@@ -22,6 +22,12 @@ SHOWN = {
     "top-neurons": "Top neurons",
     "specific-sets": "Culture-specific sets",
     "specific-own-country": "Own-country effect",
+    "finetune-arms": "Arms: accuracy, and change with its interval",
+    "finetune-differences": "Fine-tuning: paired differences",
+    "finetune-seeds": "Fine-tuning: every seed",
+    "finetune-moved": "Fine-tuning: how far culture-general rows moved",
+    "restore-arms": "Rows trained: accuracy, and change with its interval",
+    "restore-differences": "Rows trained: paired differences",
 }
 """Tables that the page shows, with their headings; the others are in tables/."""
 

@@ -15,7 +15,12 @@ ACCENT, COOL, QUIET = "#b5472f", "#2f6690", "#b9bcc4"
 WARM_SCALE = [[0.0, "#fbfaf7"], [0.25, "#f3d9c9"], [0.6, "#d98862"], [1.0, "#8f2d17"]]
 DIVERGING = [[0.0, "#2f6690"], [0.5, "#fbfaf7"], [1.0, "#b5472f"]]
 FONT = "Inter, 'Segoe UI', system-ui, -apple-system, Helvetica, Arial, sans-serif"
-ROLE_NAMES = {"culture": "Everyday culture", "general": "Plain language ability", "surface": "Country reading"}
+ROLE_NAMES = {
+    "culture": "Everyday culture",
+    "general": "Plain language ability",
+    "surface": "Country reading",
+    "task": "Task",
+}
 
 
 def _figure(height: int, **layout: object) -> go.Figure:
@@ -192,4 +197,43 @@ def loss_curves(tables: Mapping[str, pd.DataFrame]) -> go.Figure:
     figure.update_layout(showlegend=len(tables) > 1, legend={"orientation": "h", "y": -0.25})
     figure.update_xaxes(title="update")
     figure.update_yaxes(title="loss of the answers (running mean)")
+    return figure
+
+
+def gain_against_loss(table: pd.DataFrame) -> go.Figure:
+    """Change on culture (up is kept) against gain on the task, a point an arm with intervals both ways.
+
+    Args:
+        table: columns arm, and change, low and high of task and culture ("task change", "culture low", ...), as shares.
+    """
+    figure = _figure(380)
+    colours = (INK, ACCENT, COOL, MUTED, "#6a8f3c", "#8a5fa8")
+    for number, (_, row) in enumerate(table.iterrows()):
+        colour = colours[number % len(colours)]
+        bars = {
+            axis: {
+                "type": "data",
+                "symmetric": False,
+                "array": [100 * (row[f"{role} high"] - row[f"{role} change"])],
+                "arrayminus": [100 * (row[f"{role} change"] - row[f"{role} low"])],
+                "color": colour,
+                "thickness": 1.4,
+                "width": 0,
+            }
+            for axis, role in (("error_x", "task"), ("error_y", "culture"))
+        }
+        figure.add_scatter(
+            x=[100 * row["task change"]],
+            y=[100 * row["culture change"]],
+            mode="markers+text",
+            text=[row["arm"]],
+            textposition="top right",
+            textfont={"color": colour},
+            marker={"size": 11, "color": colour},
+            hovertemplate=f"{row['arm']}: task %{{x:+.1f}}, culture %{{y:+.1f}} points<extra></extra>",
+            **bars,
+        )
+    figure.add_hline(y=0, line={"color": INK, "width": 1})
+    figure.update_xaxes(title="gain on the task, points")
+    figure.update_yaxes(title="change on culture, points")
     return figure

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
 
 import pandas as pd
 
@@ -12,6 +12,7 @@ from culnig.neurons import NeuronSet
 from culnig.registry import Registry
 
 if TYPE_CHECKING:
+    from culnig.config import FinetuneConfig
     from culnig.run_directory import RunDirectory
 
 
@@ -38,7 +39,24 @@ class Condition:
         return items if self.countries is None else [item for item in items if item.country in self.countries]
 
 
-UNTOUCHED = Condition("none", None, "", ("culture", "general", "surface"))
+UNTOUCHED = Condition("none", None, "", ("culture", "general", "surface", "task"))
+
+
+@dataclass(frozen=True)
+class Tuning:
+    """A model to tune and then to evaluate, on the test sets of some roles.
+
+    Attributes:
+        name: file name of its results, and of its folder under `tuned/` ("top-0").
+        config: the fine-tuning.
+        roles: roles of the test sets it is evaluated on.
+        watched: name of the neuron set whose rows are compared with those before.
+    """
+
+    name: str
+    config: FinetuneConfig
+    roles: tuple[str, ...]
+    watched: str
 
 
 @dataclass(frozen=True)
@@ -91,6 +109,15 @@ class Study(Protocol):
 
     def analyse(self, run: RunDirectory) -> Section:
         """The section, from saved files alone."""
+        ...
+
+
+@runtime_checkable
+class TuningStudy(Study, Protocol):
+    """A study that also tunes models; a run does so between evaluation and analysis."""
+
+    def tunings(self, run: RunDirectory) -> list[Tuning]:
+        """What must be tuned and evaluated."""
         ...
 
 
