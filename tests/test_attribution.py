@@ -103,3 +103,22 @@ def test_scoring_is_deterministic(tiny, word_items):
     a, b = (culnig.score(tiny, word_items, policy=CF) for _ in range(2))
     for key, sums in a.sums.items():
         np.testing.assert_array_equal(b.sums[key], sums)
+
+
+def test_fast_linear_has_pytorchs_gradients():
+    """Frozen and trainable weights, with and without a bias, in every combination of what needs a gradient."""
+    from itertools import product
+
+    from culnig.models._onednn import fast_linear
+
+    torch.manual_seed(0)
+    for x_grad, w_grad, with_bias in product((True, False), repeat=3):
+        x, weight = torch.randn(2, 5, 8, requires_grad=x_grad), torch.randn(7, 8, requires_grad=w_grad)
+        bias = torch.randn(7, requires_grad=w_grad) if with_bias else None
+        leaves = [t for t in (x, weight, bias) if t is not None and t.requires_grad]
+        with fast_linear():
+            fast = torch.nn.functional.linear(x, weight, bias)
+        plain = torch.nn.functional.linear(x, weight, bias)
+        torch.testing.assert_close(fast, plain)
+        for a, b in zip(*(torch.autograd.grad((y**2).sum(), leaves) for y in (fast, plain) if leaves), strict=True):
+            torch.testing.assert_close(a, b)

@@ -297,7 +297,7 @@ def test_compare_finds_the_rows_that_moved(family, bases, task, tmp_path):
     assert all(row["rank"] > 0.9 and row["score_change"] != 0 for row in facts["neurons"])
     rows = pd.read_csv(table).set_index(["module", "layer", "neuron"])
     if family == "llama":
-        a, b = weights(base), weights(out / "model")
+        a, b = ({n: p.detach() for n, p in weights(f).items()} for f in (base, out / "model"))
         name = "model.layers.1.mlp.gate_proj.weight"
         for index in (0, 5, 47):
             moved = (b[name][index] - a[name][index]).norm() / a[name][index].norm()
