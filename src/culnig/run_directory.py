@@ -3,6 +3,7 @@
 config.yaml  manifest.json  results.json  report.html
 scores/{neur,ctrl,crc}.safetensors   neurons/<set>.json   evals/<test set>/<condition>.parquet
 evals/plain-text/<condition>.parquet (perplexity)
+tuned/<tuning>/{manifest.json,loss.parquet,moved.parquet,...}
 tables/<table>.{parquet,csv}         figures/<figure>.json
 """
 
@@ -58,6 +59,10 @@ class RunDirectory:
     def text_path(self, condition: str) -> Path:
         """Perplexity results of a condition."""
         return self.path / "evals" / "plain-text" / f"{condition}.parquet"
+
+    def tuned_path(self, tuning: str) -> Path:
+        """Folder of a fine-tuning."""
+        return self.path / "tuned" / tuning
 
     @cache  # noqa: B019 - a run directory lives as long as its process
     def scores(self, part: str) -> Scores:

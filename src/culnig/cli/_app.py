@@ -7,12 +7,15 @@ import sys
 import typer
 
 from culnig.cli import (
+    compare,
     data,
     doctor,
     evaluate,
     export,
+    finetune,
     merge,
     models,
+    modules,
     perplexity,
     plan,
     report,
@@ -48,6 +51,9 @@ for verb in (
     stability,
     report,
     export,
+    modules,
+    finetune,
+    compare,
     data,
     models,
     doctor,

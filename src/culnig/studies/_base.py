@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
 
 import pandas as pd
 
@@ -12,7 +12,7 @@ from culnig.neurons import NeuronSet
 from culnig.registry import Registry
 
 if TYPE_CHECKING:
-    from culnig.config import RunConfig
+    from culnig.config import FinetuneConfig, RunConfig
     from culnig.run_directory import RunDirectory
 
 
@@ -53,7 +53,24 @@ class Condition:
         return self.main or config.guards.conditions == "all"
 
 
-UNTOUCHED = Condition("none", None, "", ("culture", "general", "surface"), main=True)
+UNTOUCHED = Condition("none", None, "", ("culture", "general", "surface", "task"), main=True)
+
+
+@dataclass(frozen=True)
+class Tuning:
+    """A model to tune and then to evaluate, on the test sets of some roles.
+
+    Attributes:
+        name: file name of its results, and of its folder under `tuned/` ("top-0").
+        config: the fine-tuning.
+        roles: roles of the test sets it is evaluated on.
+        watched: name of the neuron set whose rows are compared with those before.
+    """
+
+    name: str
+    config: FinetuneConfig
+    roles: tuple[str, ...]
+    watched: str
 
 
 @dataclass(frozen=True)
@@ -110,6 +127,15 @@ class Study(Protocol):
 
     def analyse(self, run: RunDirectory) -> Section:
         """The section, from saved files alone."""
+        ...
+
+
+@runtime_checkable
+class TuningStudy(Study, Protocol):
+    """A study that also tunes models; a run does so between evaluation and analysis."""
+
+    def tunings(self, run: RunDirectory) -> list[Tuning]:
+        """What must be tuned and evaluated."""
         ...
 
 
