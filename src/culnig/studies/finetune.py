@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import pandas as pd
 
-from culnig.config import FinetuneConfig
+from culnig.config import FinetuneConfig, RunConfig
 from culnig.finetune._settings import PickConfig, UpdateConfig
 from culnig.neurons import NeuronSet
 from culnig.report import figures

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from culnig.config import FinetuneConfig
+from culnig.config import FinetuneConfig, RunConfig
 from culnig.finetune._settings import UpdateConfig
 from culnig.neurons import NeuronSet
 from culnig.report import figures
