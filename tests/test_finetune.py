@@ -265,6 +265,8 @@ def test_nothing_to_train_and_wrong_settings(bases, task, tmp_path):
             tune(config(base, task, update), tmp_path / f"out-{len(list(tmp_path.iterdir()))}")
     with pytest.raises(UsageError, match="does not take these settings"):
         tune(config(base, task, optimizer="sgdd"), tmp_path / "optimizer")
+    with pytest.raises(UsageError, match="training: foo is not supported"):
+        tune(config(base, task, report_to=["foo"]), tmp_path / "optimizer")  # the folder can be used again
     with pytest.raises(UsageError, match="learning_rate is set by culnig itself"):
         tune(config(base, task, arguments={"learning_rate": 1}), tmp_path / "arguments")
     with pytest.raises(CulnigError, match=r"the loss is (nan|inf) after update"):

@@ -51,7 +51,7 @@ def spread(lm, seed=0):
             Neuron(module, layer, index): 1.0
             for module in ("mlp.gate_proj", "self_attn.q_proj", "self_attn.v_proj")
             for layer in rng.sample(range(LAYERS), 6)
-            for index in rng.sample(range(32), rng.randrange(1, 12))
+            for index in rng.sample(range(16), rng.randrange(1, 12))
         }
     )
 

@@ -295,4 +295,6 @@ def _override(data: dict[str, Any], setting: str) -> None:
 
 
 def _suggest(error: Any) -> str:
+    if error["type"] == "missing":
+        return ""
     return "; no such setting" if error["type"] == "extra_forbidden" else f" (got {error['input']!r})"[:120]

@@ -111,7 +111,13 @@ def _show(totals: Any, table: Any, random_sets: int, out: Path | None) -> None:
             text = column in ("what", "module")
             shown.add_column(column.replace("_", " "), justify="left" if text else "right", header_style="dim")
         for row in frame.itertuples(index=False):
-            shown.add_row(*(f"{value:.4g}" if isinstance(value, float) else str(value) for value in row))
+            shown.add_row(*map(_cell, row))
         console.print(shown)
     if out is not None:
         typer.echo(f"rows in {out}")
+
+
+def _cell(value: Any) -> str:
+    if isinstance(value, float):
+        return "" if value != value else f"{value:.4g}"
+    return str(value)

@@ -25,6 +25,7 @@ from culnig.versions import versions
 if TYPE_CHECKING:
     from culnig.config import FinetuneConfig
 
+Rows = list[dict[str, list[int]]]
 MODEL, CONFIG, MANIFEST, LOSS = "model", "config.yaml", "manifest.json", "loss"
 CHECKPOINTS = "checkpoints"
 
@@ -50,7 +51,7 @@ def tune(config: FinetuneConfig, out: Path | str | None = None, *, reporter: Rep
     reporter = reporter or Silent()
     folder = Path(out or Path("runs") / config.name)
     if distributed.is_main():
-        _claim(folder, config)
+        _check_folder(folder, config)
     distributed.wait()
     if (folder / MANIFEST).is_file():
         reporter.say(f"{folder} is finished already")
@@ -72,8 +73,8 @@ def tune(config: FinetuneConfig, out: Path | str | None = None, *, reporter: Rep
     return folder
 
 
-def _claim(folder: Path, config: FinetuneConfig) -> None:
-    """Write the resolved config, or check that the folder's own is the same."""
+def _check_folder(folder: Path, config: FinetuneConfig) -> None:
+    """Check that a folder is new, or belongs to this very fine-tuning."""
     mine = config.model_dump(mode="json")
     path = folder / CONFIG
     check_writable(path)
@@ -84,10 +85,8 @@ def _claim(folder: Path, config: FinetuneConfig) -> None:
             raise UsageError(
                 f"{folder} holds a fine-tuning with other settings ({', '.join(different)}); choose another --out, or delete it"
             )
-        return
-    if folder.exists() and any(folder.iterdir()):
+    elif folder.exists() and any(folder.iterdir()):
         raise UsageError(f"{folder} holds other files ({next(folder.iterdir()).name}, ...); choose an empty --out")
-    write_text(path, yaml.safe_dump(mine, sort_keys=False, allow_unicode=True))
 
 
 def _load(config: FinetuneConfig, reporter: Reporter) -> LanguageModel:
@@ -109,7 +108,7 @@ def _train(
     """Train to the end, from the last checkpoint if there is one."""
     from transformers import set_seed
 
-    from culnig.finetune._trainer import AnswerTrainer, Clock, RowKeeper, arguments, last_checkpoint
+    from culnig.finetune._trainer import Clock, last_checkpoint
 
     policy = PromptPolicy(**config.prompts.resolved(lm.formulation))
     rows = examples(lm, config.task.load(config.seed), policy)
@@ -117,14 +116,38 @@ def _train(
     set_seed(config.seed)  # adapters start from random numbers
     update = prepare(lm, config.update)
     with quiet():
-        args = arguments(
-            config.training,
-            folder / CHECKPOINTS,
-            seed=config.seed,
-            on_cpu=lm.device.type == "cpu",
-            validated=held_out is not None,
-            name=config.name,
-        )
+        trainer = _trainer(config, lm, update, folder, rows, held_out)
+        if distributed.is_main():  # not before: a setting that was wrong can be put right in the same folder
+            write_text(
+                folder / CONFIG, yaml.safe_dump(config.model_dump(mode="json"), sort_keys=False, allow_unicode=True)
+            )
+        distributed.wait()
+        start = last_checkpoint(folder / CHECKPOINTS)
+        if start:
+            reporter.say(f"going on from update {start.name.rpartition('-')[2]}")
+        with reporter.step(f"fine-tune {config.name}", _steps(len(rows), config), "updates") as progress:
+            trainer.add_callback(Clock(config.training.checkpoint_minutes, progress))
+            trainer.train(resume_from_checkpoint=str(start) if start else None)
+    if broken := [k for k in update.kept if not k.intact()]:
+        raise CulnigError(f"{len(broken)} parameters lost rows that should have been kept; this is a fault of culnig")
+    return trainer, update, {"data": describe(rows), "prompts": policy.resolved(lm.tokenizer)}
+
+
+def _trainer(
+    config: FinetuneConfig, lm: LanguageModel, update: Update, folder: Path, rows: Rows, held_out: Rows | None
+) -> Any:
+    """The Trainer, or one line about a setting that it does not take."""
+    from culnig.finetune._trainer import AnswerTrainer, RowKeeper, arguments
+
+    args = arguments(
+        config.training,
+        folder / CHECKPOINTS,
+        seed=config.seed,
+        on_cpu=lm.device.type == "cpu",
+        validated=held_out is not None,
+        name=config.name,
+    )
+    try:
         trainer = AnswerTrainer(
             update.model,
             args,
@@ -134,17 +157,14 @@ def _train(
             processing_class=lm.tokenizer,
             callbacks=[RowKeeper(update.kept)],
         )
-        _check_sharding(trainer, update)
-        steps = _steps(len(rows), config)
-        start = last_checkpoint(folder / CHECKPOINTS)
-        if start:
-            reporter.say(f"going on from update {start.name.rpartition('-')[2]}")
-        with reporter.step(f"fine-tune {config.name}", steps, "updates") as progress:
-            trainer.add_callback(Clock(config.training.checkpoint_minutes, progress))
-            trainer.train(resume_from_checkpoint=str(start) if start else None)
-    if broken := [k for k in update.kept if not k.intact()]:
-        raise CulnigError(f"{len(broken)} parameters lost rows that should have been kept; this is a fault of culnig")
-    return trainer, update, {"data": describe(rows), "prompts": policy.resolved(lm.tokenizer)}
+    except (ValueError, RuntimeError, ImportError) as error:
+        raise UsageError(f"training: {' '.join(str(error).split())[:240]}") from error
+    # No process holds a whole weight there, so rows cannot be written back.
+    if update.kept and (trainer.is_fsdp_enabled or trainer.is_deepspeed_enabled):
+        raise UsageError(
+            "protect and only need whole weights on each device: not with FSDP or DeepSpeed; use plain DDP"
+        )
+    return trainer
 
 
 def _steps(rows: int, config: FinetuneConfig) -> int:
@@ -154,14 +174,6 @@ def _steps(rows: int, config: FinetuneConfig) -> int:
         return t.max_steps
     batches = -(-rows // (t.batch * distributed.size()))
     return max(1, round(t.epochs * -(-batches // t.accumulation)))
-
-
-def _check_sharding(trainer: Any, update: Update) -> None:
-    """Rows cannot be written back where no process holds a whole weight."""
-    if update.kept and (trainer.is_fsdp_enabled or trainer.is_deepspeed_enabled):
-        raise UsageError(
-            "protect and only need whole weights on each device: not with FSDP or DeepSpeed; use plain DDP"
-        )
 
 
 def _save(trainer: Any, update: Update, lm: LanguageModel, folder: Path, origin: dict[str, Any]) -> None:

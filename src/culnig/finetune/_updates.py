@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import warnings
 from dataclasses import dataclass, field
 from importlib.util import find_spec
 from typing import Any
@@ -153,7 +154,9 @@ def _with_adapters(lm: LanguageModel, chosen: list[Projection], lora: LoraConfig
     config = peft.LoraConfig(
         r=lora.rank, lora_alpha=lora.alpha, lora_dropout=lora.dropout, target_modules=peft_list(chosen), bias="none"
     )
-    return Update(peft.get_peft_model(lm.model, config))
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", FutureWarning)  # between PEFT and transformers, of no use to our users
+        return Update(peft.get_peft_model(lm.model, config))
 
 
 def _protect(lm: LanguageModel, made: Update, neurons: NeuronSet) -> None:

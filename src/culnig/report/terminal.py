@@ -59,7 +59,7 @@ def _arms(frame: pd.DataFrame) -> Table:
     from rich.table import Table
 
     table = Table(box=None, pad_edge=False)
-    table.add_column("tuned; accuracy, % (change)", header_style="dim")
+    table.add_column("accuracy, % (change)", header_style="dim")
     roles = [role for role in ROLES if role in frame]
     for role in roles:
         table.add_column(ROLES[role], justify="right", header_style="dim")
