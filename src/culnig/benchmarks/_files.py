@@ -18,7 +18,19 @@ from culnig.countries import canonical
 from culnig.errors import DataError
 from culnig.files import require_file, write_text
 
-_TEXT_FIELDS = ("id", "benchmark", "country", "question", "topic", "variant", "prompt", "target", "prefix", "template", "language")
+_TEXT_FIELDS = (
+    "id",
+    "benchmark",
+    "country",
+    "question",
+    "topic",
+    "variant",
+    "prompt",
+    "target",
+    "prefix",
+    "template",
+    "language",
+)
 _KNOWN = {*_TEXT_FIELDS, "options", "answer", "control", "shuffle", "scale", "answers"}
 
 _DEFAULTS = {

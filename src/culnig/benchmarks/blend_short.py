@@ -42,9 +42,7 @@ class BlendShort(External):
     tables: ClassVar = {
         "annotations": ANNOTATIONS,
         "questions": QUESTIONS,
-        "prompts": Table(
-            "the prompts (*_prompts.csv)", ("prompts/*_prompts.csv", "[A-Z]*_prompts.csv"), several=True
-        ),
+        "prompts": Table("the prompts (*_prompts.csv)", ("prompts/*_prompts.csv", "[A-Z]*_prompts.csv"), several=True),
     }
 
     def items(self, split: str, seed: int, source: Source) -> Iterator[Item]:

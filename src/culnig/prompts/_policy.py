@@ -17,7 +17,9 @@ class PromptPolicy(BaseModel):
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
-    formulation: Formulation = Field("mcf", description="mcf: answer with a label; cf: score each option's text; short: write it")
+    formulation: Formulation = Field(
+        "mcf", description="mcf: answer with a label; cf: score each option's text; short: write it"
+    )
     chat_template: Switch = Field("auto", description="auto: on if the tokenizer has one, off for cf")
     bos: Switch = Field("auto", description="auto: what the tokenizer does; on or off force it")
     wordings: int | Literal["all"] = Field(1, description="how many prompt wordings of each item, from the first on")

@@ -44,7 +44,11 @@ def render(items: Iterable[Item], policy: PromptPolicy) -> list[Prompt]:
 
 def _render_item(item: Item, policy: PromptPolicy) -> list[Prompt]:
     if (policy.formulation == "short") != bool(item.answers):
-        what = "asks for a short answer: use `culnig answer`" if item.answers else "has no short answers: use `culnig eval`"
+        what = (
+            "asks for a short answer: use `culnig answer`"
+            if item.answers
+            else "has no short answers: use `culnig eval`"
+        )
         raise PromptError(f"item {item.id} of {item.benchmark} {what}")
     if item.answers and item.prompt is not None:
         return [Prompt(item, "", item.prompt, item.prefix, _spellings(item), 0)]
