@@ -21,7 +21,7 @@ from culnig.languages import fold, matcher, words
 from culnig.models import LanguageModel
 from culnig.models._batch import Fitting, Row, batches
 from culnig.models._generate import write_lines
-from culnig.prompts import PromptPolicy, encode_prompts, render
+from culnig.prompts import Prompt, PromptPolicy, encode_prompts, render
 from culnig.versions import versions
 
 NEW_TOKENS = 32
@@ -135,7 +135,6 @@ def answer(
         raise UsageError(f"answers need room for at least one token, not {max_new_tokens}")
     policy = policy or lm.policy("short")
     prompts = render(items, policy)
-    encoded = encode_prompts(prompts, lm.tokenizer, policy, lm.max_length, max_new_tokens)
     written: dict[int, str] = {}
 
     def run(rows: Sequence[Row]) -> None:
@@ -143,9 +142,8 @@ def answer(
         written.update(zip((row.key for row in rows), lines, strict=True))
 
     fitting = Fitting(run)
-    # The tokens to come are counted as if they stood there already.
-    room = (0,) * (max_new_tokens + 1)
-    for chunk in distributed.share(batches(_rows(encoded, room), token_budget or max(BUDGET, lm.token_budget))):
+    rows = batches_to_write(lm, prompts, policy, max_new_tokens, token_budget)
+    for chunk in distributed.share(rows):
         fitting(chunk)
         if progress:
             progress(len(chunk))
@@ -155,8 +153,14 @@ def answer(
     return AnswerResult(pd.DataFrame(made), meta)
 
 
-def _rows(encoded: Sequence[tuple[int, ...]], room: tuple[int, ...]) -> list[Row]:
-    return [Row(key, prompt, (room,)) for key, prompt in enumerate(encoded)]
+def batches_to_write(
+    lm: LanguageModel, prompts: Sequence[Prompt], policy: PromptPolicy, max_new_tokens: int, token_budget: int | None
+) -> list[list[Row]]:
+    """Encoded prompts in batches; the tokens to come are counted as if they stood there already."""
+    encoded = encode_prompts(prompts, lm.tokenizer, policy, lm.max_length, max_new_tokens)
+    room = (0,) * (max_new_tokens + 1)
+    rows = [Row(key, prompt, (room,)) for key, prompt in enumerate(encoded)]
+    return batches(rows, token_budget or max(BUDGET, lm.token_budget))
 
 
 def judge(item: Item, text: str) -> tuple[str, int, bool]:

@@ -26,6 +26,11 @@ class PromptPolicy(BaseModel):
     system: str | None = Field(None, description="system prompt, with a chat template only")
     template: str | None = Field(None, description="template name or YAML file instead of the benchmark's own")
 
+    @property
+    def for_writing(self) -> PromptPolicy:
+        """The same policy for short answers."""
+        return self.model_copy(update={"formulation": "short"})
+
     def uses_chat(self, tokenizer: Any) -> bool:
         """Whether prompts go through the tokenizer's chat template.
 
