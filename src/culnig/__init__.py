@@ -39,6 +39,8 @@ _HOME = {
     "scale": "culnig.intervention",
     "evaluate": "culnig.evaluation",
     "EvalResult": "culnig.evaluation",
+    "answer": "culnig.evaluation",
+    "AnswerResult": "culnig.evaluation",
     "compare": "culnig.evaluation",
     "run": "culnig.pipeline",
     "CulnigError": "culnig.errors",

@@ -85,9 +85,9 @@ class TestConfig(DataConfig):
     """A set of items to evaluate on, and what it stands for."""
 
     __test__ = False  # not a test case, whatever pytest thinks of the name
-    role: Literal["culture", "general", "surface", "task"] = Field(
+    role: Literal["culture", "general", "surface", "task", "short"] = Field(
         description="culture: what should fall; general: what should stay; surface: reading of country names;"
-        " task: what a fine-tuning is to teach"
+        " task: what a fine-tuning is to teach; short: short answers that the model writes"
     )
 
 

@@ -22,7 +22,7 @@ from culnig.attribution._checkpoint import checkpoint_of, forget
 from culnig.benchmarks import Item, ItemList, load_texts
 from culnig.config import DataConfig, RunConfig, TestConfig
 from culnig.errors import UsageError
-from culnig.evaluation import evaluate, perplexity
+from culnig.evaluation import answer, evaluate, perplexity
 from culnig.evaluation._run import count_rows
 from culnig.files import save_table, sha256_json, write_json, write_text
 from culnig.intervention import Operation, scale
@@ -30,7 +30,7 @@ from culnig.models import LanguageModel, load_model
 from culnig.progress import Reporter, Silent
 from culnig.prompts import PromptPolicy
 from culnig.run_directory import RunDirectory, test_name
-from culnig.studies import STUDIES, Condition, Section, Study, TuningStudy
+from culnig.studies import STUDIES, Condition, Section, Study, TuningStudy, merged
 from culnig.tuned_states import is_done, take_scores, tune_and_evaluate
 from culnig.versions import versions
 
@@ -189,9 +189,7 @@ class _Run:
         distributed.wait()
 
     def evaluate(self) -> None:
-        conditions: dict[str, Condition] = {}
-        for _, study in self.studies:
-            conditions |= {condition.name: condition for condition in study.conditions(self.dir)}
+        conditions = merged(condition for _, study in self.studies for condition in study.conditions(self.dir))
         jobs = [
             (test, condition)
             for test in self.config.test
@@ -201,7 +199,7 @@ class _Run:
         if jobs:
             items = {test_name(test): self._items(test) for test in self.config.test}
             work = [(test, condition, condition.of(items[test_name(test)], test.role)) for test, condition in jobs]
-            total = sum(count_rows(part, self.policy) for _, _, part in work)
+            total = sum(count_rows(part, self._policy_of(test)) for test, _, part in work)
             begun = time.monotonic()
             with self.reporter.step(f"evaluate {len(conditions)} conditions", total, "prompts") as progress:
                 for test, condition, part in work:
@@ -209,10 +207,16 @@ class _Run:
             self._seconds["evaluate"] = time.monotonic() - begun
         self._read_text(list(conditions.values()))
 
+    def _policy_of(self, test: TestConfig) -> PromptPolicy:
+        """The run's policy; where the model writes its answers, the same with the formulation for that."""
+        return self.policy.for_writing if test.role == "short" else self.policy
+
     def _evaluate_one(self, test: TestConfig, condition: Condition, items: list[Item], progress: Any) -> None:
         budget = self.config.compute.token_budget
         with self._under(condition) as intervention:
-            result = evaluate(self.model, items, policy=self.policy, token_budget=budget, progress=progress)
+            run = answer if test.role == "short" else evaluate
+            policy = self._policy_of(test)
+            result = run(self.model, items, policy=policy, token_budget=budget, progress=progress)
         result.meta |= intervention
         if distributed.is_main():
             result.save(self.dir.result_path(test, condition.name))
@@ -288,7 +292,8 @@ class _Run:
         )
 
     def _test_entry(self, test: TestConfig) -> dict[str, Any]:
-        result = self.dir.result(test.role, "none")
+        done = self.dir.has_result(test.role, "none")  # not where no study asks for this role
+        result = self.dir.result(test.role, "none") if done else None
         entry = {"items": test.items, "role": test.role, "data_hash": result.meta["data_hash"] if result else None}
         return entry | ({"rows": result.meta["rows"]} if result and result.meta.get("rows") else {})
 

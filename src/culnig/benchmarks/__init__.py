@@ -1,6 +1,6 @@
 """Benchmarks: raw rows -> `Item`.  One file a benchmark; `load_items` finds them by name."""
 
-from culnig.benchmarks._base import BENCHMARKS, Account, Benchmark, Item, ItemList, Split, account_of
+from culnig.benchmarks._base import BENCHMARKS, Account, Answer, Benchmark, Item, ItemList, Split, account_of
 from culnig.benchmarks._files import read_items, write_items
 from culnig.benchmarks._load import load_items, parse_name, with_place
 from culnig.benchmarks._texts import load_texts
@@ -8,6 +8,7 @@ from culnig.benchmarks._texts import load_texts
 __all__ = [
     "BENCHMARKS",
     "Account",
+    "Answer",
     "Benchmark",
     "Item",
     "ItemList",

@@ -4,9 +4,23 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass, field
-from typing import Any, Protocol
+from typing import Any, NamedTuple, Protocol
 
 from culnig.registry import Registry
+
+
+class Answer(NamedTuple):
+    """An answer that counts as right to a question without options.
+
+    Attributes:
+        texts: its spellings in the question's language.
+        english: its spellings in English.
+        votes: how many people gave it.
+    """
+
+    texts: tuple[str, ...]
+    english: tuple[str, ...] = ()
+    votes: int = 1
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,6 +43,8 @@ class Item:
         template: name of the prompt template that renders it.
         shuffle: list the options in an order drawn for each prompt wording (mcf).
         scale: where the options are the steps of a numeric scale in order: its lowest and highest number.
+        answers: for a short answer instead of options: all that count as right, most votes first.
+        language: BCP-47 code of the language that a short answer is given in.
     """
 
     id: str
@@ -46,12 +62,16 @@ class Item:
     template: str = "question"
     shuffle: bool = False
     scale: tuple[int, int] | None = None
+    answers: tuple[Answer, ...] = ()
+    language: str = ""
 
     @property
     def gold(self) -> str:
         """Text of the gold answer."""
         if self.target is not None:
             return self.target
+        if self.answers:
+            return (*self.answers[0].texts, *self.answers[0].english)[0]
         return self.options[self.answer]
 
 

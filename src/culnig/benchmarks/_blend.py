@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from culnig.benchmarks._base import Answer
 from culnig.benchmarks._external import ALL_SPLITS, Source, Table
+from culnig.benchmarks._tables import Row
 from culnig.errors import DataError
 
 HUB = "nayeon212/BLEnD"
@@ -53,3 +55,24 @@ def topics(source: Source) -> dict[str, str]:
                 f"{row.where}: question {question} has the topic {topic!r} here, {found[question]!r} before"
             )
     return found
+
+
+def answers_of(row: Row) -> tuple[Answer, ...]:
+    """What people answered, most votes first (the first of equals, in file order).
+
+    Raises:
+        DataError: an answer without texts or votes.
+    """
+    answers = row.get("annotations")
+    if not isinstance(answers, list | tuple):
+        raise DataError(f"{row.where}: 'annotations' must be a list, not {answers!r}")
+    found = []
+    for answer in answers:
+        try:
+            local, english = (tuple(t.strip() for t in answer[key] if t.strip()) for key in ("answers", "en_answers"))
+            found.append(Answer(local, english, int(answer["count"])))
+        except (KeyError, TypeError, ValueError, AttributeError) as error:
+            raise DataError(
+                f"{row.where}: an answer needs 'answers', 'en_answers' and 'count', this is {answer!r}"
+            ) from error
+    return tuple(sorted(found, key=lambda answer: -answer.votes))

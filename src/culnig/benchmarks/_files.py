@@ -1,7 +1,8 @@
 """Item files: JSON Lines in, JSON Lines out.
 
 A row is `{"id","benchmark","country","question","options":[..],"answer":0,"topic"}`, or a ready-made prompt
-`{"id","benchmark","country","prompt","target","options"?,"prefix"?}`.  Optional everywhere: `topic`, `variant`, `control`,
+`{"id","benchmark","country","prompt","target","options"?,"prefix"?}`; or, for a short answer, a question or prompt with
+`{"language","answers":[{"texts":[..],"english"?:[..],"votes"?:1}]}`.  Optional everywhere: `topic`, `variant`, `control`,
 `template`, `shuffle`, `scale`.
 """
 
@@ -12,16 +13,29 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
-from culnig.benchmarks._base import Item
+from culnig.benchmarks._base import Answer, Item
 from culnig.countries import canonical
 from culnig.errors import DataError
 from culnig.files import require_file, write_text
 
-_TEXT_FIELDS = ("id", "benchmark", "country", "question", "topic", "variant", "prompt", "target", "prefix", "template")
-_KNOWN = {*_TEXT_FIELDS, "options", "answer", "control", "shuffle", "scale"}
+_TEXT_FIELDS = (
+    "id",
+    "benchmark",
+    "country",
+    "question",
+    "topic",
+    "variant",
+    "prompt",
+    "target",
+    "prefix",
+    "template",
+    "language",
+)
+_KNOWN = {*_TEXT_FIELDS, "options", "answer", "control", "shuffle", "scale", "answers"}
 
 _DEFAULTS = {
     "topic": "", "variant": "", "control": False, "prefix": "", "template": "question", "shuffle": False, "scale": None,
+    "language": "",
 }  # fmt: skip
 
 
@@ -65,7 +79,11 @@ def _parse(line: str, where: str) -> Item:
         if not isinstance(value, bool):
             raise DataError(f"{where}: {field} must be true or false, not {value!r}")
     options = _parse_options(row, where)
-    if "prompt" in texts:
+    if "answers" in row:
+        if options or "target" in texts or not (texts.get("question") or texts.get("prompt")):
+            raise DataError(f"{where}: a short answer needs a question or a prompt, and neither options nor target")
+        answer = -1
+    elif "prompt" in texts:
         if not texts.get("target"):
             raise DataError(f"{where}: a ready-made prompt needs a 'target'")
         answer = options.index(texts["target"]) if texts["target"] in options else -1
@@ -75,8 +93,35 @@ def _parse(line: str, where: str) -> Item:
         answer = _parse_answer(row, options, where)
     scale = _parse_scale(row, options, where)
     return Item(
-        **texts, options=options, answer=answer, control=flags["control"], shuffle=flags["shuffle"], scale=scale
+        **texts,
+        options=options,
+        answer=answer,
+        control=flags["control"],
+        shuffle=flags["shuffle"],
+        scale=scale,
+        answers=_parse_answers(row, where),
     )
+
+
+def _parse_answers(row: dict[str, Any], where: str) -> tuple[Answer, ...]:
+    """Answers that count as right, most votes first."""
+    if "answers" not in row:
+        return ()
+    if not row.get("language"):
+        raise DataError(f"{where}: a short answer needs its 'language' (en, ko, ..)")
+    found = []
+    for answer in row["answers"] if isinstance(row["answers"], list) else []:
+        given = answer if isinstance(answer, dict) else {"texts": [answer]}
+        texts, english, votes = given.get("texts", []), given.get("english", []), given.get("votes", 1)
+        spellings = [*texts, *english] if isinstance(texts, list) and isinstance(english, list) else []
+        if not spellings or not all(isinstance(s, str) and s.strip() for s in spellings):
+            raise DataError(f"{where}: an answer needs 'texts', a list of non-empty texts; this is {answer!r}")
+        if type(votes) is not int or votes < 1:
+            raise DataError(f"{where}: votes must be a whole number from 1, not {votes!r}")
+        found.append(Answer(tuple(texts), tuple(english), votes))
+    if not found:
+        raise DataError(f"{where}: 'answers' must be a list with at least one answer")
+    return tuple(sorted(found, key=lambda answer: -answer.votes))
 
 
 def _parse_options(row: dict[str, Any], where: str) -> tuple[str, ...]:
@@ -115,12 +160,14 @@ def item_to_row(item: Item) -> dict[str, Any]:
     """The JSON row of an item, without fields that hold their default."""
     row: dict[str, Any] = {"id": item.id, "benchmark": item.benchmark, "country": item.country}
     if item.prompt is not None:
-        row |= {"prompt": item.prompt, "target": item.target}
+        row |= {"prompt": item.prompt} | ({"target": item.target} if item.target is not None else {})
     else:
         row["question"] = item.question
     if item.options:
         row["options"] = list(item.options)
-    if item.prompt is None:
+    if item.answers:
+        row["answers"] = [{k: v for k, v in answer._asdict().items() if v} for answer in item.answers]
+    elif item.prompt is None:
         row["answer"] = item.answer
     for field, default in _DEFAULTS.items():
         if (value := getattr(item, field)) != default:

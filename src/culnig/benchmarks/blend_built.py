@@ -16,7 +16,7 @@ from functools import cache
 from typing import ClassVar, NamedTuple
 
 from culnig.benchmarks._base import BENCHMARKS, Item, Split
-from culnig.benchmarks._blend import ANNOTATIONS, HUB, LICENCE, QUESTIONS, TOPICS, topics
+from culnig.benchmarks._blend import ANNOTATIONS, HUB, LICENCE, QUESTIONS, TOPICS, answers_of, topics
 from culnig.benchmarks._embedded import normalise, place
 from culnig.benchmarks._external import External, Source
 from culnig.benchmarks._tables import Row, country_name
@@ -85,19 +85,10 @@ BENCHMARKS.register("blend_built")(BlendBuilt())
 
 
 def _question(row: Row, country: str) -> Question:
-    answers = row.get("annotations")
-    if not isinstance(answers, list | tuple):
-        raise DataError(f"{row.where}: 'annotations' must be a list, not {answers!r}")
-    found = []
-    for answer in answers:
-        try:
-            texts = tuple(text.strip() for text in answer["en_answers"] if text.strip())
-            found.append(Answer(texts, int(answer["count"])))
-        except (KeyError, TypeError, ValueError, AttributeError) as error:
-            raise DataError(f"{row.where}: an answer needs 'en_answers' and 'count', this is {answer!r}") from error
+    answers = tuple(Answer(answer.english, answer.votes) for answer in answers_of(row))
     # The hub's English text says "your country" for every country.
     text = row.text("en_question").replace("your country", resolve(country).phrase)
-    return Question(row.where, text, tuple(sorted(found, key=lambda answer: -answer.votes)))
+    return Question(row.where, text, answers)
 
 
 def _draw(

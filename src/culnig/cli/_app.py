@@ -7,6 +7,7 @@ import sys
 import typer
 
 from culnig.cli import (
+    answer,
     compare,
     data,
     doctor,
@@ -46,6 +47,7 @@ for verb in (
     merge,
     select,
     evaluate,
+    answer,
     perplexity,
     stats,
     stability,

@@ -96,8 +96,9 @@ def show(
     if not wordings.isdigit() and wordings != "all":
         raise UsageError(f"--wordings {wordings}: give a number, or all")
     count = int(wordings) if wordings.isdigit() else "all"
-    policy = PromptPolicy.model_validate({"formulation": formulation, "wordings": count, "template": template})
     items = load_items(name, seed=seed)
+    settings = {"formulation": "short" if items[0].answers else formulation, "wordings": count, "template": template}
+    policy = PromptPolicy.model_validate(settings)
     if isinstance(items, ItemList):
         typer.secho(f"{len(items):,} items of {items.account}\n", fg="bright_black", err=True)
     step = max(1, len(items) // number)
@@ -106,7 +107,7 @@ def show(
         typer.secho(f"{item.id}  {item.country}  {item.topic}  {prompt.wording}", fg="cyan")
         typer.echo(f"{prompt.text}\n{prompt.prefix}" if prompt.prefix else prompt.text)
         for i, answer in enumerate(prompt.answers):
-            mark = "*" if i == prompt.gold else " "
+            mark = "*" if i == prompt.gold or item.answers else " "
             typer.echo(f"  {mark} {answer!r}")
         typer.echo("")
 

@@ -1,5 +1,6 @@
 """Evaluation: per-item results, and statistics on them."""
 
+from culnig.evaluation._answers import AnswerResult, answer
 from culnig.evaluation._compare import Comparison, Estimate, compare, compare_by, estimate, restrict
 from culnig.evaluation._guards import GUARD_RULE, Guard, guards, verdict
 from culnig.evaluation._matrix import OwnCountryEffect, double_centre, own_country_effect
@@ -19,6 +20,7 @@ from culnig.evaluation._table import power_table, significance_table
 
 __all__ = [
     "GUARD_RULE",
+    "AnswerResult",
     "Comparison",
     "Estimate",
     "EvalResult",
@@ -28,6 +30,7 @@ __all__ = [
     "TextComparison",
     "TextResult",
     "adjust",
+    "answer",
     "compare",
     "compare_by",
     "compare_text",

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 import pandas as pd
@@ -15,6 +15,7 @@ import pandas as pd
 from culnig.errors import UsageError
 from culnig.evaluation._result import EvalResult
 
+ResultT = TypeVar("ResultT", bound=EvalResult)
 RESAMPLES = 4999
 CONFIDENCE = 0.95
 KEYS = ["benchmark", "id", "wording"]
@@ -128,18 +129,18 @@ def compare_by(
     return pd.DataFrame(rows)
 
 
-def subset(result: EvalResult, column: str, value: object) -> EvalResult:
+def subset(result: ResultT, column: str, value: object) -> ResultT:
     """The rows with one value of a column."""
-    return EvalResult(result.rows[result.rows[column] == value], result.meta)
+    return type(result)(result.rows[result.rows[column] == value], result.meta)
 
 
-def restrict(b: EvalResult, a: EvalResult) -> EvalResult:
+def restrict(b: ResultT, a: EvalResult) -> ResultT:
     """The rows of b whose items are in a (a condition may be evaluated on a part of the items)."""
     keys = pd.MultiIndex.from_frame(a.rows[KEYS])
-    return EvalResult(b.rows[pd.MultiIndex.from_frame(b.rows[KEYS]).isin(keys)].reset_index(drop=True), b.meta)
+    return type(b)(b.rows[pd.MultiIndex.from_frame(b.rows[KEYS]).isin(keys)].reset_index(drop=True), b.meta)
 
 
-def aligned(a: EvalResult, b: EvalResult) -> EvalResult:
+def aligned(a: EvalResult, b: ResultT) -> ResultT:
     """b with its rows in a's order.
 
     Raises:
@@ -155,7 +156,7 @@ def aligned(a: EvalResult, b: EvalResult) -> EvalResult:
     merged = a.rows[KEYS].merge(b.rows, on=KEYS, how="left", validate="one_to_one", indicator=True)
     if len(a) != len(b) or (merged["_merge"] != "both").any():
         raise UsageError(f"the two results are not of the same items ({len(a)} and {len(b)} rows)")
-    return EvalResult(merged, b.meta)
+    return type(b)(merged, b.meta)
 
 
 def by_question(values: np.ndarray, questions: pd.Series) -> tuple[np.ndarray, np.ndarray]:

@@ -59,8 +59,8 @@ class LanguageModel:
             UsageError: an unknown formulation.
         """
         formulation = formulation or self.formulation
-        if formulation not in ("mcf", "cf"):
-            raise UsageError(f"unknown formulation '{formulation}'; there are mcf and cf")
+        if formulation not in ("mcf", "cf", "short"):
+            raise UsageError(f"unknown formulation '{formulation}'; there are mcf and cf, and short for answers")
         return PromptPolicy.model_validate({"formulation": formulation})
 
     def __repr__(self) -> str:

@@ -15,7 +15,8 @@ from typing import Any
 import torch
 
 from culnig.attribution import score
-from culnig.evaluation import evaluate, perplexity
+from culnig.evaluation import answer, evaluate, perplexity
+from culnig.evaluation._answers import BUDGET as WRITING
 from culnig.models import LanguageModel
 from culnig.planning._skeleton import Skeleton
 from culnig.planning._work import Kind, Task, batches_of, padded_tokens
@@ -104,6 +105,8 @@ class _Passes:
             score(self.lm, inputs, policy=self.policy, method=self.method, token_budget=self.token_budget)
         elif kind == "evaluate":
             evaluate(self.lm, inputs, policy=self.policy, token_budget=self.token_budget)
+        elif kind == "write":
+            answer(self.lm, inputs, policy=self.policy.for_writing, token_budget=max(self.token_budget, WRITING))
         else:
             perplexity(self.lm, inputs, bos=self.policy.bos, token_budget=self.token_budget)
 

@@ -8,15 +8,17 @@ from typing import Any, Literal
 
 from culnig.benchmarks import load_texts
 from culnig.config import RunConfig
+from culnig.evaluation._answers import BUDGET as WRITING
+from culnig.evaluation._answers import NEW_TOKENS, batches_to_write
 from culnig.evaluation._perplexity import BUDGET, pieces
 from culnig.evaluation._run import share_prompts
 from culnig.models import LanguageModel
 from culnig.models._batch import Row, batches
 from culnig.prompts import PromptPolicy, encode, render
 from culnig.run_directory import scored_parts, test_name
-from culnig.studies import STUDIES, Condition
+from culnig.studies import STUDIES, Condition, merged
 
-Kind = Literal["score", "evaluate", "read"]
+Kind = Literal["score", "evaluate", "read", "write"]
 
 
 @dataclass(frozen=True)
@@ -71,6 +73,9 @@ def batches_of(
     if kind == "read":
         rows = [Row(key, ids, ()) for key, (_, _, ids) in enumerate(pieces(lm, inputs, policy.bos))]
         return batches(rows, min(token_budget, BUDGET))
+    if kind == "write":
+        writing = policy.for_writing
+        return batches_to_write(lm, render(inputs, writing), writing, NEW_TOKENS, max(token_budget, WRITING))
     encoded = encode(render(inputs, policy), lm.tokenizer, policy, lm.max_length)
     if kind == "evaluate":
         return batches(share_prompts(encoded).rows, token_budget)
@@ -97,7 +102,8 @@ def tasks_of(config: RunConfig, lm: LanguageModel, policy: PromptPolicy, token_b
         subsets = [c.of(items, test.role) for c in conditions if c.wanted(test.role, config)]
         for size in sorted({len(subset) for subset in subsets}, reverse=True):
             alike = [subset for subset in subsets if len(subset) == size]
-            tasks.append(task(test_name(test), "evaluate", len(alike), alike[0]))
+            kind: Kind = "write" if test.role == "short" else "evaluate"
+            tasks.append(task(test_name(test), kind, len(alike), alike[0]))
     if config.guards.text is not None:
         culture = config.test_of("culture")
         countries = sorted({item.country for item in culture.load(config.seed, config.sources)}) if culture else []
@@ -108,7 +114,4 @@ def tasks_of(config: RunConfig, lm: LanguageModel, policy: PromptPolicy, token_b
 
 def planned_conditions(config: RunConfig, countries: list[str]) -> list[Condition]:
     """The conditions of all studies, once each, as if every neuron set held something."""
-    found: dict[str, Condition] = {}
-    for name in config.studies:
-        found |= {c.name: c for c in STUDIES.get(name).planned(config, countries)}
-    return list(found.values())
+    return list(merged(c for name in config.studies for c in STUDIES.get(name).planned(config, countries)).values())

@@ -68,6 +68,29 @@ def encode(
     return list(latest[key])
 
 
+def encode_prompts(
+    prompts: Sequence[Prompt], tokenizer: Any, policy: PromptPolicy, max_length: int | None = None, room: int = 0
+) -> list[tuple[int, ...]]:
+    """Tokenise prompts alone, for a model that writes its answers; `room` tokens are left for these.
+
+    Raises:
+        PromptError: a chat template that fails, an empty prompt, or one that is too long (nothing is ever truncated).
+    """
+    if not prompts:
+        raise PromptError("no items left to encode")
+    chat = policy.uses_chat(tokenizer)
+    texts = [_with_chat(p, tokenizer, policy) if chat else _plain(p) for p in prompts]
+    rows = _Tokens(tokenizer, policy, chat)(texts)
+    for prompt, ids in zip(prompts, rows, strict=True):
+        if not ids:
+            raise PromptError(f"item {prompt.item.id}: the prompt has no tokens")
+        if max_length is not None and len(ids) + room > max_length:
+            raise PromptError(
+                f"item {prompt.item.id}: {len(ids)} tokens and {room} for the answer, the model takes {max_length}"
+            )
+    return [tuple(ids) for ids in rows]
+
+
 def _encode(prompts: Sequence[Prompt], tokenizer: Any, policy: PromptPolicy, max_length: int | None) -> list[Encoded]:
     chat = policy.uses_chat(tokenizer)
     texts = [_with_chat(p, tokenizer, policy) if chat else _plain(p) for p in prompts]

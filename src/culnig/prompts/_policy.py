@@ -8,7 +8,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from culnig.errors import PromptError
 
-Formulation = Literal["mcf", "cf"]
+Formulation = Literal["mcf", "cf", "short"]
 Switch = Literal["auto", "on", "off"]
 
 
@@ -17,12 +17,19 @@ class PromptPolicy(BaseModel):
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
-    formulation: Formulation = Field("mcf", description="mcf: answer with a label; cf: score each option's text")
-    chat_template: Switch = Field("auto", description="auto: on for mcf if the tokenizer has one, off for cf")
+    formulation: Formulation = Field(
+        "mcf", description="mcf: answer with a label; cf: score each option's text; short: write it"
+    )
+    chat_template: Switch = Field("auto", description="auto: on if the tokenizer has one, off for cf")
     bos: Switch = Field("auto", description="auto: what the tokenizer does; on or off force it")
     wordings: int | Literal["all"] = Field(1, description="how many prompt wordings of each item, from the first on")
     system: str | None = Field(None, description="system prompt, with a chat template only")
     template: str | None = Field(None, description="template name or YAML file instead of the benchmark's own")
+
+    @property
+    def for_writing(self) -> PromptPolicy:
+        """The same policy for short answers."""
+        return self.model_copy(update={"formulation": "short"})
 
     def uses_chat(self, tokenizer: Any) -> bool:
         """Whether prompts go through the tokenizer's chat template.
@@ -34,7 +41,7 @@ class PromptPolicy(BaseModel):
         if self.chat_template == "on" and not has:
             raise PromptError("--chat-template on: this model's tokenizer has no chat template; use auto or off")
         if self.chat_template == "auto":
-            return has and self.formulation == "mcf"
+            return has and self.formulation != "cf"
         return self.chat_template == "on"
 
     def resolved(self, tokenizer: Any) -> dict[str, Any]:

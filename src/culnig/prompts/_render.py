@@ -43,6 +43,15 @@ def render(items: Iterable[Item], policy: PromptPolicy) -> list[Prompt]:
 
 
 def _render_item(item: Item, policy: PromptPolicy) -> list[Prompt]:
+    if (policy.formulation == "short") != bool(item.answers):
+        what = (
+            "asks for a short answer: use `culnig answer`"
+            if item.answers
+            else "has no short answers: use `culnig eval`"
+        )
+        raise PromptError(f"item {item.id} of {item.benchmark} {what}")
+    if item.answers and item.prompt is not None:
+        return [Prompt(item, "", item.prompt, item.prefix, _spellings(item), 0)]
     if item.prompt is not None:
         target = item.target or ""
         answers = item.options or (target,)
@@ -63,7 +72,9 @@ def _render_item(item: Item, policy: PromptPolicy) -> list[Prompt]:
 def _fill(item: Item, wording: Wording, option_format: str, policy: PromptPolicy) -> Prompt:
     text = wording.text if item.question else wording.control
     options, gold = _ordered(item, wording, policy)
-    if policy.formulation == "cf":
+    if policy.formulation == "short":
+        answers, gold, listed = _spellings(item), 0, ""
+    elif policy.formulation == "cf":
         answers = tuple(wording.join + option for option in options)
         listed = ""
     else:
@@ -81,6 +92,11 @@ def _fill(item: Item, wording: Wording, option_format: str, policy: PromptPolicy
         + after.replace("{question}", item.question)
     )
     return Prompt(item, wording.id, text, wording.prefix, answers, gold)
+
+
+def _spellings(item: Item) -> tuple[str, ...]:
+    """One spelling of each answer that counts as right."""
+    return tuple((*answer.texts, *answer.english)[0] for answer in item.answers)
 
 
 def _ordered(item: Item, wording: Wording, policy: PromptPolicy) -> tuple[tuple[str, ...], int]:

@@ -51,6 +51,7 @@ class Template(BaseModel):
 
     mcf: WordingList | None = None
     cf: WordingList | None = None
+    short: WordingList | None = None
 
 
 @cache

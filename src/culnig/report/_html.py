@@ -33,6 +33,9 @@ SHOWN = {
     "finetune-moved": "Fine-tuning: how far culture-general rows moved",
     "restore-arms": "Rows trained: accuracy, and change with its interval",
     "restore-differences": "Rows trained: paired differences",
+    "short-by-language": "Short answers by language",
+    "short-changes": "Short answers: paired changes by language",
+    "short-matchers": "Short answers: what finds the words of each language",
 }
 """Tables that the page shows, with their headings; the others are in tables/."""
 

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from collections.abc import Iterable
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
 
 import pandas as pd
@@ -51,6 +52,17 @@ class Condition:
     def guarded(self, config: RunConfig) -> bool:
         """Whether the model is guarded under it: plain text is read, and country reading unless the config leaves it out."""
         return self.main or config.guards.conditions == "all"
+
+
+def merged(conditions: Iterable[Condition]) -> dict[str, Condition]:
+    """Conditions by name; one that several studies ask for is evaluated on the roles of all of them."""
+    found: dict[str, Condition] = {}
+    for condition in conditions:
+        if earlier := found.get(condition.name):
+            roles = tuple(dict.fromkeys((*earlier.roles, *condition.roles)))
+            condition = replace(earlier, roles=roles, main=earlier.main or condition.main)
+        found[condition.name] = condition
+    return found
 
 
 UNTOUCHED = Condition("none", None, "", ("culture", "general", "surface", "task"), main=True)
