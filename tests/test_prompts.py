@@ -93,3 +93,14 @@ def test_encoding_refuses(tiny):
     )()
     with pytest.raises(PromptError, match="chat template fails on item 1"):
         encode(render([ready], policy()), tiny_broken, policy())
+
+
+def test_encoding_is_kept_and_the_rest_is_not_confused(tiny, word_items):
+    from culnig.prompts import PromptPolicy, encode, render
+
+    cf, mcf = PromptPolicy(formulation="cf"), PromptPolicy(formulation="mcf")
+    first = encode(render(word_items, cf), tiny.tokenizer, cf)
+    again = encode(render(word_items, cf), tiny.tokenizer, cf)
+    assert again == first and again is not first and all(a is b for a, b in zip(first, again, strict=True))
+    assert encode(render(word_items, mcf), tiny.tokenizer, mcf) != first
+    assert encode(render(word_items[:3], cf), tiny.tokenizer, cf) == first[:3]

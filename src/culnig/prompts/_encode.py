@@ -2,14 +2,20 @@
 
 from __future__ import annotations
 
+from collections import OrderedDict
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
+from weakref import WeakKeyDictionary
 
 from culnig.benchmarks import Item
 from culnig.errors import PromptError
 from culnig.prompts._policy import PromptPolicy
 from culnig.prompts._render import Prompt
+
+KEPT = 6
+"""Results of `encode` that are kept for each tokenizer."""
+_LATEST: WeakKeyDictionary[Any, OrderedDict[Any, list[Encoded]]] = WeakKeyDictionary()
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,7 +43,8 @@ class Encoded:
 def encode(
     prompts: Sequence[Prompt], tokenizer: Any, policy: PromptPolicy, max_length: int | None = None
 ) -> list[Encoded]:
-    """Tokenise prompts and their answers.
+    """Tokenise prompts and their answers; the latest results of each tokenizer are kept, since every condition of a run
+    asks for the same ones.
 
     Args:
         prompts: what `render` gave.
@@ -51,6 +58,17 @@ def encode(
     """
     if not prompts:
         raise PromptError("no items left to encode")
+    latest = _LATEST.setdefault(tokenizer, OrderedDict())
+    key = (tuple(prompts), policy.model_dump_json(), max_length, tokenizer.chat_template)
+    if key not in latest:
+        latest[key] = _encode(prompts, tokenizer, policy, max_length)
+        if len(latest) > KEPT:
+            latest.popitem(last=False)
+    latest.move_to_end(key)
+    return list(latest[key])
+
+
+def _encode(prompts: Sequence[Prompt], tokenizer: Any, policy: PromptPolicy, max_length: int | None) -> list[Encoded]:
     chat = policy.uses_chat(tokenizer)
     texts = [_with_chat(p, tokenizer, policy) if chat else _plain(p) for p in prompts]
     tokens = _Tokens(tokenizer, policy, chat)
