@@ -15,7 +15,8 @@ from culnig.cli._app import app
 VERBS = [
     ["run"], ["score"], ["select"], ["select", "general"], ["select", "specific"], ["select", "random"], ["eval"],
     ["report"], ["export"], ["data"], ["data", "list"], ["data", "show"], ["data", "check"], ["models"],
-    ["models", "list"], ["models", "fetch"], ["models", "inspect"], ["doctor"],
+    ["models", "list"], ["models", "fetch"], ["models", "inspect"], ["doctor"], ["perplexity"], ["stats"], ["stability"],
+    ["stability", "bootstrap"], ["stability", "sets"], ["stability", "size"],
 ]  # fmt: skip
 
 
@@ -27,7 +28,7 @@ def invoke(*args):
 def test_help(verb):
     result = invoke(*verb, "--help")
     assert result.exit_code == 0 and "Usage" in result.output
-    if verb not in (["select"], ["data"], ["models"]):
+    if verb not in (["select"], ["data"], ["models"], ["stability"]):
         assert "Example" in result.output
 
 

@@ -113,6 +113,36 @@ def test_numbers_recompute_from_saved_rows(finished):
     assert numbers["neurons"] == len(finished.neurons("general")) and len(numbers["random_drops"]["culture"]) == 2
 
 
+def test_every_suppression_has_its_guards(finished):
+    """Country reading and plain text under every set; the verdicts recompute from saved rows."""
+    from culnig.evaluation import TextResult, compare, compare_text
+
+    names = {path.stem for path in (finished.path / "neurons").glob("*.json") if len(finished.neurons(path.stem))}
+    for folder in ("crc", "plain-text"):
+        assert {path.stem for path in (finished.path / "evals" / folder).glob("*.parquet")} == names | {"none"}
+    guards = finished.results["general"]["guards"]
+    assert set(guards) == {"general", "random-0", "random-1"}
+    assert set(finished.results["specific"]["guards"]) == {name for name in names if name.startswith("specific-")}
+    text, untouched = (TextResult.load(finished.text_path(name)) for name in ("general", "none"))
+    by_name = {guard["name"]: guard for guard in guards["general"]["guards"]}
+    assert by_name["plain text"]["change"] == pytest.approx(compare_text(text, untouched).ratio - 1)
+    reading = compare(finished.result("surface", "general"), finished.result("surface", "none"))
+    assert by_name["country reading"]["change"] == pytest.approx(reading.difference)
+    assert set(by_name) == {"plain text", "country reading"}  # cf: no answer can lie outside the options
+    assert "guards" in finished.results["general"]["claim"]
+
+
+def test_p_values_are_corrected_over_test_sets_and_countries(finished):
+    from culnig.evaluation import adjust
+
+    table = pd.read_parquet(finished.path / "tables" / "differences.parquet")
+    for (_, metric), family in table.groupby(["pair", "metric"]):
+        assert list(family["p_adjusted"]) == pytest.approx(list(adjust(family["p"])))
+        assert family["p_mcnemar"].notna().all() == (metric == "correct" and family["pair"].iloc[0][-6:] != "random")
+    by = pd.read_parquet(finished.path / "tables" / "general-by-country.parquet")
+    assert list(by["p_mcnemar_adjusted"]) == pytest.approx(list(adjust(by["p_mcnemar"])))
+
+
 def test_report_is_one_safe_page(finished):
     page = (finished.path / "report.html").read_text()
     outside = re.sub(r"<script>.*?</script>", "", page, flags=re.S)

@@ -116,6 +116,47 @@ def test_random_matched_and_uniform(three):
         select_random(NeuronSet(), shapes)
 
 
+def test_random_matched_by_norm(three):
+    """As many from each quantile of activity in each layer; everywhere else as `matched`."""
+    chosen = select_general(*three, t_mlp=0.2, t_attn=0.1)
+    shapes = three[0].shapes()
+    norms = {m: np.abs(np.random.default_rng(4).normal(size=shape)) for m, shape in shapes.items()}
+
+    def bins(neurons):
+        ranks = {m: values.argsort(axis=1).argsort(axis=1) * 5 // values.shape[1] for m, values in norms.items()}
+        return sorted((n.module, n.layer, ranks[n.module][n.layer, n.index]) for n in neurons)
+
+    drawn = select_random(chosen, shapes, how="norm", norms=norms, bins=5, seed=1)
+    assert bins(drawn) == bins(chosen) and not len(drawn & chosen)
+    assert bins(select_random(chosen, shapes, seed=1)) != bins(chosen)
+    # Any increasing function of the norms gives the same control.
+    assert drawn == select_random(chosen, shapes, how="norm", norms={m: v**3 for m, v in norms.items()}, bins=5, seed=1)
+
+
+def test_random_by_norm_wrong_uses(three):
+    chosen, shapes = select_general(*three, t_mlp=0.2, t_attn=0.1), three[0].shapes()
+    norms = {m: np.ones(shape) for m, shape in shapes.items()}
+    for given, says in (
+        ({"norms": None}, "need norms"),
+        ({"norms": {"mlp.up_proj": norms["mlp.up_proj"]}}, "no norms of mlp.gate_proj"),
+        ({"norms": norms | {"mlp.gate_proj": np.ones((4, 3))}}, r"\(4, 3\), the scores \(4, 50\)"),
+        ({"norms": norms | {"mlp.gate_proj": np.full((4, 50), np.nan)}}, "not finite"),
+        ({"norms": norms, "bins": 0}, "at least 1"),
+        ({"norms": norms, "bins": 50}, "use fewer bins"),
+    ):
+        with pytest.raises(UsageError, match=says):
+            select_random(chosen, shapes, how="norm", **given)
+
+
+def test_random_is_the_same_in_every_process(three):
+    """The order of a set of names differs between processes; draws must not depend on it."""
+    from culnig.selection._random import _site_strata
+
+    chosen, shapes = select_general(*three, t_mlp=0.2, t_attn=0.1), three[0].shapes()
+    for how in ("matched", "uniform"):
+        assert all(members == sorted(members) for _, members in _site_strata(chosen, shapes, how))
+
+
 def test_sweep_equals_single_selections(three):
     settings = [{"t_mlp": t, "t_attn": a, "r": r} for t in (0.01, 0.1) for a in (0.02, 0.1) for r in (0.0, 0.05)]
     for setting, (rule, chosen) in zip(settings, sweep_general(*three, settings), strict=True):

@@ -76,6 +76,17 @@ class IdentifyConfig(_Section):
     general: DataConfig | None = Field(None, description="general items; neurons high on them are removed (ours)")
 
 
+class GuardConfig(_Section):
+    """What tells a model that lost culture from one that broke."""
+
+    text: str | None = Field(
+        "plain", description="text for perplexity: plain (embedded), a text file, or null for none"
+    )
+    conditions: Literal["all", "general"] = Field(
+        "all", description="suppressions guarded: all (random controls and every country's set too), or the general set"
+    )
+
+
 class ComputeConfig(_Section):
     """Speed and memory; nothing here changes a result."""
 
@@ -103,6 +114,8 @@ class RunConfig(_Section):
         "all", description="countries that culture-specific sets are tested on; targets: those that have a set"
     )
     random_controls: int = Field(5, ge=1, le=1000, description="matched random sets to compare with")
+    correction: Literal["holm", "bh"] = Field("holm", description="of p-values over test sets, and over countries")
+    guards: GuardConfig = GuardConfig()
     studies: list[str] = Field(["general", "specific"], min_length=1)
     compute: ComputeConfig = ComputeConfig()
 

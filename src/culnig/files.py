@@ -10,9 +10,12 @@ import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from culnig.errors import DataError, UsageError
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 
 def cache_dir() -> Path:
@@ -74,6 +77,14 @@ def write_text(path: Path | str, text: str) -> None:
     """Write a text file, atomically."""
     with atomic_path(path) as temporary:
         temporary.write_text(text, encoding="utf-8")
+
+
+def save_table(stem: Path, frame: pd.DataFrame) -> None:
+    """Write a data frame as `stem`.parquet and `stem`.csv, atomically."""
+    with atomic_path(stem.with_name(f"{stem.name}.parquet")) as temporary:
+        frame.to_parquet(temporary, index=False)
+    with atomic_path(stem.with_name(f"{stem.name}.csv")) as temporary:
+        frame.to_csv(temporary, index=False)
 
 
 def write_json(path: Path | str, value: Any) -> None:

@@ -9,6 +9,8 @@ import os
 import platform
 import sys
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -17,13 +19,13 @@ import yaml
 from culnig import distributed
 from culnig.attribution import score
 from culnig.attribution._checkpoint import checkpoint_of, forget
-from culnig.benchmarks import Item, load_items
+from culnig.benchmarks import Item, load_items, load_texts
 from culnig.config import DataConfig, RunConfig, TestConfig
 from culnig.countries import BLEND, TARGETS
 from culnig.errors import UsageError
-from culnig.evaluation import evaluate
+from culnig.evaluation import evaluate, perplexity
 from culnig.evaluation._run import count_rows
-from culnig.files import sha256_json, write_json, write_text
+from culnig.files import save_table, sha256_json, write_json, write_text
 from culnig.intervention import Operation, scale
 from culnig.models import LanguageModel, load_model
 from culnig.progress import Reporter, Silent
@@ -184,36 +186,67 @@ class _Run:
             (test, condition)
             for test in self.config.test
             for condition in conditions.values()
-            if test.role in condition.roles and not self.dir.result_path(test, condition.name).exists()
+            if self._wanted(test, condition) and not self.dir.result_path(test, condition.name).exists()
         ]
-        if not jobs:
-            return
-        items = {test_name(test): items_of(test, self.config.seed) for test in self.config.test}
-        work = [(test, condition, condition.of(items[test_name(test)])) for test, condition in jobs]
-        total = sum(count_rows(part, self.policy) for _, _, part in work)
-        begun = time.monotonic()
-        with self.reporter.step(f"evaluate {len(conditions)} conditions", total, "prompts") as progress:
-            for test, condition, part in work:
-                self._evaluate_one(test, condition, part, progress)
-        self._seconds["evaluate"] = time.monotonic() - begun
+        if jobs:
+            items = {test_name(test): items_of(test, self.config.seed) for test in self.config.test}
+            work = [(test, condition, condition.of(items[test_name(test)], test.role)) for test, condition in jobs]
+            total = sum(count_rows(part, self.policy) for _, _, part in work)
+            begun = time.monotonic()
+            with self.reporter.step(f"evaluate {len(conditions)} conditions", total, "prompts") as progress:
+                for test, condition, part in work:
+                    self._evaluate_one(test, condition, part, progress)
+            self._seconds["evaluate"] = time.monotonic() - begun
+        self._read_text(list(conditions.values()))
+
+    def _wanted(self, test: TestConfig, condition: Condition) -> bool:
+        return test.role in condition.roles or (test.role == "surface" and condition.guarded(self.config))
 
     def _evaluate_one(self, test: TestConfig, condition: Condition, items: list[Item], progress: Any) -> None:
         budget = self.config.compute.token_budget
-        if condition.neurons is None:
+        with self._under(condition) as intervention:
             result = evaluate(self.model, items, policy=self.policy, token_budget=budget, progress=progress)
-        else:
-            neurons = self.dir.neurons(condition.neurons)
-            with scale(self.model, neurons, Operation.parse(condition.operation).factor):
-                result = evaluate(self.model, items, policy=self.policy, token_budget=budget, progress=progress)
-            result.meta["intervention"] = {
-                "neurons": condition.neurons,
-                "count": len(neurons),
-                "operation": condition.operation,
-                "neurons_hash": sha256_json([list(neuron) for neuron in neurons]),
-            }
+        result.meta |= intervention
         if distributed.is_main():
             result.save(self.dir.result_path(test, condition.name))
         _give_back_memory()
+
+    def _read_text(self, conditions: list[Condition]) -> None:
+        """Perplexity under every guarded condition."""
+        source = self.config.guards.text
+        todo = [c for c in conditions if c.guarded(self.config) and not self.dir.text_path(c.name).exists()]
+        if source is None or not todo:
+            return
+        paragraphs = load_texts(source)
+        begun = time.monotonic()
+        with self.reporter.step("read plain text", len(paragraphs) * len(todo), "paragraphs") as progress:
+            for condition in todo:
+                with self._under(condition) as intervention:
+                    budget = self.config.compute.token_budget
+                    result = perplexity(
+                        self.model, paragraphs, bos=self.policy.bos, token_budget=budget, progress=progress
+                    )
+                result.meta |= {"text": source} | intervention
+                if distributed.is_main():
+                    result.save(self.dir.text_path(condition.name))
+        self._seconds["plain text"] = time.monotonic() - begun
+
+    @contextmanager
+    def _under(self, condition: Condition) -> Iterator[dict[str, Any]]:
+        """The model in the state of a condition; yields what results record of it."""
+        if condition.neurons is None:
+            yield {}
+            return
+        neurons = self.dir.neurons(condition.neurons)
+        with scale(self.model, neurons, Operation.parse(condition.operation).factor):
+            yield {
+                "intervention": {
+                    "neurons": condition.neurons,
+                    "count": len(neurons),
+                    "operation": condition.operation,
+                    "neurons_hash": sha256_json([list(neuron) for neuron in neurons]),
+                }
+            }
 
     def write_manifest(self) -> None:
         """What was run, on what, with what; nothing of the environment that could be a secret."""
@@ -230,7 +263,8 @@ class _Run:
                 "prompts": neur["prompts"],
                 "seed": self.config.seed,
                 "data": {part: _data_entry(self.dir.scores(part).meta) for part in self.dir.parts}
-                | {test_name(t): self._test_entry(t) for t in self.config.test},
+                | {test_name(t): self._test_entry(t) for t in self.config.test}
+                | self._text_entry(),
                 "machine": {"system": platform.system(), "machine": platform.machine(), "cores": os.cpu_count()},
                 "versions": versions(),
                 "seconds": {**earlier.get("seconds", {}), **{k: round(v, 1) for k, v in self._seconds.items()}},
@@ -240,6 +274,10 @@ class _Run:
     def _test_entry(self, test: TestConfig) -> dict[str, Any]:
         result = self.dir.result(test.role, "none")
         return {"items": test.items, "role": test.role, "data_hash": result.meta["data_hash"] if result else None}
+
+    def _text_entry(self) -> dict[str, Any]:
+        result = self.dir.text("none")
+        return {"plain-text": {"items": result.meta["text"], "data_hash": result.meta["data_hash"]}} if result else {}
 
 
 def _give_back_memory() -> None:
@@ -271,19 +309,10 @@ def analyse(directory: RunDirectory) -> list[Section]:
         section = study.analyse(directory)
         numbers[name] = {"claim": section.claim, **section.numbers}
         for table, frame in section.tables.items():
-            _save_table(directory.path / "tables" / table, frame)
+            save_table(directory.path / "tables" / table, frame)
         sections.append(section)
     write_json(directory.path / "results.json", numbers)
     return sections
-
-
-def _save_table(stem: Path, frame: Any) -> None:
-    from culnig.files import atomic_path
-
-    with atomic_path(stem.with_suffix(".parquet")) as temporary:
-        frame.to_parquet(temporary, index=False)
-    with atomic_path(stem.with_suffix(".csv")) as temporary:
-        frame.to_csv(temporary, index=False)
 
 
 def write_report(directory: RunDirectory, sections: list[Section]) -> Path:

@@ -2,6 +2,7 @@
 
 config.yaml  manifest.json  results.json  report.html
 scores/{neur,ctrl,crc}.safetensors   neurons/<set>.json   evals/<test set>/<condition>.parquet
+evals/plain-text/<condition>.parquet (perplexity)
 tables/<table>.{parquet,csv}         figures/<figure>.json
 """
 
@@ -15,7 +16,7 @@ from typing import Any
 from culnig.attribution import Scores
 from culnig.config import RunConfig, TestConfig, load_config
 from culnig.errors import UsageError
-from culnig.evaluation import EvalResult
+from culnig.evaluation import EvalResult, TextResult
 from culnig.files import read_json
 from culnig.neurons import NeuronSet
 
@@ -53,6 +54,10 @@ class RunDirectory:
     def result_path(self, test: TestConfig, condition: str) -> Path:
         return self.path / "evals" / test_name(test) / f"{condition}.parquet"
 
+    def text_path(self, condition: str) -> Path:
+        """Perplexity results of a condition."""
+        return self.path / "evals" / "plain-text" / f"{condition}.parquet"
+
     @cache  # noqa: B019 - a run directory lives as long as its process
     def scores(self, part: str) -> Scores:
         """Scores of `neur`, `ctrl` or `crc` by the first of the config's methods."""
@@ -71,6 +76,17 @@ class RunDirectory:
         """Results of a condition on the test set of a role; None if the run has no such test set."""
         test = self.config.test_of(role)
         return self._result(self.result_path(test, condition)) if test else None
+
+    @cache  # noqa: B019
+    def text(self, condition: str) -> TextResult | None:
+        """Perplexity results of a condition; None if they were not measured."""
+        path = self.text_path(condition)
+        return TextResult.load(path) if path.is_file() else None
+
+    def has_result(self, role: str, condition: str) -> bool:
+        """Whether a condition was evaluated on the test set of a role."""
+        test = self.config.test_of(role)
+        return test is not None and self.result_path(test, condition).is_file()
 
     @property
     def manifest(self) -> dict[str, Any]:

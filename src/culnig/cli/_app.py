@@ -6,7 +6,22 @@ import sys
 
 import typer
 
-from culnig.cli import data, doctor, evaluate, export, merge, models, plan, report, run, score, select
+from culnig.cli import (
+    data,
+    doctor,
+    evaluate,
+    export,
+    merge,
+    models,
+    perplexity,
+    plan,
+    report,
+    run,
+    score,
+    select,
+    stability,
+    stats,
+)
 from culnig.errors import CulnigError
 
 INTERRUPTED = 130
@@ -21,7 +36,22 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-for verb in (run, plan, score, merge, select, evaluate, report, export, data, models, doctor):
+for verb in (
+    run,
+    plan,
+    score,
+    merge,
+    select,
+    evaluate,
+    perplexity,
+    stats,
+    stability,
+    report,
+    export,
+    data,
+    models,
+    doctor,
+):
     verb.add_to(app)
 
 

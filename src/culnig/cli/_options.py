@@ -13,6 +13,7 @@ from culnig.errors import UsageError
 if TYPE_CHECKING:
     from culnig.benchmarks import Item
     from culnig.models import LanguageModel
+    from culnig.neurons import NeuronSet
     from culnig.progress import Reporter
     from culnig.prompts import PromptPolicy
 
@@ -99,6 +100,22 @@ def policy(
         first = error.errors()[0]
         name = str(first["loc"][0]).replace("_", "-")
         raise UsageError(f"--{name} {first['input']}: {first['msg'].lower()}") from error
+
+
+def check_model(chosen: NeuronSet, lm: LanguageModel, path: Path | None) -> None:
+    """Check that a set belongs to a model: it records its model's hash, since shapes alone would not tell.
+
+    Raises:
+        UsageError: the set was made on another model, or names neurons that this one does not have.
+    """
+    from culnig.neurons import check_belongs
+
+    made_on = chosen.provenance.get("model_hash")
+    if made_on and made_on != lm.fingerprint:
+        raise UsageError(
+            f"{path} was made on another model ('{chosen.model_name}', hash {made_on}; {lm.name} has {lm.fingerprint})"
+        )
+    check_belongs(chosen, lm.shapes, lm.name)
 
 
 def print_json(value: Any) -> None:

@@ -53,7 +53,7 @@ def evaluate(
     from culnig.evaluation._run import count_rows
     from culnig.files import check_writable
     from culnig.intervention import Operation, scale
-    from culnig.neurons import NeuronSet, check_belongs
+    from culnig.neurons import NeuronSet
 
     check_writable(out)
     operation = Operation.parse(op)
@@ -72,8 +72,7 @@ def evaluate(
         device_map=device_map,
     )
     if chosen is not None:
-        _check_model(chosen, lm, neurons)
-        check_belongs(chosen, lm.shapes, lm.name)
+        o.check_model(chosen, lm, neurons)
     policy = o.policy(lm, formulation, chat_template, bos, wordings, system, template)
     with show.step(f"evaluate {items}", count_rows(rows, policy), "prompts") as progress:
         options: dict[str, Any] = {"policy": policy, "token_budget": token_budget, "progress": progress}
@@ -101,15 +100,4 @@ def evaluate(
         typer.echo(
             f"accuracy {e.value:.1%} (95 % interval {e.low:.1%} to {e.high:.1%}; {e.rows:,} rows of {e.questions:,}"
             f" questions), mean P(gold) {facts['p_gold']:.3f}; rows in {out}"
-        )
-
-
-def _check_model(chosen: Any, lm: Any, path: Path | None) -> None:
-    """A set records the hash of its model; another model of the same shape would not be noticed otherwise."""
-    from culnig.errors import UsageError
-
-    made_on = chosen.provenance.get("model_hash")
-    if made_on and made_on != lm.fingerprint:
-        raise UsageError(
-            f"{path} was made on another model ('{chosen.model_name}', hash {made_on}; {lm.name} has {lm.fingerprint})"
         )

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -121,7 +121,15 @@ def random(
     t_attn: Annotated[float | None, typer.Option(help="See `general`.")] = None,
     r: Annotated[float | None, typer.Option(help="See `general`.")] = None,
     method: Method = None,
-    how: Annotated[str, typer.Option(help="matched (same modules and layers), or uniform (same pools).")] = "matched",
+    how: Annotated[
+        str,
+        typer.Option(help="matched (same modules and layers), uniform (same pools), norm (matched, and as active)."),
+    ] = "matched",
+    norms: Annotated[
+        Path | None, typer.Option(help="For norm: score file of an activation measure (method wanda_neuron, ...).")
+    ] = None,
+    norms_method: Annotated[str | None, typer.Option(help="Which method of --norms, if it holds several.")] = None,
+    bins: Annotated[int, typer.Option(min=1, help="For norm: quantile bins in each module's layer.")] = 10,
     seed: Annotated[int, typer.Option(help="Seed of the draw.")] = 0,
     as_json: o.Json = False,
 ) -> None:
@@ -136,6 +144,8 @@ def random(
     from culnig.selection import select_general, select_random
 
     check_writable(out)
+    if (norms is not None) != (how == "norm"):
+        raise UsageError("--how norm and --norms FILE belong together: give both or neither")
     if neur and ctrl and crc:
         loaded = [_scores(path, method) for path in (neur, ctrl, crc)]
         shapes = loaded[0].shapes()
@@ -147,7 +157,10 @@ def random(
         target, shapes = NeuronSet.load(like), Scores.load(scores or neur).shapes()  # type: ignore[arg-type]
     else:
         raise UsageError("give --like SET and --scores FILE, or --neur, --ctrl and --crc")
-    chosen = select_random(target, shapes, how=how, seed=seed)
+    activity = _norms(norms, norms_method, target.provenance.get("model_hash")) if norms else None
+    chosen = select_random(target, shapes, how=how, seed=seed, norms=activity, bins=bins)
+    if norms:
+        chosen.provenance["norms"] = str(norms)
     chosen.save(out)
     _tell(as_json, {str(out): len(chosen)}, sum(a * b for a, b in shapes.values()))
 
@@ -188,6 +201,23 @@ def _tell_idle(chosen: NeuronSet, ctrl: Scores | None, crc: Scores | None) -> No
     if idle:
         method = chosen.provenance["scores"]["neur"]["method"]
         typer.echo(f"note: {method} does not look at {' and '.join(f'--{name}' for name in idle)}", err=True)
+
+
+def _norms(path: Path, method: str | None, model_hash: str | None) -> dict[str, Any]:
+    """Module -> mean of a score file's method, [L, N]."""
+    from culnig.attribution import Scores
+    from culnig.errors import UsageError
+
+    scores = Scores.load(path)
+    if model_hash and scores.meta.get("model_hash") not in (None, model_hash):
+        raise UsageError(f"{path} was made on another model than the set; measure the norms on the set's own model")
+    methods = list(dict.fromkeys(m for m, _ in scores.sums))
+    if method is None and len(methods) > 1:
+        raise UsageError(f"{path} holds scores of {', '.join(methods)}; say which with --norms-method")
+    chosen = method or methods[0]
+    if chosen not in methods:
+        raise UsageError(f"{path} holds no scores of '{chosen}'; it holds {', '.join(methods)}")
+    return {module: scores.mean(module, chosen) for m, module in scores.sums if m == chosen}
 
 
 def _tell(as_json: bool, written: dict[str, int], total: int) -> None:

@@ -13,10 +13,12 @@ import numpy as np
 import pandas as pd
 
 from culnig.errors import UsageError
-from culnig.evaluation._result import METRICS, EvalResult
+from culnig.evaluation._result import EvalResult
 
 RESAMPLES = 4999
 CONFIDENCE = 0.95
+KEYS = ["benchmark", "id", "wording"]
+"""What identifies a row."""
 
 
 @dataclass(frozen=True)
@@ -76,9 +78,9 @@ def question_of(rows: pd.DataFrame) -> pd.Series:
 
 def estimate(result: EvalResult, metric: str = "correct", *, seed: int = 0) -> Estimate:
     """Mean of a metric with its interval."""
-    values = result.rows[_known(metric)].to_numpy(dtype=float)
-    sums, counts = _by_question(values, question_of(result.rows))
-    low, high, _ = _bootstrap(sums, counts, seed)
+    values = result.values(metric)
+    sums, counts = by_question(values, question_of(result.rows))
+    low, high, _ = bootstrap_ratio(sums, counts, seed)
     return Estimate(float(values.mean()), low, high, len(counts), len(values))
 
 
@@ -90,7 +92,7 @@ def compare(
     Args:
         a: one condition.
         b: the other, or several (random controls), whose rows are averaged first.
-        metric: correct, correct_among_options, p_gold or log_odds.
+        metric: correct, correct_among_options, p_gold, log_odds, or one of those `EvalResult.values` derives.
         seed: seed of the bootstrap.
 
     Raises:
@@ -99,11 +101,10 @@ def compare(
     others = [b] if isinstance(b, EvalResult) else list(b)
     if not others:
         raise UsageError("nothing to compare with")
-    column = _known(metric)
-    left = a.rows[column].to_numpy(dtype=float)
-    right = np.mean([_aligned(a, other)[column].to_numpy(dtype=float) for other in others], axis=0)
-    sums, counts = _by_question(left - right, question_of(a.rows))
-    low, high, p = _bootstrap(sums, counts, seed)
+    left = a.values(metric)
+    right = np.mean([aligned(a, other).values(metric) for other in others], axis=0)
+    sums, counts = by_question(left - right, question_of(a.rows))
+    low, high, p = bootstrap_ratio(sums, counts, seed)
     mean_a, mean_b = float(left.mean()), float(right.mean())
     return Comparison(metric, mean_a, mean_b, mean_a - mean_b, low, high, p, len(counts), len(left))
 
@@ -111,8 +112,14 @@ def compare(
 def compare_by(
     a: EvalResult, b: EvalResult | Sequence[EvalResult], column: str, metric: str = "correct", *, seed: int = 0
 ) -> pd.DataFrame:
-    """`compare` within each value of a column (country, topic, benchmark): one row a value."""
+    """`compare` within each value of a column (country, topic, benchmark): one row a value.
+
+    Raises:
+        UsageError: no such column, or as `compare`.
+    """
     others = [b] if isinstance(b, EvalResult) else list(b)
+    if column not in a.rows:
+        raise UsageError(f"no column '{column}' to compare by; there are {', '.join(a.rows.columns)}")
     rows = []
     for value in sorted(a.rows[column].unique()):
         part = compare(subset(a, column, value), [subset(other, column, value) for other in others], metric, seed=seed)
@@ -125,23 +132,32 @@ def subset(result: EvalResult, column: str, value: object) -> EvalResult:
     return EvalResult(result.rows[result.rows[column] == value], result.meta)
 
 
-def _known(metric: str) -> str:
-    if metric not in METRICS:
-        raise UsageError(f"unknown metric '{metric}'; there are {', '.join(METRICS)}")
-    return metric
+def restrict(b: EvalResult, a: EvalResult) -> EvalResult:
+    """The rows of b whose items are in a (a condition may be evaluated on a part of the items)."""
+    keys = pd.MultiIndex.from_frame(a.rows[KEYS])
+    return EvalResult(b.rows[pd.MultiIndex.from_frame(b.rows[KEYS]).isin(keys)].reset_index(drop=True), b.meta)
 
 
-def _aligned(a: EvalResult, b: EvalResult) -> pd.DataFrame:
-    keys = ["benchmark", "id", "wording"]
-    if len(a) == len(b) and all((a.rows[k].to_numpy() == b.rows[k].to_numpy()).all() for k in keys):
-        return b.rows
-    merged = a.rows[keys].merge(b.rows, on=keys, how="left", validate="one_to_one", indicator=True)
+def aligned(a: EvalResult, b: EvalResult) -> EvalResult:
+    """b with its rows in a's order.
+
+    Raises:
+        UsageError: they are not of the same items.
+    """
+    if len(a) == len(b) and all((a.rows[k].to_numpy() == b.rows[k].to_numpy()).all() for k in KEYS):
+        return b
+    for side in (a, b):
+        if (twice := side.rows.duplicated(KEYS)).any():
+            raise UsageError(
+                f"a result holds {side.rows.loc[twice, 'id'].iloc[0]!r} twice; ids must be unique to be paired"
+            )
+    merged = a.rows[KEYS].merge(b.rows, on=KEYS, how="left", validate="one_to_one", indicator=True)
     if len(a) != len(b) or (merged["_merge"] != "both").any():
         raise UsageError(f"the two results are not of the same items ({len(a)} and {len(b)} rows)")
-    return merged
+    return EvalResult(merged, b.meta)
 
 
-def _by_question(values: np.ndarray, questions: pd.Series) -> tuple[np.ndarray, np.ndarray]:
+def by_question(values: np.ndarray, questions: pd.Series) -> tuple[np.ndarray, np.ndarray]:
     """Sum of the values and number of rows of each question."""
     codes, _ = pd.factorize(questions)
     return np.bincount(codes, weights=values), np.bincount(codes).astype(float)
@@ -151,7 +167,7 @@ def _ratio(sums: np.ndarray, counts: np.ndarray, axis: int = -1) -> np.ndarray:
     return sums.sum(axis=axis) / counts.sum(axis=axis)
 
 
-def _bootstrap(sums: np.ndarray, counts: np.ndarray, seed: int) -> tuple[float, float, float]:
+def bootstrap_ratio(sums: np.ndarray, counts: np.ndarray, seed: int) -> tuple[float, float, float]:
     """BCa interval and two-sided p-value of sum(sums) / sum(counts); the degenerate cases are points."""
     from scipy.stats import bootstrap
 

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pandas as pd
 
-from culnig.errors import DataError, UsageError
-from culnig.files import atomic_path, require_file
+from culnig.errors import UsageError
+from culnig.evaluation._parquet import read_rows, write_rows
 
 COLUMNS = {
     "id": "item id",
@@ -28,6 +28,8 @@ COLUMNS = {
     "log_odds": "log-odds of the gold option against the other options together",
 }
 METRICS = ("correct", "correct_among_options", "p_gold", "log_odds")
+DERIVED = ("outside_options", "option_logmass")
+"""What else can be compared: 1 where the greedy token is none of the labels (mcf); log of the options' total probability."""
 
 
 class EvalResult:
@@ -53,6 +55,27 @@ class EvalResult:
         """Share of rows answered correctly, 0 to 1."""
         return float(self.rows["correct"].mean())
 
+    def values(self, metric: str) -> np.ndarray:
+        """A metric of every row, float64 [rows].
+
+        `METRICS` are columns.  `outside_options` is 1 where the greedy token is none of the labels, else 0.
+        `option_logmass` is log(sum over the options of exp(option_logprobs)), in nats: how much of the vocabulary's
+        probability the options get together; in cf, where options are texts, it falls when a text becomes less likely,
+        for whatever reason.
+
+        Raises:
+            UsageError: an unknown metric, or `outside_options` of a cf result, where no answer can lie outside.
+        """
+        if metric in METRICS:
+            return self.rows[metric].to_numpy(dtype=float)
+        if metric == "option_logmass":
+            return np.array([np.logaddexp.reduce(logprobs) for logprobs in self.rows["option_logprobs"]], dtype=float)
+        if metric != "outside_options":
+            raise UsageError(f"unknown metric '{metric}'; there are {', '.join((*METRICS, *DERIVED))}")
+        if self.meta.get("formulation") != "mcf":
+            raise UsageError("outside_options is of mcf results only: in cf an option is always chosen")
+        return (self.rows["prediction"] == -1).to_numpy(dtype=float)
+
     def by(self, *columns: str) -> pd.DataFrame:
         """Rows, accuracy, P(gold) and log-odds for each value of some columns.
 
@@ -72,13 +95,7 @@ class EvalResult:
 
     def save(self, path: Path | str) -> None:
         """Write Parquet, with `meta` as JSON under the key `culnig` of the file's metadata."""
-        import pyarrow as pa
-        import pyarrow.parquet as pq
-
-        table = pa.Table.from_pandas(self.rows, preserve_index=False)
-        metadata = {**(table.schema.metadata or {}), b"culnig": json.dumps(self.meta, ensure_ascii=False).encode()}
-        with atomic_path(path) as temporary:
-            pq.write_table(table.replace_schema_metadata(metadata), temporary)
+        write_rows(path, self.rows, self.meta)
 
     @classmethod
     def load(cls, path: Path | str) -> EvalResult:
@@ -88,15 +105,4 @@ class EvalResult:
             UsageError: no such file.
             DataError: not a result file.
         """
-        import pyarrow as pa
-        import pyarrow.parquet as pq
-
-        path = require_file(path, "an evaluation result (.parquet)")
-        try:
-            table = pq.read_table(path)
-        except (pa.ArrowInvalid, OSError) as error:
-            raise DataError(f"{path}: not a Parquet file ({' '.join(str(error).split())})") from error
-        meta = json.loads((table.schema.metadata or {}).get(b"culnig", b"null"))
-        if meta is None or not {"id", "correct"} <= set(table.column_names):
-            raise DataError(f"{path}: not an evaluation result; `culnig eval` writes such files")
-        return cls(table.to_pandas(), meta)
+        return cls(*read_rows(path, "an evaluation result", {"id", "correct"}, "eval"))

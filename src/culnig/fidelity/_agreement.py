@@ -32,9 +32,7 @@ def levels(measured: Fidelity, *, seed: int = 0, resamples: int = RESAMPLES) -> 
     return {level.name: agreement(measured, level.by, seed=seed, resamples=resamples) for level in LEVELS}
 
 
-def agreement(
-    measured: Fidelity, by: Sequence[str] = (), *, seed: int = 0, resamples: int = RESAMPLES
-) -> pd.DataFrame:
+def agreement(measured: Fidelity, by: Sequence[str] = (), *, seed: int = 0, resamples: int = RESAMPLES) -> pd.DataFrame:
     """Agreement of each method's estimate with exact suppression.
 
     Intervals are percentiles of a bootstrap over the neurons, with the same resamples for every method, so that `behind`,

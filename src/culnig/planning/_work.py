@@ -87,7 +87,7 @@ def tasks_of(config: RunConfig, lm: LanguageModel, policy: PromptPolicy, token_b
     for test in config.test:
         items = items_of(test, config.seed)
         conditions = planned_conditions(config, sorted({item.country for item in items}))
-        subsets = [condition.of(items) for condition in conditions if test.role in condition.roles]
+        subsets = [condition.of(items, test.role) for condition in conditions if test.role in condition.roles]
         for size in sorted({len(subset) for subset in subsets}, reverse=True):
             alike = [subset for subset in subsets if len(subset) == size]
             tasks.append(task(test_name(test), False, len(alike), alike[0]))

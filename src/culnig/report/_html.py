@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from importlib import resources
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -17,10 +18,14 @@ if TYPE_CHECKING:
 
 SHOWN = {
     "accuracy": "Accuracy by condition",
+    "guard-verdicts": "Guards: does the model still work?",
     "differences": "Paired differences",
+    "power": "What drop the test sets can show (80 % power, two-sided, level 0.05)",
+    "general-by-country": "Culture items by country",
     "general-by-topic": "Culture items by topic",
     "top-neurons": "Top neurons",
     "specific-sets": "Culture-specific sets",
+    "specific-guard-verdicts": "Guards: does the model still work?",
     "specific-own-country": "Own-country effect",
 }
 """Tables that the page shows, with their headings; the others are in tables/."""
@@ -78,7 +83,7 @@ def _cell(value: Any, column: Any) -> dict[str, Any]:
     if isinstance(value, float):
         if value != value:
             return {"text": "", "number": True}
-        small = column in ("p", "score")
+        small = column == "score" or (re.match(r"p\b|p_", str(column)) is not None and column != "p_gold")
         text = f"{value:.2g}" if small else f"{value:.3f}"
         return {"text": text, "number": True}
     if isinstance(value, int) or hasattr(value, "dtype"):

@@ -18,7 +18,8 @@ FONT = "Inter, 'Segoe UI', system-ui, -apple-system, Helvetica, Arial, sans-seri
 ROLE_NAMES = {"culture": "Everyday culture", "general": "Plain language ability", "surface": "Country reading"}
 
 
-def _figure(height: int, **layout: object) -> go.Figure:
+def empty_figure(height: int, **layout: object) -> go.Figure:
+    """A figure in the reports' look, of so many pixels height, with nothing on it."""
     figure = go.Figure()
     figure.update_layout(
         template="none",
@@ -50,7 +51,7 @@ def accuracy_by_condition(table: pd.DataFrame) -> go.Figure:
         rows += [(role, label, part.loc[name]) for name, label in named if name in part.index]
         random = part[part.index.str.startswith("random")]
         rows += [(role, f"random {i + 1}", row) for i, (_, row) in enumerate(random.iterrows())]
-    figure = _figure(70 + 26 * len(rows) + 20 * len(roles))
+    figure = empty_figure(70 + 26 * len(rows) + 20 * len(roles))
     colours = {"untouched": INK, "culture-general": ACCENT}
     y, ticks, labels = 0.0, [], []
     for role in roles:
@@ -95,7 +96,7 @@ def layer_map(counts: Mapping[Site, int], shapes: Mapping[str, tuple[int, int]])
     modules += sorted({site.module for site in counts} - set(modules))
     layers = max(shapes[m][0] for m in modules) if modules else 1
     grid = np.array([[counts.get(Site(m, layer), 0) for layer in range(layers)] for m in modules])
-    figure = _figure(120 + 44 * max(1, len(modules)))
+    figure = empty_figure(120 + 44 * max(1, len(modules)))
     figure.add_heatmap(
         z=grid,
         x=list(range(layers)),
@@ -117,7 +118,7 @@ def layer_map(counts: Mapping[Site, int], shapes: Mapping[str, tuple[int, int]])
 def change_by(table: pd.DataFrame, column: str) -> go.Figure:
     """Paired change of accuracy with intervals for each value of a column, largest loss first."""
     ordered = table.sort_values("difference")
-    figure = _figure(90 + 24 * len(ordered))
+    figure = empty_figure(90 + 24 * len(ordered))
     colours = np.where(ordered["high"] < 0, ACCENT, np.where(ordered["low"] > 0, COOL, MUTED))
     for (_, row), colour in zip(ordered.iterrows(), colours, strict=True):
         figure.add_scatter(
@@ -145,7 +146,7 @@ def drop_map(matrix: pd.DataFrame, unit: str, *, diagonal: bool = False) -> go.F
     """Heat map of a drop matrix, sets in rows and countries in columns; red is a drop, blue a gain."""
     values = matrix.to_numpy(dtype=float)
     limit = float(np.nanmax(np.abs(values))) or 1.0
-    figure = _figure(150 + 34 * len(matrix))
+    figure = empty_figure(150 + 34 * len(matrix))
     figure.add_heatmap(
         z=values,
         x=list(matrix.columns),

@@ -1,9 +1,34 @@
-"""Selection: scores -> neuron sets.  Nothing here needs the model."""
+"""Selection: scores -> neuron sets, and how stable they are.  Nothing here needs the model."""
 
+from culnig.selection._blocks import BlockSums
 from culnig.selection._general import select_general
 from culnig.selection._random import select_random
 from culnig.selection._rules import GeneralRule, SpecificRule
 from culnig.selection._specific import select_specific
+from culnig.selection._stability import (
+    Stability,
+    bootstrap_general,
+    jaccard_matrix,
+    rank_correlation,
+    selection_frequency,
+    size_general,
+    size_specific,
+)
 from culnig.selection._sweep import sweep_general
 
-__all__ = ["GeneralRule", "SpecificRule", "select_general", "select_random", "select_specific", "sweep_general"]
+__all__ = [
+    "BlockSums",
+    "GeneralRule",
+    "SpecificRule",
+    "Stability",
+    "bootstrap_general",
+    "jaccard_matrix",
+    "rank_correlation",
+    "select_general",
+    "select_random",
+    "select_specific",
+    "selection_frequency",
+    "size_general",
+    "size_specific",
+    "sweep_general",
+]

@@ -25,7 +25,9 @@ class Condition:
         neurons: name of the neuron set, None for the untouched model.
         operation: suppress, enhance or scale=FACTOR.
         roles: roles of the test sets it is evaluated on.
-        countries: only these countries' items; None is all.
+        countries: only these countries' items; None is all.  Country reading is always evaluated on all: it guards the
+            model, not a country.
+        main: whether the run's claim rests on it; its guards are always measured, those of others if the config says so.
     """
 
     name: str
@@ -33,13 +35,20 @@ class Condition:
     operation: str
     roles: tuple[str, ...]
     countries: tuple[str, ...] | None = None
+    main: bool = False
 
-    def of(self, items: list[Item]) -> list[Item]:
-        """The items that the condition is evaluated on."""
-        return items if self.countries is None else [item for item in items if item.country in self.countries]
+    def of(self, items: list[Item], role: str) -> list[Item]:
+        """The items of a test set that the condition is evaluated on."""
+        if self.countries is None or role == "surface":
+            return items
+        return [item for item in items if item.country in self.countries]
+
+    def guarded(self, config: RunConfig) -> bool:
+        """Whether country reading and plain text are measured under it."""
+        return self.main or config.guards.conditions == "all"
 
 
-UNTOUCHED = Condition("none", None, "", ("culture", "general", "surface"))
+UNTOUCHED = Condition("none", None, "", ("culture", "general", "surface"), main=True)
 
 
 @dataclass(frozen=True)

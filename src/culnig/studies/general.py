@@ -6,11 +6,12 @@ from typing import TYPE_CHECKING, Any
 
 import pandas as pd
 
-from culnig.evaluation import EvalResult, compare, compare_by, estimate
+from culnig.evaluation import EvalResult, adjust, compare, estimate, mcnemar, power_table, significance_table
 from culnig.neurons import NeuronSet
 from culnig.report import figures
 from culnig.selection import select_general, select_random
 from culnig.studies._base import STUDIES, UNTOUCHED, Condition, Finding, Section
+from culnig.studies._guards import add_guards, guard_finding, guard_sentence
 
 if TYPE_CHECKING:
     from culnig.config import RunConfig
@@ -43,7 +44,7 @@ class GeneralStudy:
     def planned(self, config: RunConfig, countries: list[str]) -> list[Condition]:
         operation = config.operation
         random = [Condition(name, name, operation, ("culture", "general")) for name in random_names(config)]
-        return [UNTOUCHED, Condition(NAME, NAME, operation, ROLES), *random]
+        return [UNTOUCHED, Condition(NAME, NAME, operation, ROLES, main=True), *random]
 
     def analyse(self, run: RunDirectory) -> Section:
         section = Section(self.title)
@@ -53,6 +54,7 @@ class GeneralStudy:
         section.tables = {
             "accuracy": accuracies,
             "differences": differences,
+            "power": _power_table(run),
             "general-by-country": _by(run, "country"),
             "general-by-topic": _by(run, "topic"),
             "top-neurons": top_neurons(run),
@@ -74,7 +76,10 @@ class GeneralStudy:
                 figures.change_by(section.tables["general-by-country"], "country"),
             ),
         ]
-        section.text = [_selection_text(run)]
+        section.text = [_selection_text(run), _correction_text(run)]
+        found = add_guards(section, run, [NAME, *random_names(run.config)])[NAME]
+        section.claim += " " + guard_sentence(found)
+        section.findings.append(guard_finding(found))
         return section
 
 
@@ -84,6 +89,11 @@ STUDIES.register(NAME)(GeneralStudy())
 def random_names(config: RunConfig) -> list[str]:
     """Names of the matched random controls."""
     return [f"random-{i}" for i in range(config.random_controls)]
+
+
+def _controls(run: RunDirectory, role: str) -> list[str]:
+    """The random controls that were evaluated on the test set of a role (on country reading, as guards)."""
+    return [name for name in random_names(run.config) if run.has_result(role, name)]
 
 
 def _result(run: RunDirectory, role: str, condition: str) -> EvalResult:
@@ -99,7 +109,7 @@ def _roles(run: RunDirectory) -> list[str]:
 def _accuracy_table(run: RunDirectory) -> pd.DataFrame:
     rows = []
     for role in _roles(run):
-        names = ["none", NAME, *(random_names(run.config) if role != "surface" else [])]
+        names = ["none", NAME, *_controls(run, role)]
         test = run.config.test_of(role)
         for name in names:
             result = _result(run, role, name)
@@ -122,29 +132,49 @@ def _accuracy_table(run: RunDirectory) -> pd.DataFrame:
 
 
 def _difference_table(run: RunDirectory) -> pd.DataFrame:
-    """Paired differences: suppressed against untouched, against the random controls, and the controls' own drop."""
+    """Paired differences: suppressed against untouched, against the random controls, and the controls' own drop.
+
+    p-values are corrected over the test sets, within a pair and metric.
+    """
     rows = []
     for role in _roles(run):
         untouched, masked = _result(run, role, "none"), _result(run, role, NAME)
         pairs: list[tuple[str, Any, Any]] = [("general - none", masked, untouched)]
-        if role != "surface":
-            controls = [_result(run, role, name) for name in random_names(run.config)]
+        if names := _controls(run, role):
+            controls = [_result(run, role, name) for name in names]
             pairs.append(("general - random", masked, controls))
-            pairs += [
-                (f"{name} - none", c, untouched) for name, c in zip(random_names(run.config), controls, strict=True)
-            ]
+            pairs += [(f"{name} - none", c, untouched) for name, c in zip(names, controls, strict=True)]
         for name, a, b in pairs:
             metrics = METRICS if name.startswith("general") else METRICS[:1]
             rows += [{"role": role, "pair": name, **compare(a, b, metric).to_dict()} for metric in metrics]
-    return pd.DataFrame(rows)
+            if isinstance(b, EvalResult):
+                rows[-len(metrics)] |= {"p_mcnemar": mcnemar(a, b).p}
+    table = pd.DataFrame(rows)
+    families = table.groupby(["pair", "metric"])
+    for column in ("p", "p_mcnemar"):
+        corrected = families[column].transform(lambda p: adjust(p, run.config.correction))
+        table.insert(table.columns.get_loc(column) + 1, f"{column}_adjusted", corrected)
+    return table
+
+
+def _power_table(run: RunDirectory) -> pd.DataFrame:
+    """What drop each test set can show, and how many questions smaller ones would take, at the observed discordance."""
+    pairs = [(_result(run, role, NAME), [_result(run, role, "none")]) for role in _roles(run)]
+    return power_table(pairs)
 
 
 def _by(run: RunDirectory, column: str) -> pd.DataFrame:
-    """Change within each country or topic, against the untouched model and against the random controls."""
+    """Change within each country or topic, against the untouched model and against the random controls.
+
+    p-values are corrected over the countries (topics).
+    """
     masked = _result(run, "culture", NAME)
-    table = compare_by(masked, _result(run, "culture", "none"), column)
-    random = compare_by(masked, [_result(run, "culture", name) for name in random_names(run.config)], column)
-    against = random[["difference", "low", "high", "p"]].add_suffix(" (random)")
+    correction = run.config.correction
+    untouched = _result(run, "culture", "none")
+    table = significance_table([(masked, [untouched])], by=column, correction=correction).drop(columns="test")
+    controls = [_result(run, "culture", name) for name in random_names(run.config)]
+    random = significance_table([(masked, controls)], by=column, correction=correction)
+    against = random[["difference", "low", "high", "p", "p_adjusted"]].add_suffix(" (random)")
     return pd.concat([table, against], axis=1)
 
 
@@ -152,15 +182,15 @@ def _numbers(run: RunDirectory, differences: pd.DataFrame) -> dict[str, Any]:
     shapes = run.scores("neur").shapes()
     total = sum(layers * width for layers, width in shapes.values())
     correct = differences[differences["metric"] == "correct"].set_index(["role", "pair"])
-    keep = ["a", "b", "difference", "low", "high", "p"]
+    keep = ["a", "b", "difference", "low", "high", "p", "p_adjusted"]
 
     def pick(role: str, pair: str) -> dict[str, float] | None:
         return correct.loc[(role, pair), keep].to_dict() if (role, pair) in correct.index else None
 
     random = {
-        role: [float(correct.loc[(role, f"{name} - none"), "difference"]) for name in random_names(run.config)]
+        role: [float(correct.loc[(role, f"{name} - none"), "difference"]) for name in _controls(run, role)]
         for role in _roles(run)
-        if role != "surface"
+        if _controls(run, role)
     }
     return {
         "neurons": len(run.neurons(NAME)),
@@ -181,6 +211,10 @@ def _interval(row: dict[str, float]) -> str:
     return f"{_points(row['low'])} to {_points(row['high'])}"
 
 
+def _p(row: dict[str, float]) -> str:
+    return f"p = {row['p']:.2g} (adjusted {row['p_adjusted']:.2g})"
+
+
 def _claim(run: RunDirectory, numbers: dict[str, Any]) -> tuple[str, list[Finding]]:
     drop, versus = numbers["drop"]["culture"], numbers["against_random"]["culture"]
     general = numbers["drop"].get("general")
@@ -194,10 +228,8 @@ def _claim(run: RunDirectory, numbers: dict[str, Any]) -> tuple[str, list[Findin
         f" {_points(min(random))} to {_points(max(random))} points."
     )
     findings = [
-        Finding("culture", f"{_points(drop['difference'])} points", f"{_interval(drop)}; p = {drop['p']:.2g}"),
-        Finding(
-            "against random", f"{_points(versus['difference'])} points", f"{_interval(versus)}; p = {versus['p']:.2g}"
-        ),
+        Finding("culture", f"{_points(drop['difference'])} points", f"{_interval(drop)}; {_p(drop)}"),
+        Finding("against random", f"{_points(versus['difference'])} points", f"{_interval(versus)}; {_p(versus)}"),
     ]
     if general:
         claim += (
@@ -208,7 +240,7 @@ def _claim(run: RunDirectory, numbers: dict[str, Any]) -> tuple[str, list[Findin
             Finding(
                 "general ability",
                 f"{_points(general['difference'])} points",
-                f"{_interval(general)}; p = {general['p']:.2g}",
+                f"{_interval(general)}; {_p(general)}",
             )
         )
     if surface := numbers["drop"].get("surface"):
@@ -239,6 +271,16 @@ def top_neurons(run: RunDirectory, count: int = 25) -> pd.DataFrame:
             }
         )
     return pd.DataFrame(rows)
+
+
+def _correction_text(run: RunDirectory) -> str:
+    name = {"holm": "Holm's method", "bh": "the method of Benjamini and Hochberg"}[run.config.correction]
+    return (
+        f"p-values come from the paired bootstrap, and p mcnemar from the exact McNemar test; the adjusted ones are corrected by"
+        f" {name}: over the test sets within each comparison and metric, and over the countries (topics) of a table."
+        " Where few answers change, as within a country, the exact test is cautious, and the bootstrap rejects too readily far below"
+        " level 0.05 (docs/method.md)."
+    )
 
 
 def _selection_text(run: RunDirectory) -> str:

@@ -13,6 +13,7 @@ from culnig.neurons import NeuronSet
 from culnig.report import figures
 from culnig.selection import select_specific
 from culnig.studies._base import STUDIES, UNTOUCHED, Condition, Finding, Section
+from culnig.studies._guards import add_guards
 
 if TYPE_CHECKING:
     from culnig.config import RunConfig
@@ -79,6 +80,7 @@ class SpecificStudy:
             "With a few dozen questions a country and this small a model, an absent effect is not evidence of absence;"
             " the probability and accuracy versions stand in the tables.",
         ]
+        add_guards(section, run, set_names(run), prefix="specific-")
         section.findings = [
             Finding("own-country effect", f"{main['effect']:+.2f} nats", f"permutation p = {main['p']:.2g}; log-odds")
         ]

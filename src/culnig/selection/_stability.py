@@ -1,0 +1,285 @@
+"""How stable a selection is: under resampling of the items, between halves of them, between sets, and over thresholds.
+
+Nothing here needs the model; selections go through the rules that made the set.
+"""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from culnig.attribution import Scores
+from culnig.errors import UsageError
+from culnig.neurons import ATTENTION_POOL, MLP_POOL, Neuron, NeuronSet
+from culnig.selection._blocks import BlockSums
+from culnig.selection._general import general_difference, select_general
+from culnig.selection._pools import Pool
+from culnig.selection._specific import select_specific
+from culnig.selection._sweep import sweep_general
+
+Weights = dict[str, np.ndarray]
+"""Part (neur, ctrl, crc, general) -> how often each of its blocks was drawn."""
+
+
+@dataclass
+class Stability:
+    """Selections from resampled items.
+
+    Attributes:
+        chosen: the set from all items.
+        sets: one a bootstrap resample.
+        halves: pairs of sets, each from one half of the items.
+        table: a row a resample or pair: `kind` (bootstrap: against the set of all items; half: one half against the other),
+            size, other_size, jaccard, chance (the Jaccard expected of two random sets of these sizes), rank_all and
+            rank_chosen (Spearman's rank correlation of D over all neurons of the pools, and over the set from all items;
+            not over the two sets' union, where being in one set but not in the other pulls it below 0).
+        paired: whether neur and ctrl were resampled together.
+    """
+
+    chosen: NeuronSet
+    sets: list[NeuronSet] = field(default_factory=list)
+    halves: list[tuple[NeuronSet, NeuronSet]] = field(default_factory=list)
+    table: pd.DataFrame = field(default_factory=pd.DataFrame)
+    paired: bool = True
+
+    def frequency(self) -> pd.DataFrame:
+        """`selection_frequency` of the bootstrap's sets."""
+        return selection_frequency(self.sets, self.chosen)
+
+
+def bootstrap_general(
+    neur: BlockSums,
+    ctrl: BlockSums,
+    crc: BlockSums,
+    *,
+    general: BlockSums | None = None,
+    resamples: int = 200,
+    halves: int = 20,
+    seed: int = 0,
+    progress: Callable[[int], None] | None = None,
+    **rule: Any,
+) -> Stability:
+    """Select culture-general neurons again from resampled blocks of items.
+
+    A bootstrap resample draws as many blocks as there are, with replacement; a half draws half of them without, and the
+    other half is its partner.  neur and ctrl are resampled together where their blocks have the same counts, since they
+    are the same items with and without the question; else apart.
+
+    Args:
+        neur, ctrl, crc, general: block sums of the parts that `select_general` takes.
+        resamples: bootstrap resamples.
+        halves: random splits into halves.
+        seed: seed of the draws.
+        progress: called with 1 after each resample and each split.
+        **rule: thresholds and preset, as for `select_general`.
+
+    Raises:
+        UsageError: fewer than two blocks in a part, nothing to do, or as `select_general`.
+    """
+    parts = {"neur": neur, "ctrl": ctrl, "crc": crc} | ({"general": general} if general else {})
+    for name, part in parts.items():
+        if len(part) < 2:
+            raise UsageError(
+                f"the {name} scores hold {len(part)} block of items; at least two are needed to resample them"
+            )
+    if resamples < 0 or halves < 0 or not resamples + halves:
+        raise UsageError("nothing to do: give a number of resamples or of splits")
+    paired = np.array_equal(neur.count, ctrl.count)
+    rng = np.random.default_rng(seed)
+    select = _Selector(parts, rule)
+    whole = select({name: np.ones(len(part), dtype=int) for name, part in parts.items()})
+    made = Stability(whole.chosen, paired=paired)
+    rows = []
+    for _ in range(resamples):
+        one = select(_resample(parts, rng, paired))
+        made.sets.append(one.chosen)
+        rows.append({"kind": "bootstrap"} | _agreement(one, whole, whole.chosen, select.size))
+        if progress:
+            progress(1)
+    for _ in range(halves):
+        first, second = (select(weights) for weights in _split(parts, rng, paired))
+        made.halves.append((first.chosen, second.chosen))
+        rows.append({"kind": "half"} | _agreement(first, second, whole.chosen, select.size))
+        if progress:
+            progress(1)
+    made.table = pd.DataFrame(rows)
+    return made
+
+
+@dataclass(frozen=True)
+class _Selection:
+    chosen: NeuronSet
+    difference: dict[str, np.ndarray]
+    """Pool name -> D, [pool size]."""
+    pools: dict[str, Pool]
+
+
+class _Selector:
+    """Block weights -> the selection that the rule makes of them."""
+
+    def __init__(self, parts: Mapping[str, BlockSums], rule: dict[str, Any]) -> None:
+        self.parts = parts
+        self.rule = rule
+        self.size = 0
+
+    def __call__(self, weights: Weights) -> _Selection:
+        scores = {name: part.scores(weights[name]) for name, part in self.parts.items()}
+        chosen = select_general(
+            scores["neur"], scores["ctrl"], scores["crc"], general=scores.get("general"), **self.rule
+        )
+        pools = {"mlp": Pool(scores["neur"], MLP_POOL), "attention": Pool(scores["neur"], ATTENTION_POOL)}
+        preset = self.rule.get("preset", "corrected")
+        difference = {
+            name: general_difference(pool, scores["neur"], scores["ctrl"], preset) for name, pool in pools.items()
+        }
+        self.size = sum(pool.size for pool in pools.values())
+        return _Selection(chosen, difference, pools)
+
+
+def _resample(parts: Mapping[str, BlockSums], rng: np.random.Generator, paired: bool) -> Weights:
+    weights = {
+        name: np.bincount(rng.integers(len(part), size=len(part)), minlength=len(part)) for name, part in parts.items()
+    }
+    return weights | ({"ctrl": weights["neur"]} if paired else {})
+
+
+def _split(parts: Mapping[str, BlockSums], rng: np.random.Generator, paired: bool) -> tuple[Weights, Weights]:
+    first = {}
+    for name, part in parts.items():
+        first[name] = np.zeros(len(part), dtype=int)
+        first[name][rng.permutation(len(part))[: len(part) // 2]] = 1
+    if paired:
+        first["ctrl"] = first["neur"]
+    return first, {name: 1 - half for name, half in first.items()}
+
+
+def _agreement(one: _Selection, other: _Selection, chosen: NeuronSet, size: int) -> dict[str, float]:
+    flat = [np.concatenate(list(each.difference.values())) for each in (one, other)]
+    members = list(_positions(chosen, one.pools))
+    return {
+        "size": len(one.chosen),
+        "other_size": len(other.chosen),
+        "jaccard": one.chosen.jaccard(other.chosen),
+        "chance": chance_jaccard(len(one.chosen), len(other.chosen), size),
+        "rank_all": rank_correlation(*flat),
+        "rank_chosen": rank_correlation(flat[0][members], flat[1][members]),
+    }
+
+
+def _positions(neurons: NeuronSet, pools: Mapping[str, Pool]) -> Iterator[int]:
+    """Positions of neurons in the pools laid end to end."""
+    starts, at = {}, 0
+    for pool in pools.values():
+        for (module, (_, width)), size in zip(pool.shapes.items(), pool.sizes, strict=True):
+            starts[module] = (at, width)
+            at += size
+    for neuron in neurons:
+        start, width = starts[neuron.module]
+        yield start + neuron.layer * width + neuron.index
+
+
+def rank_correlation(a: np.ndarray, b: np.ndarray) -> float:
+    """Spearman's rank correlation of two score arrays of any equal shape; NaN below three values or without variation."""
+    from scipy.stats import rankdata
+
+    if np.shape(a) != np.shape(b):
+        raise UsageError(f"score arrays of different shapes: {np.shape(a)} and {np.shape(b)}")
+    if np.size(a) < 3 or np.ptp(a) == 0 or np.ptp(b) == 0:
+        return float("nan")
+    return float(np.corrcoef(rankdata(a, axis=None), rankdata(b, axis=None))[0, 1])
+
+
+def chance_jaccard(m: int, n: int, size: int) -> float:
+    """Jaccard of random sets of m and n among `size` neurons, at the expected overlap m n / size: mn / (size (m + n) - mn)."""
+    return m * n / (size * (m + n) - m * n) if m and n else float(m == n)
+
+
+def jaccard_matrix(sets: Mapping[str, NeuronSet]) -> pd.DataFrame:
+    """Jaccard index of every pair of sets: a symmetric table with the sets' names on both sides."""
+    values = [[a.jaccard(b) for b in sets.values()] for a in sets.values()]
+    return pd.DataFrame(values, index=list(sets), columns=list(sets))
+
+
+def selection_frequency(sets: Sequence[NeuronSet], chosen: NeuronSet | None = None) -> pd.DataFrame:
+    """How often each neuron is in the sets.
+
+    Args:
+        sets: the selections.
+        chosen: a set whose members are marked, and listed even if no selection holds them.
+
+    Returns:
+        A row a neuron that is in any: module, layer, neuron, frequency (share of the sets, 0 to 1), chosen; most
+        frequent first.
+
+    Raises:
+        UsageError: no sets.
+    """
+    if not sets:
+        raise UsageError("no selections to count")
+    counts: dict[Neuron, int] = dict.fromkeys(chosen or (), 0)
+    for each in sets:
+        for neuron in each:
+            counts[neuron] = counts.get(neuron, 0) + 1
+    ordered = sorted(counts.items(), key=lambda pair: (-pair[1], pair[0]))
+    return pd.DataFrame(
+        [
+            {
+                "module": neuron.module,
+                "layer": neuron.layer,
+                "neuron": neuron.index,
+                "frequency": count / len(sets),
+                "chosen": chosen is not None and neuron in chosen,
+            }
+            for neuron, count in ordered
+        ],
+        columns=["module", "layer", "neuron", "frequency", "chosen"],
+    )
+
+
+def size_general(
+    neur: Scores,
+    ctrl: Scores,
+    crc: Scores,
+    *,
+    t_mlp: Sequence[float],
+    r: Sequence[float],
+    attention_ratio: float = 0.2,
+    general: Scores | None = None,
+    preset: str = "corrected",
+) -> pd.DataFrame:
+    """Size of the culture-general set against t and r; t_attn = attention_ratio * t_mlp (the paper's 0.2 % to 1 %).
+
+    Returns:
+        Columns t_mlp, t_attn, r, size.
+    """
+    settings = [{"t_mlp": t, "t_attn": attention_ratio * t, "r": share} for t in t_mlp for share in r]
+    swept = sweep_general(neur, ctrl, crc, settings, preset=preset, general=general)
+    return pd.DataFrame([setting | {"size": len(chosen)} for setting, (_, chosen) in zip(settings, swept, strict=True)])
+
+
+def size_specific(
+    neur: Scores,
+    ctrl: Scores,
+    crc: Scores,
+    *,
+    t: Sequence[float],
+    r: Sequence[float],
+    z: Sequence[float],
+    preset: str = "corrected",
+) -> pd.DataFrame:
+    """Size of each country's set against t, r and z.
+
+    Returns:
+        Columns t, r, z, country, size.
+    """
+    rows = []
+    for taken, removed, least in itertools.product(t, r, z):
+        sets = select_specific(neur, ctrl, crc, preset=preset, t=taken, r=removed, z=least)
+        setting = {"t": taken, "r": removed, "z": least}
+        rows += [setting | {"country": country, "size": len(chosen)} for country, chosen in sets.items()]
+    return pd.DataFrame(rows)

@@ -1,0 +1,99 @@
+"""The guards block: for every suppression of a study, whether the model still works (rule: `evaluation.GUARD_RULE`)."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable
+from typing import TYPE_CHECKING
+
+import pandas as pd
+
+from culnig.evaluation import GUARD_RULE, EvalResult, Guard, guards, restrict, verdict
+from culnig.studies._base import Finding, Section
+
+if TYPE_CHECKING:
+    from culnig.run_directory import RunDirectory
+
+ROLES = ("culture", "general", "surface")
+
+
+def add_guards(
+    section: Section, run: RunDirectory, conditions: Iterable[str], prefix: str = ""
+) -> dict[str, list[Guard]]:
+    """Add the guards of some conditions to a section: `<prefix>guards` (numbers), `<prefix>guard-verdicts` (shown), the rule.
+
+    Returns:
+        Condition -> its guards.
+    """
+    found = {name: measure(run, name) for name in conditions}
+    rows = [{"condition": name} | guard.to_dict() for name, made in found.items() for guard in made]
+    section.tables[f"{prefix}guards"] = pd.DataFrame(rows)
+    shown = [{"condition": name, "model": verdict(made)} | _cells(made) for name, made in found.items()]
+    section.tables[f"{prefix}guard-verdicts"] = pd.DataFrame(shown).fillna("")
+    section.numbers["guards"] = {
+        name: {"verdict": verdict(made), "guards": [guard.to_dict() for guard in made]} for name, made in found.items()
+    }
+    if found:
+        section.text.append(f"{_count(found)} {GUARD_RULE}")
+    return found
+
+
+def measure(run: RunDirectory, condition: str) -> list[Guard]:
+    """The guards of one condition, from its saved results."""
+    pairs = {role: _pair(run, role, condition) for role in ROLES if run.has_result(role, condition)}
+    texts = run.text(condition), run.text("none")
+    return guards(
+        reading=pairs.get("surface"),
+        text=(texts[0], texts[1]) if texts[0] and texts[1] else None,
+        answers=pairs,
+        seed=run.config.seed,
+    )
+
+
+def _count(found: dict[str, list[Guard]]) -> str:
+    """How many suppressions got which verdict."""
+    verdicts = Counter(verdict(made) for made in found.values())
+    parts = [f"{name} under {verdicts[name]}" for name in ("damaged", "open", "intact") if verdicts[name]]
+    return f"Guards: of {len(found)} suppressions, the model is {', '.join(parts)}."
+
+
+def guard_sentence(found: list[Guard]) -> str:
+    """What the guards say of the model, for the claim."""
+    says = {
+        "intact": "The guards find the model intact",
+        "damaged": "By the guards the model itself is damaged, so that a loss cannot be put down to culture alone",
+        "open": "The guards leave open whether the model itself suffered",
+    }
+    parts = [f"{guard.name} {_change(guard)}" for guard in found if guard.state != "not measured"]
+    parts += [f"{guard.name} was not measured" for guard in found if guard.state == "not measured"]
+    return f"{says[verdict(found)]}: {', '.join(parts)}."
+
+
+def guard_finding(found: list[Guard]) -> Finding:
+    """The verdict as one figure of the summary."""
+    detail = "; ".join(f"{guard.name} {guard.state}" for guard in found)
+    return Finding("the model itself", verdict(found), detail)
+
+
+def _pair(run: RunDirectory, role: str, condition: str) -> tuple[EvalResult, EvalResult]:
+    masked, untouched = run.result(role, condition), run.result(role, "none")
+    assert masked is not None and untouched is not None
+    return masked, restrict(untouched, masked)
+
+
+def _cells(found: list[Guard]) -> dict[str, str]:
+    return {f"{guard.name} (margin {_margin(guard)})": f"{_change(guard)} {guard.state}".strip() for guard in found}
+
+
+def _margin(guard: Guard) -> str:
+    if guard.name == "plain text":
+        return f"+{100 * guard.margin:.0f} % perplexity"
+    return f"{'−' if guard.name == 'country reading' else '+'}{100 * guard.margin:.0f} points"
+
+
+def _change(guard: Guard) -> str:
+    if guard.state == "not measured":
+        return ""
+    unit = " % perplexity" if guard.name == "plain text" else " points"
+    change, low, high = (f"{100 * value:+.1f}".replace("-", "−") for value in (guard.change, guard.low, guard.high))
+    return f"{change}{unit} ({low} to {high})"
