@@ -31,7 +31,7 @@ from culnig.models import LanguageModel, load_model
 from culnig.progress import Reporter, Silent
 from culnig.prompts import PromptPolicy
 from culnig.run_directory import RunDirectory, test_name
-from culnig.studies import STUDIES, Condition, Section, Study
+from culnig.studies import STUDIES, Bench, Condition, Measuring, Section, Study
 from culnig.versions import versions
 
 
@@ -112,6 +112,7 @@ class _Run:
         distributed.wait()
         self.select()
         self.evaluate()
+        self.measure()
         distributed.wait()
         if distributed.is_main():
             self.finish(started)
@@ -198,6 +199,22 @@ class _Run:
                     self._evaluate_one(test, condition, part, progress)
             self._seconds["evaluate"] = time.monotonic() - begun
         self._read_text(list(conditions.values()))
+
+    def measure(self) -> None:
+        """What studies need the model for besides evaluations."""
+        for name, study in self.studies:
+            if isinstance(study, Measuring) and not study.measured(self.dir):
+                begun = time.monotonic()
+                bench = Bench(
+                    self.model,
+                    self.policy,
+                    lambda data: items_of(data, self.config.seed),
+                    self.reporter,
+                    self.config.compute.token_budget,
+                )
+                study.measure(self.dir, bench)
+                self._seconds[f"measure {name}"] = time.monotonic() - begun
+                distributed.wait()
 
     def _wanted(self, test: TestConfig, condition: Condition) -> bool:
         return test.role in condition.roles or (test.role == "surface" and condition.guarded(self.config))

@@ -6,6 +6,7 @@ from culnig.evaluation._matrix import OwnCountryEffect, double_centre, own_count
 from culnig.evaluation._perplexity import TextComparison, TextResult, compare_text, perplexity
 from culnig.evaluation._result import EvalResult
 from culnig.evaluation._run import evaluate
+from culnig.evaluation._selectivity import Drops, drops, winners
 from culnig.evaluation._significance import (
     McNemar,
     adjust,
@@ -20,6 +21,7 @@ from culnig.evaluation._table import power_table, significance_table
 __all__ = [
     "GUARD_RULE",
     "Comparison",
+    "Drops",
     "Estimate",
     "EvalResult",
     "Guard",
@@ -33,6 +35,7 @@ __all__ = [
     "compare_text",
     "discordance",
     "double_centre",
+    "drops",
     "estimate",
     "evaluate",
     "guards",
@@ -46,4 +49,5 @@ __all__ = [
     "significance_table",
     "smallest_drop",
     "verdict",
+    "winners",
 ]

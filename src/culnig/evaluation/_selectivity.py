@@ -40,7 +40,7 @@ class Drops:
 
     def row(self, condition: str) -> dict[str, float]:
         """Each quantity with its interval."""
-        found = {}
+        found: dict[str, float] = {}
         for quantity in QUANTITIES:
             low, high = _interval(self.draws[quantity][condition])
             found |= {quantity: self.value[quantity][condition], f"{quantity}_low": low, f"{quantity}_high": high}

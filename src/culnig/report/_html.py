@@ -17,6 +17,14 @@ if TYPE_CHECKING:
     from culnig.studies import Section
 
 SHOWN = {
+    "fidelity": "Agreement with exact suppression, over all sampled neurons",
+    "fidelity-by-module": "The same by module",
+    "fidelity-groups": "Groups: sum of the estimates and exact drop",
+    "methods-winners": "Which method wins where",
+    "methods-curves": "All drops, by method and budget",
+    "stability": "Stability of each method's set",
+    "stability-wordings": "Other prompt wordings",
+    "stability-size": "Size of the culture-general set against t and r",
     "accuracy": "Accuracy by condition",
     "guard-verdicts": "Guards: does the model still work?",
     "differences": "Paired differences",

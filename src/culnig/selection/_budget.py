@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 import numpy as np
 
@@ -12,6 +12,7 @@ from culnig.neurons import NeuronSet
 from culnig.selection._general import general_difference, removed, used
 from culnig.selection._pools import Pool, check_together, floor_count, method_of, present, provenance, top_ranked
 from culnig.selection._rules import GeneralRule
+from culnig.selection._stability import Selection, Stability, Weights, reselect
 
 
 def select_at_budgets(
@@ -46,7 +47,7 @@ def select_at_budgets(
     check_together(**scores)
     if bad := [share for share in shares if not 0 < share <= 1]:
         raise UsageError(f"a budget of {bad[0]:g} is no share; give more than 0 and at most 1")
-    rule = rule or GeneralRule()  # type: ignore[call-arg]  # fields have defaults
+    rule = rule or GeneralRule()
     method = method_of(neur)
     ranked = []
     for module in modules:
@@ -72,3 +73,47 @@ def select_at_budgets(
             )
         )
     return sets
+
+
+def bootstrap_budget(
+    parts: Mapping[str, Scores],
+    modules: Sequence[str],
+    share: float,
+    *,
+    rule: GeneralRule | None = None,
+    resamples: int = 40,
+    halves: int = 10,
+    seed: int = 0,
+    progress: Callable[[int], None] | None = None,
+) -> Stability:
+    """Select at an equal budget again from resampled blocks of items; as `bootstrap_general` does for its rule.
+
+    Args:
+        parts: neur, ctrl, crc and, if used, general: scores of one method, with per-block sums.
+        modules, share, rule: as for `select_at_budgets`.
+        resamples, halves, seed, progress: as for `bootstrap_general`.
+
+    Raises:
+        UsageError: scores without per-block sums, or as `select_at_budgets`.
+    """
+    for scores in parts.values():
+        scores.of_blocks(np.ones(_blocks(scores)))  # says what is wrong if there are none
+    lengths = {name: range(_blocks(scores)) for name, scores in parts.items()}
+    paired = np.array_equal(parts["neur"].block_count, parts["ctrl"].block_count)  # type: ignore[arg-type]
+    preset = (rule or GeneralRule()).preset
+
+    def select(weights: Weights) -> Selection:
+        drawn = {name: scores.of_blocks(weights[name]) for name, scores in parts.items()}
+        neur, ctrl = drawn["neur"], drawn["ctrl"]
+        [chosen] = select_at_budgets(
+            neur, ctrl, drawn["crc"], modules, [share], general=drawn.get("general"), rule=rule
+        )
+        pools = {module: Pool(neur, (module,)) for module in modules}
+        difference = {module: general_difference(pool, neur, ctrl, preset) for module, pool in pools.items()}
+        return Selection(chosen, difference, pools)
+
+    return reselect(select, lengths, resamples=resamples, halves=halves, seed=seed, paired=paired, progress=progress)
+
+
+def _blocks(scores: Scores) -> int:
+    return 0 if scores.block_count is None else len(scores.block_count)

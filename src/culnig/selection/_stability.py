@@ -6,7 +6,7 @@ Nothing here needs the model; selections go through the rules that made the set.
 from __future__ import annotations
 
 import itertools
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence, Sized
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -90,21 +90,41 @@ def bootstrap_general(
     if resamples < 0 or halves < 0 or not resamples + halves:
         raise UsageError("nothing to do: give a number of resamples or of splits")
     paired = np.array_equal(neur.count, ctrl.count)
-    rng = np.random.default_rng(seed)
     select = _Selector(parts, rule)
+    return reselect(select, parts, resamples=resamples, halves=halves, seed=seed, paired=paired, progress=progress)
+
+
+def reselect(
+    select: Callable[[Weights], Selection],
+    parts: Mapping[str, Sized],
+    *,
+    resamples: int,
+    halves: int,
+    seed: int,
+    paired: bool,
+    progress: Callable[[int], None] | None = None,
+) -> Stability:
+    """Select from resampled blocks, whatever the rule.
+
+    Args:
+        select: block weights of every part -> the selection.
+        parts: part -> anything with as many entries as it has blocks.
+        resamples, halves, seed, paired, progress: see `bootstrap_general`.
+    """
+    rng = np.random.default_rng(seed)
     whole = select({name: np.ones(len(part), dtype=int) for name, part in parts.items()})
     made = Stability(whole.chosen, paired=paired)
     rows = []
     for _ in range(resamples):
         one = select(_resample(parts, rng, paired))
         made.sets.append(one.chosen)
-        rows.append({"kind": "bootstrap"} | _agreement(one, whole, whole.chosen, select.size))
+        rows.append({"kind": "bootstrap"} | _agreement(one, whole, whole.chosen))
         if progress:
             progress(1)
     for _ in range(halves):
         first, second = (select(weights) for weights in _split(parts, rng, paired))
         made.halves.append((first.chosen, second.chosen))
-        rows.append({"kind": "half"} | _agreement(first, second, whole.chosen, select.size))
+        rows.append({"kind": "half"} | _agreement(first, second, whole.chosen))
         if progress:
             progress(1)
     made.table = pd.DataFrame(rows)
@@ -112,7 +132,9 @@ def bootstrap_general(
 
 
 @dataclass(frozen=True)
-class _Selection:
+class Selection:
+    """A set, and what its neurons were ranked by."""
+
     chosen: NeuronSet
     difference: dict[str, np.ndarray]
     """Pool name -> D, [pool size]."""
@@ -125,9 +147,8 @@ class _Selector:
     def __init__(self, parts: Mapping[str, BlockSums], rule: dict[str, Any]) -> None:
         self.parts = parts
         self.rule = rule
-        self.size = 0
 
-    def __call__(self, weights: Weights) -> _Selection:
+    def __call__(self, weights: Weights) -> Selection:
         scores = {name: part.scores(weights[name]) for name, part in self.parts.items()}
         chosen = select_general(
             scores["neur"], scores["ctrl"], scores["crc"], general=scores.get("general"), **self.rule
@@ -137,18 +158,17 @@ class _Selector:
         difference = {
             name: general_difference(pool, scores["neur"], scores["ctrl"], preset) for name, pool in pools.items()
         }
-        self.size = sum(pool.size for pool in pools.values())
-        return _Selection(chosen, difference, pools)
+        return Selection(chosen, difference, pools)
 
 
-def _resample(parts: Mapping[str, BlockSums], rng: np.random.Generator, paired: bool) -> Weights:
+def _resample(parts: Mapping[str, Sized], rng: np.random.Generator, paired: bool) -> Weights:
     weights = {
         name: np.bincount(rng.integers(len(part), size=len(part)), minlength=len(part)) for name, part in parts.items()
     }
     return weights | ({"ctrl": weights["neur"]} if paired else {})
 
 
-def _split(parts: Mapping[str, BlockSums], rng: np.random.Generator, paired: bool) -> tuple[Weights, Weights]:
+def _split(parts: Mapping[str, Sized], rng: np.random.Generator, paired: bool) -> tuple[Weights, Weights]:
     first = {}
     for name, part in parts.items():
         first[name] = np.zeros(len(part), dtype=int)
@@ -158,9 +178,10 @@ def _split(parts: Mapping[str, BlockSums], rng: np.random.Generator, paired: boo
     return first, {name: 1 - half for name, half in first.items()}
 
 
-def _agreement(one: _Selection, other: _Selection, chosen: NeuronSet, size: int) -> dict[str, float]:
+def _agreement(one: Selection, other: Selection, chosen: NeuronSet) -> dict[str, float]:
     flat = [np.concatenate(list(each.difference.values())) for each in (one, other)]
     members = list(_positions(chosen, one.pools))
+    size = sum(pool.size for pool in one.pools.values())
     return {
         "size": len(one.chosen),
         "other_size": len(other.chosen),
