@@ -72,6 +72,15 @@ def word_items():
     return items
 
 
+@pytest.fixture
+def data(tmp_path, monkeypatch):
+    """An empty data folder, and an offline hub without a cache of data sets."""
+    monkeypatch.setenv("CULNIG_DATA", str(tmp_path / "data"))
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr("datasets.config.HF_DATASETS_CACHE", tmp_path / "cache")
+    return tmp_path / "data"
+
+
 @pytest.fixture(autouse=True)
 def _quiet_terminal(monkeypatch):
     monkeypatch.setenv("COLUMNS", "200")

@@ -69,7 +69,7 @@ def test_plan_counts_what_run_does(config_path):
     culture = [n for n in names if n[0].startswith("test")]
     assert [n[:2] for n in names[:3]] == [("neur", "score"), ("ctrl", "score"), ("crc", "score")]
     assert sum(conditions for *_, conditions in culture) >= 2 + 1 + 2  # none and general, random, specific
-    assert made.steps[0].items == len(items_of(config.identify.neur, config.seed))
+    assert made.steps[0].items == len(items_of(config.identify.neur, config.seed, {}))
     assert made.seconds is not None and made.seconds > 0 and not made.advice
     assert made.memory.peak == sum(vars(made.memory).values())
 

@@ -76,6 +76,38 @@ def test_labels_are_one_token_in_context(smol):
     assert encoded.in_context and [smol.tokenizer.decode(a) for a in encoded.answer_ids] == [" A", " B", " C", " D"]
 
 
+@pytest.mark.model
+def test_a_blank_before_digits_belongs_to_the_prompt(smol):
+    """This tokenizer, like most, keeps blank and digit apart."""
+    p = policy(wordings="all", chat_template="off")
+    digits = encode(render([ITEM], p), smol.tokenizer, p)[2]
+    assert digits.in_context and [smol.tokenizer.decode(a) for a in digits.answer_ids] == ["1", "2", "3", "4"]
+    assert smol.tokenizer.decode(digits.prompt_ids).endswith("Answer: ")
+
+
+def test_options_are_shuffled_by_item_and_wording():
+    items = [dataclasses.replace(ITEM, id=str(n), shuffle=True) for n in range(40)]
+    prompts = render(items, policy(wordings="all"))
+    assert {p.gold for p in prompts} == {0, 1, 2, 3} and prompts == render(items, policy(wordings="all"))
+    for p in prompts[::4]:
+        assert p.text.splitlines()[3 + p.gold].endswith("a {b}")
+    assert len({tuple(p.gold for p in prompts[w::4]) for w in range(4)}) == 4
+    assert all(p.gold == 1 for p in render(items, policy(formulation="cf")))
+
+
+def test_labels_of_ones_own_and_from_zero(tmp_path):
+    path = tmp_path / "t.yaml"
+    path.write_text(
+        "mcf:\n  wordings:\n    - {id: a, text: '{question} {options}', control: '{options}', labels: [yes, no]}\n"
+        "    - {id: b, text: '{question}', control: '', labels: digits-from-0}\n".replace("yes, no", "'yes', 'no'")
+    )
+    two = dataclasses.replace(ITEM, options=("tea", "rice"))
+    first, second = render([two], policy(template=str(path), wordings="all"))
+    assert first.answers == (" yes", " no") and second.answers == (" 0", " 1")
+    with pytest.raises(PromptError, match="4 options, but only 2 labels"):
+        render([ITEM], policy(template=str(path)))
+
+
 def test_encoding_refuses(tiny):
     ready = Item(id="1", benchmark="b", country="Iran", prompt="w1 w2", target="Z")
     with pytest.raises(PromptError, match="unknown to the tokenizer"):

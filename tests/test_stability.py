@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 
 import numpy as np
 import pytest
-from safetensors.numpy import save_file
 
 from culnig import Neuron, NeuronSet, Scores, select_general, select_specific
 from culnig.errors import UsageError
 from culnig.selection import (
-    BlockSums,
     bootstrap_general,
     jaccard_matrix,
     rank_correlation,
@@ -35,14 +34,18 @@ def blocks(seed, signal=0.0, count=None):
         for m, n in MODULES.items()
     }
     meta = make(seed).meta
-    return BlockSums(sums, np.full(BLOCKS, 5) if count is None else count, "culnig", meta)
+    count = np.full(BLOCKS, 5) if count is None else count
+    kept = {("culnig", m): block for m, block in sums.items()}
+    whole = {key: block.sum(axis=0, keepdims=True) for key, block in kept.items()}
+    meta = meta | {"method": "culnig", "block_items": count.tolist()}
+    return Scores(whole, np.array([count.sum()]), ["all"], meta, None, kept, count)
 
 
 def test_weights_are_repetitions():
     part = blocks(1)
     weights = np.array([2, 0, 1] + [0] * 9)
-    scores = part.scores(weights)
-    for module, block in part.sums.items():
+    scores = part.of_blocks(weights)
+    for (_, module), block in part.blocks.items():
         np.testing.assert_allclose(scores.sums["culnig", module][0], 2.0 * block[0] + block[2], rtol=1e-6)
     assert list(scores.count) == [15]
 
@@ -52,11 +55,11 @@ def test_bootstrap_by_hand():
     parts = blocks(1, 1.0), blocks(2), blocks(3)
     made = bootstrap_general(*parts, resamples=3, halves=2, seed=7, t_mlp=0.1, t_attn=0.1)
     ones = np.ones(BLOCKS, dtype=int)
-    assert list(made.chosen) == list(select_general(*(p.scores(ones) for p in parts), t_mlp=0.1, t_attn=0.1))
+    assert list(made.chosen) == list(select_general(*(p.of_blocks(ones) for p in parts), t_mlp=0.1, t_attn=0.1))
     rng = np.random.default_rng(7)
     drawn = [np.bincount(rng.integers(BLOCKS, size=BLOCKS), minlength=BLOCKS) for _ in range(3)]
     again = select_general(
-        parts[0].scores(drawn[0]), parts[1].scores(drawn[0]), parts[2].scores(drawn[2]), t_mlp=0.1, t_attn=0.1
+        parts[0].of_blocks(drawn[0]), parts[1].of_blocks(drawn[0]), parts[2].of_blocks(drawn[2]), t_mlp=0.1, t_attn=0.1
     )
     assert made.paired and made.sets[0] == again
     assert made.table["jaccard"][0] == again.jaccard(made.chosen)
@@ -120,31 +123,17 @@ def files(tmp_path):
     paths = {}
     for seed, name in enumerate(("neur", "ctrl", "crc")):
         part = blocks(seed, 2.0 if name == "neur" else 0.0)
-        thirds = {m: block.reshape(3, 4, LAYERS, -1).sum(axis=1) for m, block in part.sums.items()}
+        thirds = {m: block.reshape(3, 4, LAYERS, -1).sum(axis=1) for (_, m), block in part.blocks.items()}
         sums = {("culnig", m): values.astype(np.float32) for m, values in thirds.items()}
         scores = Scores(sums, np.full(3, 20), ["China", "Iran", "Spain"], part.meta)
         scores.save(tmp_path / f"{name}-plain.safetensors")
-        tensors = {f"sum/culnig/{m}": v for (_, m), v in sums.items()} | {"count": scores.count}
-        tensors |= {f"block/culnig/{m}": v for m, v in part.sums.items()} | {"block_count": part.count}
         paths[name] = tmp_path / f"{name}.safetensors"
-        header = {"culnig": json.dumps({"groups": scores.groups, **scores.meta})}
-        save_file(tensors, str(paths[name]), metadata=header)
+        dataclasses.replace(scores, blocks=part.blocks, block_count=part.block_count).save(paths[name])
     return paths
 
 
 def arguments(files):
     return [x for name, path in files.items() for x in (f"--{name}", path)]
-
-
-def test_block_files(files, tmp_path):
-    part = BlockSums.load(files["neur"])
-    assert part.method == "culnig" and list(part.sums) == list(MODULES) and len(part) == BLOCKS
-    whole, loaded = Scores.load(files["neur"]), part.scores(np.ones(BLOCKS, dtype=int))
-    np.testing.assert_allclose(loaded.total("mlp.gate_proj"), whole.total("mlp.gate_proj"), rtol=1e-5, atol=1e-5)
-    with pytest.raises(UsageError, match="no sums by block of items"):
-        BlockSums.load(tmp_path / "neur-plain.safetensors")
-    with pytest.raises(UsageError, match="no block sums of 'ig'"):
-        BlockSums.load(files["neur"], "ig")
 
 
 def test_stability_verbs(files, tmp_path):
@@ -183,7 +172,7 @@ def test_stability_verbs(files, tmp_path):
     [
         ({"neur": "neur-plain.safetensors"}, "no sums by block of items"),
         ({"neur": "nowhere.safetensors"}, "no such file"),
-        ({"extra": ["--method", "ig"]}, "no block sums of 'ig'"),
+        ({"extra": ["--method", "ig"]}, "no scores of the method 'ig'"),
         ({"extra": ["--resamples", "0", "--halves", "0"]}, "nothing to do"),
         ({"extra": ["--t-mlp", "3"]}, "t-mlp"),
     ],

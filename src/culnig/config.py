@@ -51,7 +51,7 @@ class PromptConfig(_Section):
 class DataConfig(_Section):
     """A set of items, or a fixed part of it."""
 
-    items: str = Field(description="benchmark:split, or an item file")
+    items: str = Field(description="benchmark:split or benchmark:split@place, your own.yaml:split, or an item file")
     countries: list[str] | Literal["all", "blend", "targets"] = Field(
         "all", description="names, or blend (BLEnD's sixteen), or targets (the paper's eight)"
     )
@@ -85,6 +85,9 @@ class GuardConfig(_Section):
     )
     conditions: Literal["all", "general"] = Field(
         "all", description="suppressions guarded: all (random controls and every country's set too), or the general set"
+    )
+    reading: Literal["all", "general"] = Field(
+        "all", description="the same for country reading alone, the dearest guard"
     )
 
 
@@ -144,6 +147,7 @@ class RunConfig(_Section):
         "culnig", description="scoring methods with their options (culnig,culnig:sum,atp); studies select by the first"
     )
     blocks: int | None = Field(None, ge=2, description="keep sums of so many blocks of items, to resample them (20)")
+    sources: dict[str, str] = Field({}, description="benchmark -> file, folder or hub id that its rows come from")
     operation: str = Field("suppress", description="suppress, enhance or scale=FACTOR")
     general: GeneralRule = GeneralRule()
     specific: SpecificRule = SpecificRule()

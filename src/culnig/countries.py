@@ -21,8 +21,8 @@ class Country:
         name: canonical name, as it stands in scores, neuron sets and reports.
         iso: ISO 3166-1 alpha-3 code; for a region, the ISO 3166-2 code.
         phrase: the name inside an English sentence ("the United Kingdom").
-        language: BCP-47 code of the language BLEnD asks in.
-        cluster: Inglehart-Welzel cluster.
+        language: BCP-47 code of the language BLEnD asks in; elsewhere a main language of the place.
+        cluster: Inglehart-Welzel cluster; empty where the map has none.
         stems: lower-case beginnings of words that give the country away (name, demonym).
         aliases: other spellings met in benchmarks.
         kin: places of the same culture, whose answers are never offered as wrong ones.
@@ -82,6 +82,89 @@ COUNTRIES: tuple[Country, ...] = (
     _c("Japan", "JPN", "ja", "Confucian", "japan", "JP"),
     _c("Russia", "RUS", "ru", "Orthodox Europe", "russia", "RU|Russian Federation"),
     _c("Turkey", "TUR", "tr", "African-Islamic", "turkey|turkish|turkiye", "TR|Turkiye|Türkiye"),
+    # further places of CulturalBench, NormAd and the World Values Survey
+    _c("Afghanistan", "AFG", "fa", "West & South Asia", "afghan"),
+    _c("Andorra", "AND", "ca", "Catholic Europe", "andorra"),
+    _c("Argentina", "ARG", "es", "Latin America", "argentin"),
+    _c("Armenia", "ARM", "hy", "Orthodox Europe", "armenia"),
+    _c("Australia", "AUS", "en", "English-Speaking", "australia|aussie"),
+    _c("Austria", "AUT", "de", "Catholic Europe", "austria"),
+    _c("Bangladesh", "BGD", "bn", "West & South Asia", "bangladesh"),
+    _c("Bolivia", "BOL", "es", "Latin America", "bolivia"),
+    _c("Bosnia and Herzegovina", "BIH", "bs", "Orthodox Europe", "bosnia", "Bosnia"),
+    _c("Cambodia", "KHM", "km", "West & South Asia", "cambodia|khmer"),
+    _c("Canada", "CAN", "en", "English-Speaking", "canad"),
+    _c("Chile", "CHL", "es", "Latin America", "chile"),
+    _c("Colombia", "COL", "es", "Latin America", "colombia"),
+    _c("Croatia", "HRV", "hr", "Catholic Europe", "croat"),
+    _c("Cyprus", "CYP", "el", "Orthodox Europe", "cypr"),
+    _c("Czechia", "CZE", "cs", "Catholic Europe", "czech", "Czech Republic", "the Czech Republic"),
+    _c("Ecuador", "ECU", "es", "Latin America", "ecuador"),
+    _c("Egypt", "EGY", "ar", "African-Islamic", "egypt"),
+    _c("Fiji", "FJI", "en", "", "fiji"),
+    _c("Guatemala", "GTM", "es", "Latin America", "guatemal"),
+    _c("Hong Kong", "HKG", "yue", "Confucian", "hong kong", "Hong Kong SAR"),
+    _c("Hungary", "HUN", "hu", "Catholic Europe", "hungar"),
+    _c("Iraq", "IRQ", "ar", "African-Islamic", "iraq"),
+    _c("Ireland", "IRL", "en", "English-Speaking", "ireland|irish", "Republic of Ireland"),
+    _c("Israel", "ISR", "he", "African-Islamic", "israel"),
+    _c("Jordan", "JOR", "ar", "African-Islamic", "jordan"),
+    _c("Kazakhstan", "KAZ", "kk", "Orthodox Europe", "kazakh"),
+    _c("Kenya", "KEN", "sw", "African-Islamic", "kenya"),
+    _c("Kyrgyzstan", "KGZ", "ky", "West & South Asia", "kyrgyz"),
+    _c("Laos", "LAO", "lo", "West & South Asia", "lao"),
+    _c("Lebanon", "LBN", "ar", "African-Islamic", "leban"),
+    _c("Libya", "LBY", "ar", "African-Islamic", "libya"),
+    _c("Macao", "MAC", "yue", "Confucian", "macau|macao|macanese", "Macau|Macau SAR|Macao SAR"),
+    _c("Malaysia", "MYS", "ms", "West & South Asia", "malay"),
+    _c("Maldives", "MDV", "dv", "African-Islamic", "maldiv", phrase="the Maldives"),
+    _c("Malta", "MLT", "mt", "", "malt"),
+    _c("Mauritius", "MUS", "en", "", "mauriti"),
+    _c("Mongolia", "MNG", "mn", "Confucian", "mongol"),
+    _c("Morocco", "MAR", "ar", "African-Islamic", "morocc"),
+    _c("Myanmar", "MMR", "my", "West & South Asia", "myanmar|burm", "Burma"),
+    _c("Nepal", "NPL", "ne", "West & South Asia", "nepal"),
+    _c("Netherlands", "NLD", "nl", "Protestant Europe", "netherlands|dutch", "Holland", "the Netherlands"),
+    _c("New Zealand", "NZL", "en", "English-Speaking", "new zealand|kiwi", "Aotearoa"),
+    _c("Nicaragua", "NIC", "es", "Latin America", "nicaragua"),
+    _c("North Macedonia", "MKD", "mk", "Orthodox Europe", "macedonia", "Macedonia"),
+    _c("Northern Ireland", "GB-NIR", "en", "English-Speaking", "irish|ulster", kin="UK|Ireland"),
+    _c("Pakistan", "PAK", "ur", "West & South Asia", "pakistan"),
+    _c(
+        "Palestine", "PSE", "ar", "African-Islamic", "palestin",
+        "Palestinian Territories|State of Palestine|Palestinian Territory",
+    ),
+    _c("Papua New Guinea", "PNG", "tpi", "", "papua"),
+    _c("Peru", "PER", "es", "Latin America", "peru"),
+    _c("Philippines", "PHL", "tl", "West & South Asia", "philippin|filipin", phrase="the Philippines"),
+    _c("Poland", "POL", "pl", "Catholic Europe", "poland|polish"),
+    _c("Portugal", "PRT", "pt", "Catholic Europe", "portug"),
+    _c("Puerto Rico", "PRI", "es", "Latin America", "puerto ric"),
+    _c("Romania", "ROU", "ro", "Orthodox Europe", "romania"),
+    _c("Samoa", "WSM", "sm", "", "samoa"),
+    _c("Saudi Arabia", "SAU", "ar", "African-Islamic", "saudi"),
+    _c("Serbia", "SRB", "sr", "Orthodox Europe", "serb"),
+    _c("Singapore", "SGP", "en", "Confucian", "singapor"),
+    _c("Slovakia", "SVK", "sk", "Catholic Europe", "slovak", "Slovak Republic"),
+    _c("Somalia", "SOM", "so", "", "somali"),
+    _c("South Africa", "ZAF", "en", "African-Islamic", "south africa"),
+    _c("South Sudan", "SSD", "en", "", "south sudan"),
+    _c("Sri Lanka", "LKA", "si", "West & South Asia", "sri lanka|sinhal"),
+    _c("Sudan", "SDN", "ar", "", "sudan"),
+    _c("Sweden", "SWE", "sv", "Protestant Europe", "swed"),
+    _c("Syria", "SYR", "ar", "African-Islamic", "syria"),
+    _c("Taiwan", "TWN", "zh", "Confucian", "taiwan", "Taiwan ROC"),
+    _c("Tajikistan", "TJK", "tg", "Orthodox Europe", "tajik"),
+    _c("Thailand", "THA", "th", "West & South Asia", "thai"),
+    _c("Timor-Leste", "TLS", "tet", "", "timor", "East Timor"),
+    _c("Tonga", "TON", "to", "", "tonga"),
+    _c("Tunisia", "TUN", "ar", "African-Islamic", "tunisia"),
+    _c("Ukraine", "UKR", "uk", "Orthodox Europe", "ukrain"),
+    _c("Uruguay", "URY", "es", "Latin America", "uruguay"),
+    _c("Uzbekistan", "UZB", "uz", "West & South Asia", "uzbek"),
+    _c("Venezuela", "VEN", "es", "Latin America", "venezuel"),
+    _c("Vietnam", "VNM", "vi", "Confucian", "vietnam", "Viet Nam"),
+    _c("Zimbabwe", "ZWE", "sn", "African-Islamic", "zimbabwe"),
 )  # fmt: skip
 
 BLEND: tuple[str, ...] = tuple(country.name for country in COUNTRIES[:16])
@@ -126,6 +209,11 @@ def resolve(spelling: str) -> Country:
 
 
 def canonical(spelling: str) -> str:
-    """The canonical name where the spelling is known, else the spelling itself (a user's own group name)."""
+    """The canonical name where the spelling is known, else the spelling itself (a user's own group name).
+
+    Two lower-case letters stay as they are: as a group they are a language (`es`, `uk`), not a country.
+    """
+    if len(spelling) == 2 and spelling.islower():
+        return spelling
     country = find(spelling)
     return country.name if country else spelling

@@ -27,6 +27,12 @@ def cache_dir() -> Path:
     return user_cache_path("culnig")
 
 
+def data_dir() -> Path:
+    """Where benchmarks look for their files, a folder each: `$CULNIG_DATA`, else `data` in the cache folder."""
+    override = os.environ.get("CULNIG_DATA")
+    return Path(override) if override else cache_dir() / "data"
+
+
 @contextmanager
 def atomic_path(path: Path | str) -> Iterator[Path]:
     """Yield a temporary sibling of `path`; rename it to `path` if the body succeeds, delete it otherwise.

@@ -9,7 +9,7 @@ import os
 import platform
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -19,7 +19,7 @@ import yaml
 from culnig import distributed
 from culnig.attribution import score
 from culnig.attribution._checkpoint import checkpoint_of, forget
-from culnig.benchmarks import Item, load_items, load_texts
+from culnig.benchmarks import Item, ItemList, load_items, load_texts, with_place
 from culnig.config import DataConfig, RunConfig, TestConfig
 from culnig.countries import BLEND, TARGETS
 from culnig.errors import UsageError
@@ -145,7 +145,7 @@ class _Run:
             path = self.dir.scores_path(part)
             if path.exists():
                 continue
-            items = items_of(getattr(self.config.identify, part), self.config.seed)
+            items = self._items(getattr(self.config.identify, part))
             model, policy = self.model, self.policy
             total = len(items) * (policy.wordings if isinstance(policy.wordings, int) else 1)
             with self.reporter.step(f"score {part}", total, "prompts") as progress:
@@ -168,6 +168,12 @@ class _Run:
                 self._seconds[f"score {part}"] = time.monotonic() - begun
             _give_back_memory()
 
+    def _items(self, data: DataConfig) -> list[Item]:
+        items = items_of(data, self.config.seed, self.config.sources)
+        if isinstance(items, ItemList):
+            self.reporter.say(f"{data.items}: {len(items):,} items of {items.account}")
+        return items
+
     def select(self) -> None:
         for name, study in self.studies if distributed.is_main() else []:
             done = self.dir.path / "neurons" / f".{name}.done"
@@ -187,10 +193,10 @@ class _Run:
             (test, condition)
             for test in self.config.test
             for condition in conditions.values()
-            if self._wanted(test, condition) and not self.dir.result_path(test, condition.name).exists()
+            if condition.wanted(test.role, self.config) and not self.dir.result_path(test, condition.name).exists()
         ]
         if jobs:
-            items = {test_name(test): items_of(test, self.config.seed) for test in self.config.test}
+            items = {test_name(test): self._items(test) for test in self.config.test}
             work = [(test, condition, condition.of(items[test_name(test)], test.role)) for test, condition in jobs]
             total = sum(count_rows(part, self.policy) for _, _, part in work)
             begun = time.monotonic()
@@ -208,16 +214,13 @@ class _Run:
                 bench = Bench(
                     self.model,
                     self.policy,
-                    lambda data: items_of(data, self.config.seed),
+                    lambda data: items_of(data, self.config.seed, self.config.sources),
                     self.reporter,
                     self.config.compute.token_budget,
                 )
                 study.measure(self.dir, bench)
                 self._seconds[f"measure {name}"] = time.monotonic() - begun
                 distributed.wait()
-
-    def _wanted(self, test: TestConfig, condition: Condition) -> bool:
-        return test.role in condition.roles or (test.role == "surface" and condition.guarded(self.config))
 
     def _evaluate_one(self, test: TestConfig, condition: Condition, items: list[Item], progress: Any) -> None:
         budget = self.config.compute.token_budget
@@ -290,7 +293,8 @@ class _Run:
 
     def _test_entry(self, test: TestConfig) -> dict[str, Any]:
         result = self.dir.result(test.role, "none")
-        return {"items": test.items, "role": test.role, "data_hash": result.meta["data_hash"] if result else None}
+        entry = {"items": test.items, "role": test.role, "data_hash": result.meta["data_hash"] if result else None}
+        return entry | ({"rows": result.meta["rows"]} if result and result.meta.get("rows") else {})
 
     def _text_entry(self) -> dict[str, Any]:
         result = self.dir.text("none")
@@ -305,15 +309,20 @@ def _give_back_memory() -> None:
 
 
 def _data_entry(meta: dict[str, Any]) -> dict[str, Any]:
-    return {"data_hash": meta["data_hash"], "items": meta["num_items"], "prompts": meta["num_prompts"]}
+    entry = {"data_hash": meta["data_hash"], "items": meta["num_items"], "prompts": meta["num_prompts"]}
+    return entry | ({"rows": meta["rows"]} if meta.get("rows") else {})
 
 
-def items_of(data: DataConfig, seed: int) -> list[Item]:
-    """The items of one data entry of a config."""
+def items_of(data: DataConfig, seed: int, sources: Mapping[str, str]) -> list[Item]:
+    """The items of one data entry of a config; `sources` says where a benchmark's rows are."""
     named = {"all": None, "blend": BLEND, "targets": TARGETS}
     countries = named[data.countries] if isinstance(data.countries, str) else data.countries
     return load_items(
-        data.items, countries=countries, limit_per_country=data.limit_per_country, draws=data.draws, seed=seed
+        with_place(data.items, sources),
+        countries=countries,
+        limit_per_country=data.limit_per_country,
+        draws=data.draws,
+        seed=seed,
     )
 
 

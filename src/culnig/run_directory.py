@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from culnig.attribution import Scores
+from culnig.benchmarks import parse_name
 from culnig.config import RunConfig, TestConfig, load_config
 from culnig.errors import UsageError
 from culnig.evaluation import EvalResult, TextResult
@@ -120,5 +121,7 @@ def scored_parts(config: RunConfig) -> list[str]:
 
 
 def test_name(test: TestConfig) -> str:
-    """Folder name of a test set's results."""
-    return re.sub(r"[^A-Za-z0-9._-]+", "-", Path(test.items).stem if "/" in test.items else test.items)
+    """Folder name of a test set's results: its name and split, without folders and the place of its rows."""
+    name, split, _ = parse_name(test.items)
+    stem = Path(name).stem if "/" in name else name
+    return re.sub(r"[^A-Za-z0-9._-]+", "-", f"{stem}-{split}" if split else stem)

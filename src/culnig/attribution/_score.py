@@ -16,7 +16,7 @@ from culnig.attribution._checkpoint import Checkpoint
 from culnig.attribution._method import Method, parse_method, parse_methods
 from culnig.attribution._store import Scores
 from culnig.attribution._work import Prompts, Reference, control_twins, prepare
-from culnig.benchmarks import Item
+from culnig.benchmarks import Item, account_of
 from culnig.benchmarks._files import item_to_row
 from culnig.errors import UsageError
 from culnig.files import sha256_json
@@ -79,6 +79,7 @@ def score(
     """
     methods = _checked(parse_methods(method), lm, modules)
     policy = policy or lm.policy(formulation)
+    account = account_of(items)
     chosen = list(items)
     target = "diff" if any(getattr(m, "target", "") == "diff" for m in methods) else "p"
     prompts = prepare(lm, chosen, policy, control=control, target=target, padded_zeros=padded_zeros)
@@ -90,7 +91,7 @@ def score(
     )
     whole = batches([prompts.row(key) for key in mine], token_budget or lm.token_budget)
     meta = _describe(lm, prompts, policy, methods, accumulator)
-    meta |= {"padded_zeros": padded_zeros, "shard": shard}
+    meta |= {"padded_zeros": padded_zeros, "shard": shard, "rows": account}
     if blocks and block_of is not None:
         meta |= {"blocks": blocks, "block_items": items_a_block(prompts, block_of, blocks)}
     saved = Checkpoint(_of_rank(checkpoint), meta | {"batches": [len(chunk) for chunk in whole]}, checkpoint_minutes)

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import Protocol
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from typing import Any, Protocol
 
 from culnig.registry import Registry
 
@@ -24,7 +25,10 @@ class Item:
         control: clamp this item's scores at 0 from below (METHOD section 3).
         prompt: ready-made prompt; if set, question and templates are not used.
         target: the gold answer's text for a ready-made prompt.
+        prefix: how the answer to a ready-made prompt begins, as `{"answer_choice":"`.
         template: name of the prompt template that renders it.
+        shuffle: list the options in an order drawn for each prompt wording (mcf).
+        scale: where the options are the steps of a numeric scale in order: its lowest and highest number.
     """
 
     id: str
@@ -38,7 +42,10 @@ class Item:
     control: bool = False
     prompt: str | None = None
     target: str | None = None
+    prefix: str = ""
     template: str = "question"
+    shuffle: bool = False
+    scale: tuple[int, int] | None = None
 
     @property
     def gold(self) -> str:
@@ -46,6 +53,50 @@ class Item:
         if self.target is not None:
             return self.target
         return self.options[self.answer]
+
+
+@dataclass
+class Account:
+    """Where items come from, and what became of each row that was read.
+
+    Attributes:
+        source: file, folder or hub id.
+        rows: rows read.
+        left_out: reason -> rows that gave no item.
+        notes: other things worth a count.
+    """
+
+    source: str
+    rows: int = 0
+    left_out: dict[str, int] = field(default_factory=dict)
+    notes: dict[str, int] = field(default_factory=dict)
+
+    def leave_out(self, reason: str, rows: int = 1) -> None:
+        """Note rows that give no item, and why."""
+        if rows:
+            self.left_out[reason] = self.left_out.get(reason, 0) + rows
+
+    def to_dict(self) -> dict[str, Any]:
+        return {"source": self.source, "rows": self.rows, "left_out": dict(self.left_out), "notes": dict(self.notes)}
+
+    def __str__(self) -> str:
+        out = "".join(f"; {count:,} left out: {reason}" for reason, count in self.left_out.items())
+        notes = "".join(f"; {what}: {count:,}" for what, count in self.notes.items())
+        return f"{self.rows:,} rows of {self.source}{out}{notes}"
+
+
+class ItemList(list[Item]):
+    """Items with the account of the rows they were made of; a plain list to everything else."""
+
+    def __init__(self, items: Iterable[Item], account: Account) -> None:
+        super().__init__(items)
+        self.account = account
+
+
+def account_of(items: Iterable[Item]) -> dict[str, Any] | None:
+    """The account that came with items, as it is recorded; None for items of our own making."""
+    account = getattr(items, "account", None)
+    return account.to_dict() if account else None
 
 
 @dataclass(frozen=True, slots=True)

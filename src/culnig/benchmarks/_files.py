@@ -1,7 +1,8 @@
 """Item files: JSON Lines in, JSON Lines out.
 
 A row is `{"id","benchmark","country","question","options":[..],"answer":0,"topic"}`, or a ready-made prompt
-`{"id","benchmark","country","prompt","target","options"?}`.  Optional everywhere: `topic`, `variant`, `control`, `template`.
+`{"id","benchmark","country","prompt","target","options"?,"prefix"?}`.  Optional everywhere: `topic`, `variant`, `control`,
+`template`, `shuffle`, `scale`.
 """
 
 from __future__ import annotations
@@ -16,8 +17,12 @@ from culnig.countries import canonical
 from culnig.errors import DataError
 from culnig.files import require_file, write_text
 
-_TEXT_FIELDS = ("id", "benchmark", "country", "question", "topic", "variant", "prompt", "target", "template")
-_KNOWN = {*_TEXT_FIELDS, "options", "answer", "control"}
+_TEXT_FIELDS = ("id", "benchmark", "country", "question", "topic", "variant", "prompt", "target", "prefix", "template")
+_KNOWN = {*_TEXT_FIELDS, "options", "answer", "control", "shuffle", "scale"}
+
+_DEFAULTS = {
+    "topic": "", "variant": "", "control": False, "prefix": "", "template": "question", "shuffle": False, "scale": None,
+}  # fmt: skip
 
 
 def read_items(path: Path | str) -> list[Item]:
@@ -29,7 +34,7 @@ def read_items(path: Path | str) -> list[Item]:
     """
     path = require_file(path, "an item file (JSON Lines)")
     try:
-        lines = path.read_text(encoding="utf-8-sig").splitlines()
+        lines = path.read_text(encoding="utf-8-sig").split("\n")
     except UnicodeDecodeError as error:
         raise DataError(f"{path}: not UTF-8 text (byte {error.start}); save it as UTF-8") from error
     items: list[Item] = []
@@ -53,11 +58,12 @@ def _parse(line: str, where: str) -> Item:
     for field in ("id", "benchmark", "country"):
         if row.get(field) in (None, ""):
             raise DataError(f"{where}: field '{field}' is missing or empty")
-    texts = {field: str(row[field]) for field in _TEXT_FIELDS if row.get(field) is not None}
+    texts: dict[str, Any] = {field: str(row[field]) for field in _TEXT_FIELDS if row.get(field) is not None}
     texts["country"] = canonical(texts["country"])
-    control = row.get("control", False)
-    if not isinstance(control, bool):
-        raise DataError(f"{where}: control must be true or false, not {control!r}")
+    flags = {field: row.get(field, False) for field in ("control", "shuffle")}
+    for field, value in flags.items():
+        if not isinstance(value, bool):
+            raise DataError(f"{where}: {field} must be true or false, not {value!r}")
     options = _parse_options(row, where)
     if "prompt" in texts:
         if not texts.get("target"):
@@ -67,7 +73,10 @@ def _parse(line: str, where: str) -> Item:
             raise DataError(f"{where}: the target {texts['target']!r} is not among the options {list(options)}")
     else:
         answer = _parse_answer(row, options, where)
-    return Item(**texts, options=options, answer=answer, control=control)
+    scale = _parse_scale(row, options, where)
+    return Item(
+        **texts, options=options, answer=answer, control=flags["control"], shuffle=flags["shuffle"], scale=scale
+    )
 
 
 def _parse_options(row: dict[str, Any], where: str) -> tuple[str, ...]:
@@ -90,6 +99,18 @@ def _parse_answer(row: dict[str, Any], options: tuple[str, ...], where: str) -> 
     return answer
 
 
+def _parse_scale(row: dict[str, Any], options: tuple[str, ...], where: str) -> tuple[int, int] | None:
+    scale = row.get("scale")
+    if scale is None:
+        return None
+    if not isinstance(scale, list) or [type(end) for end in scale] != [int, int]:
+        raise DataError(f"{where}: scale must be two whole numbers, lowest and highest, not {scale!r}")
+    low, high = scale
+    if high - low + 1 != len(options):
+        raise DataError(f"{where}: a scale from {low} to {high} has {high - low + 1} steps, not {len(options)} options")
+    return low, high
+
+
 def item_to_row(item: Item) -> dict[str, Any]:
     """The JSON row of an item, without fields that hold their default."""
     row: dict[str, Any] = {"id": item.id, "benchmark": item.benchmark, "country": item.country}
@@ -101,9 +122,9 @@ def item_to_row(item: Item) -> dict[str, Any]:
         row["options"] = list(item.options)
     if item.prompt is None:
         row["answer"] = item.answer
-    for field, default in (("topic", ""), ("variant", ""), ("control", False), ("template", "question")):
+    for field, default in _DEFAULTS.items():
         if (value := getattr(item, field)) != default:
-            row[field] = value
+            row[field] = list(value) if field == "scale" else value
     return row
 
 

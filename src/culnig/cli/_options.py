@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from culnig.prompts import PromptPolicy
 
 Model = Annotated[str, typer.Option("--model", "-m", help="Alias (smollm2-135m), GGUF file, folder, or hub id.")]
-Items = Annotated[str, typer.Option("--items", "-i", help="benchmark:split (everyday:test), or a JSON Lines file.")]
+Items = Annotated[str, typer.Option("--items", "-i", help="benchmark:split[@place], own.yaml:split, or item file.")]
 Dtype = Annotated[str, typer.Option(help="float32, bfloat16, float16; auto: float32 on a CPU, else the checkpoint's.")]
 Device = Annotated[str, typer.Option(help="cpu, cuda, cuda:1, mps; auto: the first GPU if there is one.")]
 Revision = Annotated[str | None, typer.Option(help="Commit or branch of a hub id.")]
@@ -68,10 +68,13 @@ def load(model: str, show: Reporter, **options: Any) -> LanguageModel:
 
 
 def items(source: str, countries: str | None, limit: int | None, draws: int | None, seed: int) -> list[Item]:
-    """Load items."""
-    from culnig.benchmarks import load_items
+    """Load items; rows that gave none are told on stderr."""
+    from culnig.benchmarks import ItemList, load_items
 
-    return load_items(source, countries=split_list(countries), limit_per_country=limit, draws=draws, seed=seed)
+    found = load_items(source, countries=split_list(countries), limit_per_country=limit, draws=draws, seed=seed)
+    if isinstance(found, ItemList):
+        typer.secho(f"  {source}: {len(found):,} items of {found.account}", fg="bright_black", err=True)
+    return found
 
 
 def policy(

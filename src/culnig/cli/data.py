@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
@@ -18,26 +18,17 @@ def add_to(app: typer.Typer) -> None:
     app.add_typer(group, name="data")
 
 
-def list_(as_json: o.Json = False) -> None:
-    """Benchmarks, their splits and sizes."""
-    from collections import Counter
-
+def list_(
+    count: Annotated[
+        bool, typer.Option("--count", help="Read the benchmarks whose rows are not in culnig, and count them too.")
+    ] = False,
+    as_json: o.Json = False,
+) -> None:
+    """Benchmarks, their splits and sizes: which are ready, which are missing, and how to get those."""
     from culnig.benchmarks import BENCHMARKS
+    from culnig.files import data_dir
 
-    rows = []
-    for name, benchmark in BENCHMARKS.items():
-        for split in benchmark.splits:
-            items = benchmark.load(split.name, seed=0)
-            countries = Counter(item.country for item in items)
-            rows.append(
-                {
-                    "name": name if split.default else f"{name}:{split.name}",
-                    "items": len(items),
-                    "countries": 0 if set(countries) == {"none"} else len(countries),
-                    "what": split.description,
-                    "source": benchmark.source,
-                }
-            )
+    rows = [row for name, benchmark in BENCHMARKS.items() for row in _rows(name, benchmark, count)]
     if as_json:
         o.print_json(rows)
         return
@@ -45,15 +36,50 @@ def list_(as_json: o.Json = False) -> None:
     from rich.table import Table
 
     table = Table(box=None, pad_edge=False)
-    for column, justify in (("name", "left"), ("items", "right"), ("countries", "right"), ("what it is", "left")):
+    columns = (("name", "left"), ("state", "left"), ("items", "right"), ("groups", "right"), ("what it is", "left"))
+    for column, justify in columns:
         table.add_column(column, justify=justify, header_style="dim")  # type: ignore[arg-type]
     for row in rows:
-        table.add_row(str(row["name"]), f"{row['items']:,}", str(row["countries"] or ""), str(row["what"]))
+        numbers = (f"{row['items']:,}" if row["items"] is not None else "", str(row["countries"] or ""))
+        table.add_row(row["name"], row["state"], *numbers, row["what"])
     Console().print(table)
+    missing = {row["name"].partition(":")[0]: row["how"] for row in rows if row["how"]}
+    for name, how in missing.items():
+        typer.secho(f"\n{name} is missing: ", fg="yellow", nl=False)
+        typer.echo(how)
+    if missing:
+        typer.echo(f"\nFiles are looked for in {data_dir()} (CULNIG_DATA says another folder).")
+
+
+def _rows(name: str, benchmark: Any, count: bool) -> list[dict[str, Any]]:
+    """A row a split; sizes of what is in culnig, and with `count` of what is ready."""
+    from collections import Counter
+
+    from culnig.benchmarks._external import External
+
+    external = isinstance(benchmark, External)
+    state = benchmark.state() if external else None
+    rows = []
+    for split in benchmark.splits:
+        known = state is None or (count and state.ready)
+        countries = Counter(item.country for item in benchmark.load(split.name, seed=0)) if known else Counter()
+        rows.append(
+            {
+                "name": name if split.default else f"{name}:{split.name}",
+                "state": "missing" if state and not state.ready else "ready",
+                "items": countries.total() if known else None,
+                "countries": 0 if set(countries) == {"none"} else len(countries) if known else None,
+                "what": split.description,
+                "source": benchmark.source,
+                "where": state.where if state else "culnig",
+                "how": state.how if state else "",
+            }
+        )
+    return rows
 
 
 def show(
-    name: Annotated[str, typer.Argument(help="benchmark:split, or an item file.")],
+    name: Annotated[str, typer.Argument(help="benchmark:split, your own.yaml:split, or an item file.")],
     number: Annotated[int, typer.Option("-n", "--number", min=1, help="How many items.")] = 3,
     formulation: Annotated[str, typer.Option(help="mcf or cf.")] = "cf",
     wordings: o.Wordings = "1",
@@ -61,7 +87,7 @@ def show(
     seed: o.Seed = 0,
 ) -> None:
     """Prompts as the model sees them (before any chat template), with the gold answer marked."""
-    from culnig.benchmarks import load_items
+    from culnig.benchmarks import ItemList, load_items
     from culnig.errors import UsageError
     from culnig.prompts import PromptPolicy, render
 
@@ -72,6 +98,8 @@ def show(
     count = int(wordings) if wordings.isdigit() else "all"
     policy = PromptPolicy.model_validate({"formulation": formulation, "wordings": count, "template": template})
     items = load_items(name, seed=seed)
+    if isinstance(items, ItemList):
+        typer.secho(f"{len(items):,} items of {items.account}\n", fg="bright_black", err=True)
     step = max(1, len(items) // number)
     for prompt in render(items[::step][:number], policy):
         item = prompt.item
@@ -84,7 +112,7 @@ def show(
 
 
 def check(
-    name: Annotated[str, typer.Argument(help="Benchmark (all its splits), benchmark:split, or an item file.")],
+    name: Annotated[str, typer.Argument(help="Benchmark or own.yaml (all splits), one split, or an item file.")],
     control: Annotated[
         str | None, typer.Option("--control", help="Item file or split with the controls of NAME, to compare.")
     ] = None,

@@ -51,7 +51,7 @@ def perplexity(
     chosen = NeuronSet.load(neurons) if neurons else None
     paragraphs = load_texts(text)
     show = o.reporter(as_json)
-    lm = o.load(model, dtype, device, revision, trust, show)
+    lm = o.load(model, show, dtype=dtype, device=device, revision=revision, trust_remote_code=trust)
     if chosen is not None:
         o.check_model(chosen, lm, neurons)
     block: Any = nullcontext() if chosen is None else scale(lm, chosen, operation.factor, how=how)

@@ -65,7 +65,7 @@ def general_(
 
     check_writable(out)
     a, b, c = _load(neur, ctrl, crc, no_ctrl, no_crc, method)
-    plain = _scores(general, method) if general else None
+    plain = load_scores(general, method) if general else None
     chosen = select_general(a, b, c, preset=preset, t_mlp=t_mlp, t_attn=t_attn, r=r, general=plain, r_general=r_general)
     chosen.save(out)
     _tell_idle(chosen, b, c)
@@ -147,7 +147,7 @@ def random(
     if (norms is not None) != (how == "norm"):
         raise UsageError("--how norm and --norms FILE belong together: give both or neither")
     if neur and ctrl and crc:
-        loaded = [_scores(path, method) for path in (neur, ctrl, crc)]
+        loaded = [load_scores(path, method) for path in (neur, ctrl, crc)]
         shapes = loaded[0].shapes()
         if like is None:
             target = select_general(*loaded, preset=preset, t_mlp=t_mlp, t_attn=t_attn, r=r)
@@ -181,13 +181,13 @@ def _load(
         if path is not None and without:
             raise UsageError(f"--{name} and --no-{name} exclude each other")
     return (
-        _scores(neur, method),
-        _scores(ctrl, method) if ctrl else None,
-        _scores(crc, method) if crc else None,
+        load_scores(neur, method),
+        load_scores(ctrl, method) if ctrl else None,
+        load_scores(crc, method) if crc else None,
     )
 
 
-def _scores(path: Path, method: str | None) -> Scores:
+def load_scores(path: Path, method: str | None) -> Scores:
     """A score file, or one method of it."""
     from culnig.attribution import Scores
 

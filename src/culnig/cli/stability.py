@@ -8,12 +8,14 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from culnig.cli import _options as o
-from culnig.cli.select import Crc, Ctrl, Neur, Preset
+from culnig.cli.select import Neur, Preset, load_scores
 
 if TYPE_CHECKING:
     import pandas as pd
     import plotly.graph_objects as go
 
+Ctrl = Annotated[Path, typer.Option("--ctrl", help="Scores of their controls.")]
+Crc = Annotated[Path, typer.Option("--crc", help="Scores of country reading comprehension.")]
 Folder = Annotated[
     Path, typer.Option("--out", "-o", help="Folder for tables (Parquet, CSV) and figures (plotly JSON).")
 ]
@@ -50,11 +52,11 @@ def bootstrap(
     """Select culture-general neurons again from resampled items, by the block sums kept in score files."""
     from culnig.files import check_writable
     from culnig.report.stability_figures import frequency_curve
-    from culnig.selection import BlockSums, bootstrap_general
+    from culnig.selection import bootstrap_general
 
     check_writable(out / "x")
-    parts = [BlockSums.load(path, method) for path in (neur, ctrl, crc)]
-    plain = BlockSums.load(general, method) if general else None
+    parts = [load_scores(path, method) for path in (neur, ctrl, crc)]
+    plain = load_scores(general, method) if general else None
     given: dict[str, Any] = {"preset": preset, "t_mlp": t_mlp, "t_attn": t_attn, "r": r, "r_general": r_general}
     with o.reporter(as_json).step("select again", resamples + halves, "selections") as progress:
         made = bootstrap_general(
@@ -68,7 +70,9 @@ def bootstrap(
     kinds = made.table.groupby("kind").mean(numeric_only=True)
     facts = {
         "neurons": len(made.chosen),
-        "blocks": {name: len(part) for name, part in zip(("neur", "ctrl", "crc"), parts, strict=True)},
+        "blocks": {
+            name: len(part.meta["block_items"]) for name, part in zip(("neur", "ctrl", "crc"), parts, strict=True)
+        },
         "neur_and_ctrl_paired": made.paired,
         "means": kinds.to_dict("index"),
         "jaccard_interval": {k: list(g["jaccard"].quantile([0.025, 0.975])) for k, g in made.table.groupby("kind")},

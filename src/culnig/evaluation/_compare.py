@@ -92,7 +92,8 @@ def compare(
     Args:
         a: one condition.
         b: the other, or several (random controls), whose rows are averaged first.
-        metric: correct, correct_among_options, p_gold, log_odds, or one of those `EvalResult.values` derives.
+        metric: correct, correct_among_options, p_gold, log_odds, alignment (items on a scale), or one of those that
+            `EvalResult.values` derives.
         seed: seed of the bootstrap.
 
     Raises:

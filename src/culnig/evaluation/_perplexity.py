@@ -114,10 +114,10 @@ def perplexity(
         UsageError: no text, an unknown `bos`, or BOS asked of a tokenizer without one.
         DataError: a paragraph with fewer than two tokens.
     """
-    pieces = list(_pieces(lm, paragraphs, bos))
-    if not pieces:
+    parts = list(pieces(lm, paragraphs, bos))
+    if not parts:
         raise UsageError("no text to read")
-    rows = [Row(key, ids, ()) for key, (_, _, ids) in enumerate(pieces)]
+    rows = [Row(key, ids, ()) for key, (_, _, ids) in enumerate(parts)]
     found: dict[int, np.ndarray] = {}
     for chunk in distributed.share(batches(rows, min(token_budget or lm.token_budget, BUDGET))):
         for row, logprobs in zip(chunk, _token_logprobs(lm, [row.prompt for row in chunk]), strict=True):
@@ -133,7 +133,7 @@ def perplexity(
             "logprob": float(found[key].sum()),
             "token_logprobs": found[key].tolist(),
         }
-        for key, (paragraph, piece, _) in enumerate(pieces)
+        for key, (paragraph, piece, _) in enumerate(parts)
     ]
     return TextResult(pd.DataFrame(made), _describe(lm, paragraphs, bos))
 
@@ -163,8 +163,8 @@ def compare_text(a: TextResult, b: TextResult, *, seed: int = 0) -> TextComparis
     )
 
 
-def _pieces(lm: LanguageModel, paragraphs: Sequence[str], bos: str) -> Iterator[tuple[int, int, tuple[int, ...]]]:
-    """(paragraph, piece, token ids) in order."""
+def pieces(lm: LanguageModel, paragraphs: Sequence[str], bos: str) -> Iterator[tuple[int, int, tuple[int, ...]]]:
+    """Paragraphs cut to what fits a window: (paragraph, piece, token ids) in order."""
     if bos not in ("auto", "on", "off"):
         raise UsageError(f"unknown BOS policy '{bos}'; there are auto, on and off")
     if bos == "on" and lm.tokenizer.bos_token_id is None:

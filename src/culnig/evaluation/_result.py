@@ -26,10 +26,13 @@ COLUMNS = {
     "option_logprobs": "log-probability of each option's text or label after the prompt, over the vocabulary",
     "p_gold": "probability of the gold answer; mcf: over the vocabulary, cf: among the options",
     "log_odds": "log-odds of the gold option against the other options together",
+    "alignment": "items on a numeric scale alone: how near the predicted step is to the gold one, 0 to 100",
 }
 METRICS = ("correct", "correct_among_options", "p_gold", "log_odds")
 DERIVED = ("outside_options", "option_logmass")
 """What else can be compared: 1 where the greedy token is none of the labels (mcf); log of the options' total probability."""
+SCALE_METRIC = "alignment"
+"""A further metric, of items on a numeric scale."""
 
 
 class EvalResult:
@@ -58,7 +61,7 @@ class EvalResult:
     def values(self, metric: str) -> np.ndarray:
         """A metric of every row, float64 [rows].
 
-        `METRICS` are columns.  `outside_options` is 1 where the greedy token is none of the labels, else 0.
+        `METRICS` are columns, and so is `alignment` for items on a scale.  `outside_options` is 1 where the greedy token is none of the labels, else 0.
         `option_logmass` is log(sum over the options of exp(option_logprobs)), in nats: how much of the vocabulary's
         probability the options get together; in cf, where options are texts, it falls when a text becomes less likely,
         for whatever reason.
@@ -66,7 +69,7 @@ class EvalResult:
         Raises:
             UsageError: an unknown metric, or `outside_options` of a cf result, where no answer can lie outside.
         """
-        if metric in METRICS:
+        if metric in METRICS or (metric == SCALE_METRIC and metric in self.rows):
             return self.rows[metric].to_numpy(dtype=float)
         if metric == "option_logmass":
             return np.array([np.logaddexp.reduce(logprobs) for logprobs in self.rows["option_logprobs"]], dtype=float)

@@ -10,7 +10,7 @@ import pandas as pd
 import torch
 
 from culnig import distributed
-from culnig.benchmarks import Item
+from culnig.benchmarks import Item, account_of
 from culnig.benchmarks._files import item_to_row
 from culnig.errors import UsageError
 from culnig.evaluation._result import EvalResult
@@ -50,7 +50,7 @@ def evaluate(
         UsageError: no items, or an unknown formulation.
         PromptError: an item that cannot be put to this model as asked.
     """
-    items = list(items)
+    account, items = account_of(items), list(items)
     if not items:
         raise UsageError("no items to evaluate")
     policy = policy or lm.policy(formulation)
@@ -77,7 +77,7 @@ def evaluate(
     rows = []
     for e, (key, columns) in zip(encoded, shared.where, strict=True):
         rows.append(_row(e, logprobs[key][columns], top_ids[key], policy.formulation))
-    return EvalResult(pd.DataFrame(rows), _describe(lm, items, policy))
+    return EvalResult(pd.DataFrame(rows), _describe(lm, items, policy) | {"rows": account})
 
 
 def count_rows(items: Iterable[Item], policy: PromptPolicy) -> int:
@@ -137,7 +137,15 @@ def _row(e: Encoded, logprobs: np.ndarray, top_id: int, formulation: str) -> dic
         "option_logprobs": logprobs.tolist(),
         "p_gold": p_gold,
         "log_odds": gold_logprob - float(np.logaddexp.reduce(others)) if len(others) else float("nan"),
+        **({"alignment": _alignment(e.item.scale, e.gold, prediction)} if e.item.scale else {}),
     }
+
+
+def _alignment(scale: tuple[int, int], gold: int, prediction: int) -> float:
+    """100 * (1 - |p - g| / max(|lo - g|, |hi - g|)) of the steps p and g; 0 where no step was predicted (METHOD section 7)."""
+    low, high = scale
+    g = low + gold
+    return 100 * (1 - abs(low + prediction - g) / max(g - low, high - g)) if prediction >= 0 else 0.0
 
 
 def _describe(lm: LanguageModel, items: list[Item], policy: PromptPolicy) -> dict[str, Any]:

@@ -10,15 +10,15 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 
 from culnig.attribution import score
-from culnig.benchmarks import Item
-from culnig.evaluation import evaluate
+from culnig.evaluation import evaluate, perplexity
 from culnig.models import LanguageModel
 from culnig.planning._skeleton import Skeleton
-from culnig.planning._work import Task, batches_of, padded_tokens
+from culnig.planning._work import Kind, Task, batches_of, padded_tokens
 from culnig.prompts import PromptPolicy
 
 SMALL_LAYER = 50_000_000
@@ -73,37 +73,39 @@ class _Passes:
         self.policy = policy
         self.method = method
         self.token_budget = token_budget
-        self._warm: set[bool] = set()
+        self._warm: set[str] = set()
 
     def measure(self, task: Task) -> Measured:
         """Seconds of the whole task at this depth, from a sample's tokens; and bytes of its largest batch."""
         wanted = SAMPLE_BATCHES * self.token_budget * task.times / task.padded
         step = max(1, int(1 / wanted))
-        sample = task.items[::step]
-        if task.backward not in self._warm:
-            self._run(task.backward, sample[:2])
-            self._warm.add(task.backward)
-        seconds = min(self._timed(task.backward, sample) for _ in range(2))
-        padded = sum(map(padded_tokens, batches_of(sample, self.lm, self.policy, self.token_budget, task.backward)))
+        sample = task.inputs[::step]
+        if task.kind not in self._warm:
+            self._run(task.kind, sample[:2])
+            self._warm.add(task.kind)
+        seconds = min(self._timed(task.kind, sample) for _ in range(2))
+        padded = sum(map(padded_tokens, batches_of(task.kind, sample, self.lm, self.policy, self.token_budget)))
         kept = 0
-        if task.backward:
+        if task.kind == "score":
             with _bytes_kept() as total:
-                self._run(True, task.largest)
+                self._run("score", task.largest)
             kept = total()
         return Measured(seconds * task.padded / padded, kept)
 
-    def _timed(self, backward: bool, items: Sequence[Item]) -> float:
+    def _timed(self, kind: Kind, inputs: Sequence[Any]) -> float:
         begun = time.perf_counter()
-        self._run(backward, items)
+        self._run(kind, inputs)
         if self.lm.device.type == "cuda":
             torch.cuda.synchronize(self.lm.device)
         return time.perf_counter() - begun
 
-    def _run(self, backward: bool, items: Sequence[Item]) -> None:
-        if backward:
-            score(self.lm, items, policy=self.policy, method=self.method, token_budget=self.token_budget)
+    def _run(self, kind: Kind, inputs: Sequence[Any]) -> None:
+        if kind == "score":
+            score(self.lm, inputs, policy=self.policy, method=self.method, token_budget=self.token_budget)
+        elif kind == "evaluate":
+            evaluate(self.lm, inputs, policy=self.policy, token_budget=self.token_budget)
         else:
-            evaluate(self.lm, items, policy=self.policy, token_budget=self.token_budget)
+            perplexity(self.lm, inputs, bos=self.policy.bos, token_budget=self.token_budget)
 
 
 @contextmanager

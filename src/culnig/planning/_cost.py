@@ -23,10 +23,13 @@ class Shape:
     attention: int
 
     def forward(self, row: Row) -> int:
-        """FLOPs of one row: 2 a weight and token, attention over the tokens that each may see, and the head where needed."""
+        """FLOPs of one row: 2 a weight and token, attention over the tokens that each may see, and the head where needed.
+
+        The head is needed behind the prompt and within the answers; at every token of a row without answers, which is read.
+        """
         prompt, branches = len(row.prompt), [len(answer) - 1 for answer in row.answers]
         pairs = prompt * (prompt + 1) // 2 + sum(b * prompt + b * (b + 1) // 2 for b in branches)
-        needed = 1 + sum(branches)
+        needed = 1 + sum(branches) if row.answers else row.length
         return 2 * (self.layer_weights * row.length + 2 * self.attention * pairs + self.head_weights * needed)
 
     def scoring(self, row: Row) -> int:

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 
 import torch
 
+from culnig.models._batch import Row
 from culnig.models._language_model import kept_per_token
 from culnig.planning._skeleton import Skeleton
 from culnig.planning._work import Task, padded_tokens
@@ -65,7 +66,7 @@ def memory_of(shape: Skeleton, tasks: Sequence[Task], program: int, activations:
 
 def _sums(shape: Skeleton, task: Task) -> int:
     """float64 sums, their float32 copies by module and the bytes of the file; and a batch's own scores."""
-    if not task.backward:
+    if task.kind != "score":
         return 0
     neurons = shape.lm.num_neurons
     return neurons * (task.groups * (8 + 4 + 4) + max(map(len, task.batches)) * 8)
@@ -73,11 +74,16 @@ def _sums(shape: Skeleton, task: Task) -> int:
 
 def _workspace(shape: Skeleton, task: Task) -> int:
     """Logits in float32 where they are needed, with their gradients, and the widest layer's intermediate results."""
-    needed = max(sum(1 + sum(len(a) - 1 for a in row.answers) for row in batch) for batch in task.batches)
+    needed = max(sum(_needed(row) for row in batch) for batch in task.batches)
     vocabulary = shape.lm.model.get_output_embeddings().weight.shape[0]
-    logits = needed * vocabulary * 4 * (4 if task.backward else 2)
+    logits = needed * vocabulary * 4 * (4 if task.kind == "score" else 2)
     widest = max(width for _, width in shape.lm.shapes.values())
     return logits + 6 * widest * shape.dtype.itemsize * max(map(padded_tokens, task.batches))
+
+
+def _needed(row: Row) -> int:
+    """Positions of a row whose logits are made."""
+    return 1 + sum(len(answer) - 1 for answer in row.answers) if row.answers else row.length
 
 
 def program_bytes(device: torch.device) -> int:

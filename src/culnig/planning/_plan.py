@@ -139,15 +139,15 @@ def _policy(config: RunConfig, shape: Skeleton) -> PromptPolicy:
 
 
 def _step(task: Task, costs: Shape, measured: Measured | None, tflops: float | None) -> Step:
-    each = costs.scoring if task.backward else costs.forward
+    each = costs.scoring if task.kind == "score" else costs.forward
     flops = task.times * sum(each(row) for batch in task.batches for row in batch)
     seconds = measured.seconds if measured else None
     if tflops is not None:
         seconds = flops * task.padded / task.tokens / (tflops * 1e12 * UTILISATION)
     return Step(
         name=task.name,
-        kind="score" if task.backward else "evaluate",
-        items=len(task.items),
+        kind=task.kind,
+        items=len(task.inputs),
         conditions=task.times,
         prompts=task.prompts,
         tokens=task.tokens,
@@ -159,8 +159,8 @@ def _step(task: Task, costs: Shape, measured: Measured | None, tflops: float | N
 
 def _disk(shape: Skeleton, tasks: list[Task]) -> int:
     """Score files at 4 bytes a neuron and group, about 150 bytes an evaluated item, and a report."""
-    scores = sum(4 * shape.lm.num_neurons * task.groups for task in tasks if task.backward)
-    rows = sum(task.times * len(task.items) for task in tasks if not task.backward)
+    scores = sum(4 * shape.lm.num_neurons * task.groups for task in tasks)
+    rows = sum(task.times * len(task.inputs) for task in tasks if task.kind == "evaluate")
     return scores + 150 * rows + 6_000_000
 
 

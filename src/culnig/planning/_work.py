@@ -4,16 +4,20 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any, Literal
 
-from culnig.benchmarks import Item
+from culnig.benchmarks import load_texts
 from culnig.config import RunConfig
+from culnig.evaluation._perplexity import BUDGET, pieces
 from culnig.evaluation._run import share_prompts
 from culnig.models import LanguageModel
 from culnig.models._batch import Row, batches
 from culnig.pipeline import items_of
-from culnig.prompts import Encoded, PromptPolicy, encode, render
+from culnig.prompts import PromptPolicy, encode, render
 from culnig.run_directory import scored_parts, test_name
 from culnig.studies import STUDIES, Condition
+
+Kind = Literal["score", "evaluate", "read"]
 
 
 @dataclass(frozen=True)
@@ -21,24 +25,25 @@ class Task:
     """One set of items on its way through the model.
 
     Attributes:
-        name: part ("neur") or test set ("everyday-test").
-        backward: whether it is scored; else evaluated.
+        name: part ("neur"), test set ("everyday-test") or text ("plain").
+        kind: what is done with it.
         times: how often it is run: once for each condition.
-        items: the items.
-        largest: the items of the first batch, which has the longest rows.
+        inputs: items, or paragraphs that are read.
+        largest: the inputs of the first batch of a scoring task, which has the longest rows.
         batches: the batches.
     """
 
     name: str
-    backward: bool
+    kind: Kind
     times: int
-    items: list[Item]
-    largest: list[Item]
+    inputs: list[Any]
+    largest: list[Any]
     batches: list[list[Row]]
 
     @property
     def groups(self) -> int:
-        return len({item.country for item in self.items})
+        """Groups that scores are summed by."""
+        return len({item.country for item in self.inputs}) if self.kind == "score" else 0
 
     @property
     def prompts(self) -> int:
@@ -61,36 +66,44 @@ def padded_tokens(batch: Sequence[Row]) -> int:
 
 
 def batches_of(
-    items: Sequence[Item], lm: LanguageModel, policy: PromptPolicy, token_budget: int, backward: bool
+    kind: Kind, inputs: Sequence[Any], lm: LanguageModel, policy: PromptPolicy, token_budget: int
 ) -> list[list[Row]]:
-    """The batches that scoring (backward) or evaluation makes of some items; `lm` needs no weights."""
-    return _batches(encode(render(items, policy), lm.tokenizer, policy, lm.max_length), token_budget, backward)
-
-
-def _batches(encoded: list[Encoded], token_budget: int, backward: bool) -> list[list[Row]]:
-    rows = [Row(key, e.prompt_ids, e.answer_ids) for key, e in enumerate(encoded)]
-    return batches(rows if backward else share_prompts(encoded).rows, token_budget)
+    """The batches that are made of some inputs; `lm` needs no weights."""
+    if kind == "read":
+        rows = [Row(key, ids, ()) for key, (_, _, ids) in enumerate(pieces(lm, inputs, policy.bos))]
+        return batches(rows, min(token_budget, BUDGET))
+    encoded = encode(render(inputs, policy), lm.tokenizer, policy, lm.max_length)
+    if kind == "evaluate":
+        return batches(share_prompts(encoded).rows, token_budget)
+    return batches([Row(key, e.prompt_ids, e.answer_ids) for key, e in enumerate(encoded)], token_budget)
 
 
 def tasks_of(config: RunConfig, lm: LanguageModel, policy: PromptPolicy, token_budget: int) -> list[Task]:
     """Everything that a run passes through the model."""
 
-    def task(name: str, backward: bool, times: int, items: list[Item]) -> Task:
-        encoded = encode(render(items, policy), lm.tokenizer, policy, lm.max_length)
-        made = _batches(encoded, token_budget, backward)
-        largest = [encoded[row.key].item for row in made[0]] if backward else []
-        return Task(name, backward, times, items, largest, made)
+    def task(name: str, kind: Kind, times: int, inputs: list[Any]) -> Task:
+        made = batches_of(kind, inputs, lm, policy, token_budget)
+        largest = []
+        if kind == "score":
+            encoded = encode(render(inputs, policy), lm.tokenizer, policy, lm.max_length)
+            largest = [encoded[row.key].item for row in made[0]]
+        return Task(name, kind, times, inputs, largest, made)
 
     tasks = []
     for part in scored_parts(config):
-        tasks.append(task(part, True, 1, items_of(getattr(config.identify, part), config.seed)))
+        tasks.append(task(part, "score", 1, items_of(getattr(config.identify, part), config.seed, config.sources)))
     for test in config.test:
-        items = items_of(test, config.seed)
+        items = items_of(test, config.seed, config.sources)
         conditions = planned_conditions(config, sorted({item.country for item in items}))
-        subsets = [condition.of(items, test.role) for condition in conditions if test.role in condition.roles]
+        subsets = [c.of(items, test.role) for c in conditions if c.wanted(test.role, config)]
         for size in sorted({len(subset) for subset in subsets}, reverse=True):
             alike = [subset for subset in subsets if len(subset) == size]
-            tasks.append(task(test_name(test), False, len(alike), alike[0]))
+            tasks.append(task(test_name(test), "evaluate", len(alike), alike[0]))
+    if config.guards.text is not None:
+        culture = config.test_of("culture")
+        countries = sorted({item.country for item in items_of(culture, config.seed, config.sources)}) if culture else []
+        guarded = [c for c in planned_conditions(config, countries) if c.guarded(config)]
+        tasks.append(task(config.guards.text, "read", len(guarded), load_texts(config.guards.text)))
     return tasks
 
 

@@ -25,7 +25,7 @@ class Encoded:
     Attributes:
         item: where it comes from.
         wording: id of the prompt's wording.
-        prompt_ids: the prompt's tokens.
+        prompt_ids: the prompt's tokens; in mcf with those that all labels begin with (a blank before a digit).
         answer_ids: the tokens of each answer after the prompt; one token each in mcf.
         gold: index of the right answer.
         in_context: whether the answers were tokenised as they stand after the prompt; where a tokenizer would merge
@@ -82,11 +82,25 @@ def _encode(prompts: Sequence[Prompt], tokenizer: Any, policy: PromptPolicy, max
         in_context = all(a and whole[: len(ids)] == ids for a, whole in zip(answers, joined[start:stop], strict=True))
         if not in_context:
             answers = alone[start:stop]
+        elif policy.formulation == "mcf":
+            ids, answers = _past_shared(ids, answers)
         row = Encoded(prompt.item, prompt.wording, tuple(ids), tuple(map(tuple, answers)), prompt.gold, in_context)
         _check(row, prompt, policy, getattr(tokenizer, "unk_token_id", None), max_length)
         encoded.append(row)
         start = stop
     return encoded
+
+
+def _past_shared(prompt: list[int], answers: list[list[int]]) -> tuple[list[int], list[list[int]]]:
+    """Move the tokens that all labels begin with behind the prompt.
+
+    Many tokenizers never join a blank and a digit: " 1" and " 2" are the blank and the digit, and the digit is the label.
+    """
+    shared = 0
+    shortest = min(map(len, answers))
+    while len(answers) > 1 and shared < shortest - 1 and len({answer[shared] for answer in answers}) == 1:
+        shared += 1
+    return [*prompt, *answers[0][:shared]], [answer[shared:] for answer in answers]
 
 
 class _Tokens:

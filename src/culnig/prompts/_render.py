@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import random
 from collections.abc import Iterable
 from dataclasses import dataclass
 
 from culnig.benchmarks import Item
 from culnig.errors import PromptError
 from culnig.prompts._policy import PromptPolicy
-from culnig.prompts._template import LABELS, Wording, WordingList, load_template
+from culnig.prompts._template import Wording, WordingList, load_template
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,7 +46,7 @@ def _render_item(item: Item, policy: PromptPolicy) -> list[Prompt]:
     if item.prompt is not None:
         target = item.target or ""
         answers = item.options or (target,)
-        return [Prompt(item, "", item.prompt, "", answers, answers.index(target))]
+        return [Prompt(item, "", item.prompt, item.prefix, answers, answers.index(target))]
     template = load_template(policy.template or item.template)
     wordings: WordingList | None = getattr(template, policy.formulation)
     if wordings is None:
@@ -61,15 +62,16 @@ def _render_item(item: Item, policy: PromptPolicy) -> list[Prompt]:
 
 def _fill(item: Item, wording: Wording, option_format: str, policy: PromptPolicy) -> Prompt:
     text = wording.text if item.question else wording.control
+    options, gold = _ordered(item, wording, policy)
     if policy.formulation == "cf":
-        answers = tuple(wording.join + option for option in item.options)
+        answers = tuple(wording.join + option for option in options)
         listed = ""
     else:
-        labels = LABELS[wording.labels]
-        if len(item.options) > len(labels):
-            raise PromptError(f"item {item.id}: {len(item.options)} options, but only {len(labels)} {wording.labels}")
-        answers = tuple(wording.join + label for label in labels[: len(item.options)])
-        pairs = zip(labels, item.options, strict=False)
+        labels = wording.label_texts
+        if len(options) > len(labels):
+            raise PromptError(f"item {item.id}: {len(options)} options, but only {len(labels)} labels in {wording.id}")
+        answers = tuple(wording.join + label for label in labels[: len(options)])
+        pairs = zip(labels, options, strict=False)
         listed = "\n".join(option_format.replace("{label}", a).replace("{option}", o) for a, o in pairs)
     # Options go in last: a question or option may itself hold braces.
     before, slot, after = text.partition("{options}")
@@ -78,4 +80,13 @@ def _fill(item: Item, wording: Wording, option_format: str, policy: PromptPolicy
         + (listed if slot else "")
         + after.replace("{question}", item.question)
     )
-    return Prompt(item, wording.id, text, wording.prefix, answers, item.answer)
+    return Prompt(item, wording.id, text, wording.prefix, answers, gold)
+
+
+def _ordered(item: Item, wording: Wording, policy: PromptPolicy) -> tuple[tuple[str, ...], int]:
+    """Options as they are listed, and the gold one's place; the order depends on item and wording alone."""
+    if not item.shuffle or policy.formulation == "cf":
+        return item.options, item.answer
+    order = list(range(len(item.options)))
+    random.Random(f"{item.benchmark}/{item.id}/{wording.id}").shuffle(order)
+    return tuple(item.options[i] for i in order), order.index(item.answer)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from functools import cache
 from importlib import resources
 from pathlib import Path
@@ -11,7 +12,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from culnig.errors import DataError, UsageError
 
-LABELS = {"letters": "ABCDEFGHIJKLMNOPQRSTUVWXYZ", "digits": "123456789"}
+LABELS = {"letters": "ABCDEFGHIJKLMNOPQRSTUVWXYZ", "digits": "123456789", "digits-from-0": "0123456789"}
 
 
 class Wording(BaseModel):
@@ -22,9 +23,16 @@ class Wording(BaseModel):
     id: str
     text: str = Field(description="the prompt; slots {question} and, in mcf, {options}")
     control: str = Field(description="the same prompt for a control item, which has no question; slot {options}")
-    labels: Literal["letters", "digits"] = "letters"
+    labels: Literal["letters", "digits", "digits-from-0"] | list[str] = Field(
+        "letters", description="a kind of labels, or the labels themselves: [yes, no]"
+    )
     prefix: str = Field("", description="opens the answer: 'Answer:'")
     join: str = Field(" ", description="stands between prefix and answer")
+
+    @property
+    def label_texts(self) -> Sequence[str]:
+        """The labels, first to last."""
+        return LABELS[self.labels] if isinstance(self.labels, str) else self.labels
 
 
 class WordingList(BaseModel):

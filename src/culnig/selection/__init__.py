@@ -1,6 +1,5 @@
 """Selection: scores -> neuron sets, and how stable they are.  Nothing here needs the model."""
 
-from culnig.selection._blocks import BlockSums
 from culnig.selection._budget import bootstrap_budget, select_at_budgets
 from culnig.selection._general import select_general
 from culnig.selection._random import select_random
@@ -18,7 +17,6 @@ from culnig.selection._stability import (
 from culnig.selection._sweep import sweep_general
 
 __all__ = [
-    "BlockSums",
     "GeneralRule",
     "SpecificRule",
     "Stability",

@@ -96,10 +96,6 @@ def bootstrap_budget(
     Raises:
         UsageError: scores without per-block sums, or as `select_at_budgets`.
     """
-    for scores in parts.values():
-        scores.of_blocks(np.ones(_blocks(scores)))  # says what is wrong if there are none
-    lengths = {name: range(_blocks(scores)) for name, scores in parts.items()}
-    paired = np.array_equal(parts["neur"].block_count, parts["ctrl"].block_count)  # type: ignore[arg-type]
     preset = (rule or GeneralRule()).preset
 
     def select(weights: Weights) -> Selection:
@@ -112,8 +108,4 @@ def bootstrap_budget(
         difference = {module: general_difference(pool, neur, ctrl, preset) for module, pool in pools.items()}
         return Selection(chosen, difference, pools)
 
-    return reselect(select, lengths, resamples=resamples, halves=halves, seed=seed, paired=paired, progress=progress)
-
-
-def _blocks(scores: Scores) -> int:
-    return 0 if scores.block_count is None else len(scores.block_count)
+    return reselect(select, parts, resamples=resamples, halves=halves, seed=seed, progress=progress)

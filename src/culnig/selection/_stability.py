@@ -6,7 +6,7 @@ Nothing here needs the model; selections go through the rules that made the set.
 from __future__ import annotations
 
 import itertools
-from collections.abc import Callable, Iterator, Mapping, Sequence, Sized
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -16,7 +16,6 @@ import pandas as pd
 from culnig.attribution import Scores
 from culnig.errors import UsageError
 from culnig.neurons import ATTENTION_POOL, MLP_POOL, Neuron, NeuronSet
-from culnig.selection._blocks import BlockSums
 from culnig.selection._general import general_difference, select_general
 from culnig.selection._pools import Pool
 from culnig.selection._specific import select_specific
@@ -53,11 +52,11 @@ class Stability:
 
 
 def bootstrap_general(
-    neur: BlockSums,
-    ctrl: BlockSums,
-    crc: BlockSums,
+    neur: Scores,
+    ctrl: Scores,
+    crc: Scores,
     *,
-    general: BlockSums | None = None,
+    general: Scores | None = None,
     resamples: int = 200,
     halves: int = 20,
     seed: int = 0,
@@ -71,7 +70,7 @@ def bootstrap_general(
     are the same items with and without the question; else apart.
 
     Args:
-        neur, ctrl, crc, general: block sums of the parts that `select_general` takes.
+        neur, ctrl, crc, general: scores with per-block sums, as `select_general` takes them.
         resamples: bootstrap resamples.
         halves: random splits into halves.
         seed: seed of the draws.
@@ -79,40 +78,39 @@ def bootstrap_general(
         **rule: thresholds and preset, as for `select_general`.
 
     Raises:
-        UsageError: fewer than two blocks in a part, nothing to do, or as `select_general`.
+        UsageError: a part without per-block sums, nothing to do, or as `select_general`.
     """
     parts = {"neur": neur, "ctrl": ctrl, "crc": crc} | ({"general": general} if general else {})
-    for name, part in parts.items():
-        if len(part) < 2:
-            raise UsageError(
-                f"the {name} scores hold {len(part)} block of items; at least two are needed to resample them"
-            )
-    if resamples < 0 or halves < 0 or not resamples + halves:
-        raise UsageError("nothing to do: give a number of resamples or of splits")
-    paired = np.array_equal(neur.count, ctrl.count)
-    select = _Selector(parts, rule)
-    return reselect(select, parts, resamples=resamples, halves=halves, seed=seed, paired=paired, progress=progress)
+    return reselect(_Selector(parts, rule), parts, resamples=resamples, halves=halves, seed=seed, progress=progress)
 
 
 def reselect(
     select: Callable[[Weights], Selection],
-    parts: Mapping[str, Sized],
+    parts: Mapping[str, Scores],
     *,
     resamples: int,
     halves: int,
     seed: int,
-    paired: bool,
     progress: Callable[[int], None] | None = None,
 ) -> Stability:
     """Select from resampled blocks, whatever the rule.
 
     Args:
         select: block weights of every part -> the selection.
-        parts: part -> anything with as many entries as it has blocks.
-        resamples, halves, seed, paired, progress: see `bootstrap_general`.
+        parts: scores with per-block sums, neur and ctrl among them.
+        resamples, halves, seed, progress: see `bootstrap_general`.
+
+    Raises:
+        UsageError: fewer than two blocks in a part, or nothing to do.
     """
+    for name, part in parts.items():
+        if part.block_count is None or len(part.block_count) < 2:
+            raise UsageError(f"the {name} scores hold no sums by block of items; score them again with --blocks 20")
+    if resamples < 0 or halves < 0 or not resamples + halves:
+        raise UsageError("nothing to do: give a number of resamples or of splits")
+    paired = np.array_equal(_counts(parts["neur"]), _counts(parts["ctrl"]))
     rng = np.random.default_rng(seed)
-    whole = select({name: np.ones(len(part), dtype=int) for name, part in parts.items()})
+    whole = select({name: np.ones(len(_counts(part)), dtype=int) for name, part in parts.items()})
     made = Stability(whole.chosen, paired=paired)
     rows = []
     for _ in range(resamples):
@@ -144,12 +142,12 @@ class Selection:
 class _Selector:
     """Block weights -> the selection that the rule makes of them."""
 
-    def __init__(self, parts: Mapping[str, BlockSums], rule: dict[str, Any]) -> None:
+    def __init__(self, parts: Mapping[str, Scores], rule: dict[str, Any]) -> None:
         self.parts = parts
         self.rule = rule
 
     def __call__(self, weights: Weights) -> Selection:
-        scores = {name: part.scores(weights[name]) for name, part in self.parts.items()}
+        scores = {name: part.of_blocks(weights[name]) for name, part in self.parts.items()}
         chosen = select_general(
             scores["neur"], scores["ctrl"], scores["crc"], general=scores.get("general"), **self.rule
         )
@@ -161,18 +159,24 @@ class _Selector:
         return Selection(chosen, difference, pools)
 
 
-def _resample(parts: Mapping[str, Sized], rng: np.random.Generator, paired: bool) -> Weights:
-    weights = {
-        name: np.bincount(rng.integers(len(part), size=len(part)), minlength=len(part)) for name, part in parts.items()
-    }
+def _counts(scores: Scores) -> np.ndarray:
+    """Prompts in each block."""
+    assert scores.block_count is not None
+    return scores.block_count
+
+
+def _resample(parts: Mapping[str, Scores], rng: np.random.Generator, paired: bool) -> Weights:
+    sizes = {name: len(_counts(part)) for name, part in parts.items()}
+    weights = {name: np.bincount(rng.integers(k, size=k), minlength=k) for name, k in sizes.items()}
     return weights | ({"ctrl": weights["neur"]} if paired else {})
 
 
-def _split(parts: Mapping[str, Sized], rng: np.random.Generator, paired: bool) -> tuple[Weights, Weights]:
+def _split(parts: Mapping[str, Scores], rng: np.random.Generator, paired: bool) -> tuple[Weights, Weights]:
     first = {}
     for name, part in parts.items():
-        first[name] = np.zeros(len(part), dtype=int)
-        first[name][rng.permutation(len(part))[: len(part) // 2]] = 1
+        k = len(_counts(part))
+        first[name] = np.zeros(k, dtype=int)
+        first[name][rng.permutation(k)[: k // 2]] = 1
     if paired:
         first["ctrl"] = first["neur"]
     return first, {name: 1 - half for name, half in first.items()}

@@ -47,8 +47,13 @@ class Condition:
             return items
         return [item for item in items if item.country in self.countries]
 
+    def wanted(self, role: str, config: RunConfig) -> bool:
+        """Whether it is evaluated on the test set of a role."""
+        guarded = self.guarded(config) and (self.main or config.guards.reading == "all")
+        return role in self.roles or (role == "surface" and guarded)
+
     def guarded(self, config: RunConfig) -> bool:
-        """Whether country reading and plain text are measured under it."""
+        """Whether the model is guarded under it: plain text is read, and country reading unless the config leaves it out."""
         return self.main or config.guards.conditions == "all"
 
 

@@ -1,0 +1,55 @@
+"""What the BLEnD benchmarks share: where its tables are, its topics, and how they are split."""
+
+from __future__ import annotations
+
+from culnig.benchmarks._external import ALL_SPLITS, Source, Table
+from culnig.errors import DataError
+
+HUB = "nayeon212/BLEnD"
+LICENCE = "BLEnD (Myung et al. 2024), CC BY-SA 4.0"
+TOPICS = {
+    "neur": ("Food", "Work life", "Sport"),
+    "test": ("Education", "Family", "Holidays/Celebration/Leisure"),
+}
+"""The paper's split (METHOD section 4)."""
+
+QUESTIONS = Table(
+    "the questions tables (*_questions.csv)",
+    (
+        "questions/*_questions.csv",
+        "[A-Z]*_questions.csv",
+        "questions_hf/*_questions.json",
+        "short-answer-questions/**/*.parquet",
+    ),
+    HUB,
+    "short-answer-questions",
+    ALL_SPLITS,
+    several=True,
+)
+ANNOTATIONS = Table(
+    "the annotations (*_data.json)",
+    ("annotations_hf/*_data.json", "annotations/**/*.parquet", "*_data.json"),
+    HUB,
+    "annotations",
+    ALL_SPLITS,
+    several=True,
+)
+
+
+def topics(source: Source) -> dict[str, str]:
+    """Question id -> topic, from the questions tables; each country has one, and they must agree.
+
+    Raises:
+        DataError: an unknown topic, or two for one question.
+    """
+    known = {topic for several in TOPICS.values() for topic in several}
+    found: dict[str, str] = {}
+    for row in source.rows("questions"):
+        question, topic = row.text("ID"), row.text("Topic")
+        if topic not in known:
+            raise DataError(f"{row.where}: unknown topic {topic!r}; BLEnD's are {', '.join(sorted(known))}")
+        if found.setdefault(question, topic) != topic:
+            raise DataError(
+                f"{row.where}: question {question} has the topic {topic!r} here, {found[question]!r} before"
+            )
+    return found

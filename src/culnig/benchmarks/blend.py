@@ -1,0 +1,134 @@
+"""`blend`: BLEnD's multiple-choice questions, with the prompt that comes with each row.
+
+The published protocol (METHOD section 4): at most five rows of each country and question, in file order; topics split in
+two; the control is the prompt without the question.  The prompt asks for JSON, so the answer opens with
+`{"answer_choice":"`.  The `plain-` splits hold the same rows as question and options for our own wordings and for the
+completion formulation, where options must not be listed.
+"""
+
+from __future__ import annotations
+
+import json
+from collections import Counter
+from collections.abc import Iterator
+from typing import ClassVar
+
+from culnig.benchmarks._base import BENCHMARKS, Item, Split
+from culnig.benchmarks._blend import HUB, LICENCE, QUESTIONS, TOPICS, topics
+from culnig.benchmarks._external import External, Source, Table, unique
+from culnig.benchmarks._tables import Row
+from culnig.errors import DataError
+
+PER_QUESTION = 5
+INSTRUCTION = "Without any explanation"
+"""Beginning of the instruction behind the question in every prompt."""
+PREFIX = '{"answer_choice":"'
+
+
+class Blend(External):
+    """Everyday knowledge of 16 countries and regions; see docs/benchmarks.md."""
+
+    name = folder = "blend"
+    description = "BLEnD, multiple choice: everyday knowledge of 16 countries; ready-made prompts"
+    source = f"{LICENCE}; hub {HUB}"
+    splits = (
+        Split("neur", "Food, Work life, Sport: to identify neurons"),
+        Split("ctrl", "the prompts of `neur` without the question: control"),
+        Split("test", "Education, Family, Holidays/Celebration/Leisure: to evaluate"),
+        Split("plain-neur", "`neur` as question and options, for our own wordings and for cf"),
+        Split("plain-ctrl", "`plain-neur` without the question: control"),
+        Split("plain-test", "`test` as question and options"),
+    )
+    tables: ClassVar = {
+        "rows": Table(
+            "the multiple-choice questions (mc_questions_file.csv, or their Parquet files)",
+            ("mc_questions*.csv", "mc_questions*.json*", "multiple-choice-questions*/**/*.parquet", "multiple-choice*"),
+            HUB,
+            "multiple-choice-questions",
+            several=True,
+        ),
+        "questions": QUESTIONS,
+    }
+
+    def items(self, split: str, seed: int, source: Source) -> Iterator[Item]:
+        part = split.removeprefix("plain-")
+        wanted = TOPICS["neur" if part == "ctrl" else part]
+        topic_of = topics(source)
+        taken: Counter[tuple[str, str]] = Counter()
+        for row in unique(source.rows("rows"), "MCQID"):
+            country, question = row.country("country"), row.text("ID")
+            if question not in topic_of:
+                raise DataError(f"{row.where}: the question {question} is not in the questions tables")
+            number = taken[country, question]
+            if topic_of[question] not in wanted:
+                source.account.leave_out("topics of the other split")
+            elif number == PER_QUESTION:
+                source.account.leave_out(f"beyond the first {PER_QUESTION} of a country and question")
+            else:
+                taken[country, question] += 1
+                make = _plain if split.startswith("plain-") else _ready
+                yield make(row, country, topic_of[question], number, part == "ctrl")
+
+
+BENCHMARKS.register("blend")(Blend())
+
+
+def _ready(row: Row, country: str, topic: str, number: int, control: bool) -> Item:
+    """An item with the row's own prompt."""
+    labels = tuple(_choices(row))
+    _, instruction = _cut(row)
+    return Item(
+        id=f"{row.text('ID')}/{country}/{number}",
+        benchmark="blend",
+        country=country,
+        prompt=instruction if control else row.get("prompt"),
+        target=labels[_answer(row, labels)],
+        prefix=PREFIX,
+        options=labels,
+        answer=_answer(row, labels),
+        topic=topic,
+        variant=str(number),
+        control=control,
+    )
+
+
+def _plain(row: Row, country: str, topic: str, number: int, control: bool) -> Item:
+    """The same row as question and options."""
+    choices = _choices(row)
+    return Item(
+        id=f"{row.text('ID')}/{country}/{number}",
+        benchmark="blend",
+        country=country,
+        question="" if control else _cut(row)[0],
+        options=tuple(choices.values()),
+        answer=_answer(row, tuple(choices)),
+        topic=topic,
+        variant=str(number),
+        control=control,
+        template="blend",
+        shuffle=True,
+    )
+
+
+def _choices(row: Row) -> dict[str, str]:
+    """Label -> option."""
+    value = row.get("choices")
+    try:
+        choices = json.loads(value) if isinstance(value, str) else value
+    except json.JSONDecodeError as error:
+        raise DataError(f"{row.where}: 'choices' is not JSON: {error.msg}") from error
+    if not isinstance(choices, dict) or len(choices) < 2 or not all(str(text).strip() for text in choices.values()):
+        raise DataError(f"{row.where}: 'choices' must map labels to options, not {value!r}")
+    return {label: str(text) for label, text in choices.items()}
+
+
+def _answer(row: Row, labels: tuple[str, ...]) -> int:
+    return row.label("answer_idx", {label: index for index, label in enumerate(labels)})
+
+
+def _cut(row: Row) -> tuple[str, str]:
+    """The prompt's question, and the rest of it: instruction and options."""
+    question, found, rest = row.text("prompt").partition(INSTRUCTION)
+    if not found or not question.strip():
+        raise DataError(f"{row.where}: the prompt has no question in front of {INSTRUCTION!r}, so it has no control")
+    return question.strip(), found + rest
