@@ -182,6 +182,7 @@ class _Run:
             with self.reporter.step(f"select {name}"):
                 for set_name, neurons in study.select(self.dir).items():
                     neurons.save(self.dir.neurons_path(set_name))
+            done.parent.mkdir(parents=True, exist_ok=True)  # a study may make no sets
             done.touch()
         distributed.wait()
 
