@@ -150,3 +150,22 @@ def test_batches_shrink_to_what_memory_holds(tiny, word_items, monkeypatch):
         np.testing.assert_allclose(scores.sums[key], sums, atol=5e-6 * np.abs(sums).max(), rtol=0)
     np.testing.assert_allclose(result.rows["p_gold"], expected[1].rows["p_gold"], rtol=1e-5)
     assert 0 < met <= 2 and len(failures) - met <= 2
+
+
+def test_fast_linear_has_pytorchs_gradients():
+    """Frozen and trainable weights, with and without a bias, in every combination of what needs a gradient."""
+    from itertools import product
+
+    from culnig.models._onednn import fast_linear
+
+    torch.manual_seed(0)
+    for x_grad, w_grad, with_bias in product((True, False), repeat=3):
+        x, weight = torch.randn(2, 5, 8, requires_grad=x_grad), torch.randn(7, 8, requires_grad=w_grad)
+        bias = torch.randn(7, requires_grad=w_grad) if with_bias else None
+        leaves = [t for t in (x, weight, bias) if t is not None and t.requires_grad]
+        with fast_linear():
+            fast = torch.nn.functional.linear(x, weight, bias)
+        plain = torch.nn.functional.linear(x, weight, bias)
+        torch.testing.assert_close(fast, plain)
+        for a, b in zip(*(torch.autograd.grad((y**2).sum(), leaves) for y in (fast, plain) if leaves), strict=True):
+            torch.testing.assert_close(a, b)

@@ -14,7 +14,7 @@ from culnig.countries import BLEND, TARGETS, canonical, resolve
 from culnig.errors import UsageError
 
 
-@pytest.mark.parametrize("name", ["everyday", "general", "country_rc"])
+@pytest.mark.parametrize("name", ["everyday", "general", "country_rc", "entail"])
 def test_own_data_passes_the_linter(name):
     assert [p for p in lint(name) if p.error] == []
 

@@ -12,7 +12,6 @@ import culnig
 from culnig.cli._app import app
 from culnig.config import ModelConfig, load_config
 from culnig.models._batch import Row
-from culnig.pipeline import items_of
 from culnig.planning import plan
 from culnig.planning._cost import shape_of
 from culnig.planning._skeleton import skeleton
@@ -69,7 +68,7 @@ def test_plan_counts_what_run_does(config_path):
     culture = [n for n in names if n[0].startswith("test")]
     assert [n[:2] for n in names[:3]] == [("neur", "score"), ("ctrl", "score"), ("crc", "score")]
     assert sum(conditions for *_, conditions in culture) >= 2 + 1 + 2  # none and general, random, specific
-    assert made.steps[0].items == len(items_of(config.identify.neur, config.seed, {}))
+    assert made.steps[0].items == len(config.identify.neur.load(config.seed))
     assert made.seconds is not None and made.seconds > 0 and not made.advice
     assert made.memory.peak == sum(vars(made.memory).values())
 

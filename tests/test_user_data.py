@@ -75,7 +75,7 @@ def test_twelve_lines_run_end_to_end(tmp_path, reference_dir):
     (tmp_path / "run.yaml").write_text(yaml.safe_dump(config))
     done = run(load_config(tmp_path / "run.yaml"), tmp_path / "out")
     assert done.results["general"]["neurons"] > 0 and (tmp_path / "out/report.html").exists()
-    assert {p.name for p in (tmp_path / "out/evals").iterdir()} == {"lakes-test", "lakes-neur"}
+    assert {p.name for p in (tmp_path / "out/evals").iterdir()} == {"lakes-test", "lakes-neur", "plain-text"}
     assert done.scores("neur").groups == ["Old Believers", "es", "none of them", "uk"]
     assert {p.stem for p in (tmp_path / "out/neurons").glob("specific*")} >= {"specific-es", "specific-Old Believers"}
     recorded = done.manifest["data"]["neur"]["rows"]

@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from importlib import resources
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, TypeVar
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
 
 from culnig.attribution._method import parse_methods
+from culnig.benchmarks import Item, load_items, with_place
+from culnig.countries import BLEND, TARGETS
 from culnig.errors import DataError, UsageError
 from culnig.files import require_file
+from culnig.finetune._settings import TrainingConfig, UpdateConfig
 from culnig.intervention._edit import Operation
 from culnig.neurons import ATTENTION_POOL, MLP_POOL
 from culnig.prompts._policy import Switch
@@ -20,6 +23,9 @@ from culnig.selection._rules import GeneralRule, SpecificRule
 
 class _Section(BaseModel):
     model_config = ConfigDict(extra="forbid")
+
+
+C = TypeVar("C", bound=_Section)
 
 
 class ModelConfig(_Section):
@@ -47,6 +53,11 @@ class PromptConfig(_Section):
     system: str | None = None
     template: str | None = None
 
+    def resolved(self, recommended: str) -> dict[str, Any]:
+        """The fields of a prompt policy, with the formulation recommended for the model where it is left to it."""
+        settings = self.model_dump()
+        return settings | {"formulation": recommended if self.formulation == "auto" else self.formulation}
+
 
 class DataConfig(_Section):
     """A set of items, or a fixed part of it."""
@@ -58,13 +69,26 @@ class DataConfig(_Section):
     limit_per_country: int | None = Field(None, ge=1, description="a seeded sample of so many items a country")
     draws: int | None = Field(None, ge=1, description="option draws of each question")
 
+    def load(self, seed: int, sources: Mapping[str, str] | None = None) -> list[Item]:
+        """The items; `sources` says where a benchmark's rows are."""
+        named = {"all": None, "blend": BLEND, "targets": TARGETS}
+        countries = named[self.countries] if isinstance(self.countries, str) else self.countries
+        return load_items(
+            with_place(self.items, sources or {}),
+            countries=countries,
+            limit_per_country=self.limit_per_country,
+            draws=self.draws,
+            seed=seed,
+        )
+
 
 class TestConfig(DataConfig):
     """A set of items to evaluate on, and what it stands for."""
 
     __test__ = False  # not a test case, whatever pytest thinks of the name
-    role: Literal["culture", "general", "surface"] = Field(
-        description="culture: what should fall; general: what should stay; surface: reading of country names"
+    role: Literal["culture", "general", "surface", "task"] = Field(
+        description="culture: what should fall; general: what should stay; surface: reading of country names;"
+        " task: what a fine-tuning is to teach"
     )
 
 
@@ -124,7 +148,31 @@ class MethodsConfig(_Section):
     stability_budget: float = Field(0.01, gt=0, le=1, description="budget at which stability is looked at")
     resamples: int = Field(40, ge=0, description="bootstrap resamples of the items")
     halves: int = Field(10, ge=0, description="random splits of the items into halves")
-    wordings: int = Field(1, ge=1, description="score so many wordings apart, by all methods but ig; 1: no comparison")
+    wordings: int = Field(1, ge=1, description="score so many wordings, and compare the sets of the first and of the others; 1: no comparison")
+
+
+Arm = Literal["all", "top", "bottom", "random", "protect"]
+
+
+class ArmsConfig(_Section):
+    """The fine-tuning study: one task, several ways to update the model."""
+
+    task: DataConfig = DataConfig(items="entail:train")
+    arms: list[Arm] = Field(
+        ["all", "top", "bottom", "random", "protect"],
+        min_length=1,
+        description="all: everything; top, bottom, random: modules by their culture-general neurons; protect: everything"
+        " but these neurons' rows",
+    )
+    share: float = Field(0.1, gt=0, le=1, description="of the decoder's parameters, for top, bottom and random")
+    training: TrainingConfig = TrainingConfig()
+
+
+class RestoreConfig(_Section):
+    """The restoring study: only culture-general neurons' rows are trained, on cultural items."""
+
+    task: DataConfig = DataConfig(items="everyday:neur")
+    training: TrainingConfig = TrainingConfig(learning_rate=1e-3)
 
 
 class ComputeConfig(_Section):
@@ -132,6 +180,7 @@ class ComputeConfig(_Section):
 
     token_budget: int | None = Field(None, ge=16, description="padded tokens a batch; null suits the device")
     checkpoint_minutes: float = Field(5.0, ge=0, description="keep the progress of scoring so often")
+    scores_from: str | None = Field(None, description="a finished run with the same model and items: take its scores")
 
 
 class RunConfig(_Section):
@@ -160,6 +209,10 @@ class RunConfig(_Section):
     studies: list[str] = Field(["general", "specific"], min_length=1)
     fidelity: FidelityConfig = FidelityConfig()
     methods: MethodsConfig = MethodsConfig()
+    finetune: ArmsConfig = ArmsConfig()
+    restore: RestoreConfig = RestoreConfig()
+    seeds: int = Field(1, ge=1, le=100, description="fine-tunings of each arm (studies finetune and restore)")
+    keep_tuned: bool = Field(False, description="keep the tuned checkpoints, not only what was measured on them")
     compute: ComputeConfig = ComputeConfig()
 
     @field_validator("operation")
@@ -190,8 +243,28 @@ def _parsed(methods: str) -> str:
     return methods
 
 
+class FinetuneConfig(_Section):
+    """Everything about one fine-tuning."""
+
+    name: str = Field(
+        "finetune", pattern=r"^[A-Za-z0-9._-]+$", description="names the default output folder, runs/<name>"
+    )
+    seed: int = Field(0, ge=0, description="order of the data, random adapters")
+    model: ModelConfig = ModelConfig()
+    prompts: PromptConfig = PromptConfig()
+    task: DataConfig = Field(description="items to train on")
+    validate_on: DataConfig | None = Field(None, description="items whose loss is measured after every epoch")
+    update: UpdateConfig = UpdateConfig()
+    training: TrainingConfig = TrainingConfig()
+
+
+def load_finetune_config(path: str | Path, overrides: Sequence[str] = ()) -> FinetuneConfig:
+    """Read a fine-tuning's config from a YAML file; arguments and errors as `load_config`."""
+    return _load(FinetuneConfig, path, overrides)
+
+
 def load_config(path: str | Path | None, overrides: Sequence[str] = ()) -> RunConfig:
-    """Read a config.
+    """Read a run's config.
 
     Args:
         path: a YAML file, the name of an embedded config (`quickstart`), or None for the quickstart.
@@ -201,6 +274,10 @@ def load_config(path: str | Path | None, overrides: Sequence[str] = ()) -> RunCo
         UsageError: no such file, or an override that is no setting.
         DataError: not YAML, or a field that is wrong; the message names file and field.
     """
+    return _load(RunConfig, path, overrides)
+
+
+def _load(kind: type[C], path: str | Path | None, overrides: Sequence[str]) -> C:
     import yaml
 
     source, text = _read(path)
@@ -213,7 +290,7 @@ def load_config(path: str | Path | None, overrides: Sequence[str] = ()) -> RunCo
     for override in overrides:
         _override(data, override)
     try:
-        return RunConfig.model_validate(data)
+        return kind.model_validate(data)
     except ValidationError as error:
         first = error.errors()[0]
         where = ".".join(map(str, first["loc"])) or "config"
@@ -244,7 +321,9 @@ def _override(data: dict[str, Any], setting: str) -> None:
     *parents, last = path.split(".")
     place: Any = data
     for step in parents:
-        place = place[int(step)] if isinstance(place, list) and step.isdigit() else place.setdefault(step, {})
+        if isinstance(place, dict) and place.get(step) is None:
+            place[step] = {}  # not given, or given as null
+        place = place[int(step)] if isinstance(place, list) and step.isdigit() else place[step]
         if not isinstance(place, dict | list):
             raise UsageError(f"--set {setting}: '{step}' holds a value, not settings")
     try:

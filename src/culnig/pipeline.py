@@ -9,7 +9,7 @@ import os
 import platform
 import sys
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -19,9 +19,8 @@ import yaml
 from culnig import distributed
 from culnig.attribution import score
 from culnig.attribution._checkpoint import checkpoint_of, forget
-from culnig.benchmarks import Item, ItemList, load_items, load_texts, with_place
+from culnig.benchmarks import Item, ItemList, load_texts
 from culnig.config import DataConfig, RunConfig, TestConfig
-from culnig.countries import BLEND, TARGETS
 from culnig.errors import UsageError
 from culnig.evaluation import evaluate, perplexity
 from culnig.evaluation._run import count_rows
@@ -31,7 +30,8 @@ from culnig.models import LanguageModel, load_model
 from culnig.progress import Reporter, Silent
 from culnig.prompts import PromptPolicy
 from culnig.run_directory import RunDirectory, test_name
-from culnig.studies import STUDIES, Bench, Condition, Measuring, Section, Study
+from culnig.studies import STUDIES, Bench, Condition, Measuring, Section, Study, TuningStudy
+from culnig.tuned_states import is_done, take_scores, tune_and_evaluate
 from culnig.versions import versions
 
 
@@ -114,6 +114,8 @@ class _Run:
         self.evaluate()
         self.measure()
         distributed.wait()
+        self.tune()
+        distributed.wait()
         if distributed.is_main():
             self.finish(started)
         distributed.wait()
@@ -135,15 +137,17 @@ class _Run:
 
     @property
     def policy(self) -> PromptPolicy:
-        settings = self.config.prompts.model_dump()
-        if settings["formulation"] == "auto":
-            settings["formulation"] = self.model.formulation
-        return PromptPolicy(**settings)
+        return PromptPolicy(**self.config.prompts.resolved(self.model.formulation))
 
     def score(self) -> None:
         for part in self.dir.parts:
             path = self.dir.scores_path(part)
             if path.exists():
+                continue
+            if self.config.compute.scores_from:
+                if distributed.is_main():
+                    take_scores(self.dir, part, self.model)
+                distributed.wait()
                 continue
             items = self._items(getattr(self.config.identify, part))
             model, policy = self.model, self.policy
@@ -169,7 +173,7 @@ class _Run:
             _give_back_memory()
 
     def _items(self, data: DataConfig) -> list[Item]:
-        items = items_of(data, self.config.seed, self.config.sources)
+        items = data.load(self.config.seed, self.config.sources)
         if isinstance(items, ItemList):
             self.reporter.say(f"{data.items}: {len(items):,} items of {items.account}")
         return items
@@ -212,13 +216,8 @@ class _Run:
         for name, study in self.studies:
             if isinstance(study, Measuring) and not study.measured(self.dir):
                 begun = time.monotonic()
-                bench = Bench(
-                    self.model,
-                    self.policy,
-                    lambda data: items_of(data, self.config.seed, self.config.sources),
-                    self.reporter,
-                    self.config.compute.token_budget,
-                )
+                budget = self.config.compute.token_budget
+                bench = Bench(self.model, self.policy, self._items, self.reporter, budget)
                 study.measure(self.dir, bench)
                 self._seconds[f"measure {name}"] = time.monotonic() - begun
                 distributed.wait()
@@ -269,6 +268,15 @@ class _Run:
                 }
             }
 
+    def tune(self) -> None:
+        """Tune what the studies ask for; each tuned model is evaluated and, unless it is to be kept, removed."""
+        tunings = [t for _, study in self.studies if isinstance(study, TuningStudy) for t in study.tunings(self.dir)]
+        for tuning in tunings:
+            if not is_done(self.dir, tuning):
+                begun = time.monotonic()
+                tune_and_evaluate(self.dir, tuning, self.model, self.policy, self.reporter)
+                self._seconds[f"tune {tuning.name}"] = time.monotonic() - begun
+
     def write_manifest(self) -> None:
         """What was run, on what, with what; nothing of the environment that could be a secret."""
         path = self.dir.path / "manifest.json"
@@ -312,19 +320,6 @@ def _give_back_memory() -> None:
 def _data_entry(meta: dict[str, Any]) -> dict[str, Any]:
     entry = {"data_hash": meta["data_hash"], "items": meta["num_items"], "prompts": meta["num_prompts"]}
     return entry | ({"rows": meta["rows"]} if meta.get("rows") else {})
-
-
-def items_of(data: DataConfig, seed: int, sources: Mapping[str, str]) -> list[Item]:
-    """The items of one data entry of a config; `sources` says where a benchmark's rows are."""
-    named = {"all": None, "blend": BLEND, "targets": TARGETS}
-    countries = named[data.countries] if isinstance(data.countries, str) else data.countries
-    return load_items(
-        with_place(data.items, sources),
-        countries=countries,
-        limit_per_country=data.limit_per_country,
-        draws=data.draws,
-        seed=seed,
-    )
 
 
 def analyse(directory: RunDirectory) -> list[Section]:

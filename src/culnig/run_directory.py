@@ -4,6 +4,7 @@ config.yaml  manifest.json  results.json  report.html
 scores/{neur,ctrl,crc}.safetensors   neurons/<set>.json   evals/<test set>/<condition>.parquet
 evals/plain-text/<condition>.parquet (perplexity)
 measured/<study>/... (what a study measures besides)
+tuned/<tuning>/{manifest.json,loss.parquet,moved.parquet,...}
 tables/<table>.{parquet,csv}         figures/<figure>.json
 """
 
@@ -63,6 +64,10 @@ class RunDirectory:
     def measured_path(self, study: str) -> Path:
         """Folder of what a study has measured besides evaluations."""
         return self.path / "measured" / study
+
+    def tuned_path(self, tuning: str) -> Path:
+        """Folder of a fine-tuning."""
+        return self.path / "tuned" / tuning
 
     @cache  # noqa: B019 - a run directory lives as long as its process
     def scores(self, part: str, method: str | None = None) -> Scores:

@@ -7,13 +7,16 @@ import sys
 import typer
 
 from culnig.cli import (
+    compare,
     data,
     doctor,
     evaluate,
     export,
     fidelity,
+    finetune,
     merge,
     models,
+    modules,
     perplexity,
     plan,
     report,
@@ -50,6 +53,9 @@ for verb in (
     fidelity,
     report,
     export,
+    modules,
+    finetune,
+    compare,
     data,
     models,
     doctor,

@@ -17,11 +17,17 @@ def add_to(app: typer.Typer) -> None:
 
 def run(
     config: Annotated[
-        str | None, typer.Argument(help="YAML file, or an embedded config: quickstart, full, methods, methods-quick.")
+        str | None,
+        typer.Argument(
+            help="YAML file, or an embedded config: quickstart, full, methods, methods-quick, finetune, restore."
+        ),
     ] = None,
     out: Annotated[Path | None, typer.Option("--out", "-o", help="Run folder; runs/<name> if not given.")] = None,
     settings: Annotated[
         list[str] | None, typer.Option("--set", help="Override a setting: --set general.t_mlp=0.005. Repeatable.")
+    ] = None,
+    seeds: Annotated[
+        int | None, typer.Option(help="Fine-tunings of each arm (configs that tune): --set seeds=N.")
     ] = None,
     as_json: Json = False,
 ) -> None:
@@ -32,9 +38,12 @@ def run(
     """
     from culnig import distributed
     from culnig.config import load_config
+    from culnig.errors import UsageError
     from culnig.pipeline import run as run_pipeline
 
-    resolved = load_config(config, settings or [])
+    resolved = load_config(config, [*(settings or []), *([f"seeds={seeds}"] if seeds is not None else [])])
+    if seeds is not None and not {"finetune", "restore"} & set(resolved.studies):
+        raise UsageError("--seeds is for configs that tune models: finetune, restore; this one has no such study")
     directory = run_pipeline(resolved, out, reporter=reporter(as_json))
     distributed.finish()
     if not distributed.is_main():

@@ -36,6 +36,7 @@ def export(lm: LanguageModel, neurons: NeuronSet, operation: Operation, out: Pat
             "model_hash": lm.fingerprint,
             "operation": operation.name,
             "factor": operation.factor,
+            "formulation": lm.formulation,
         }
         write_json(staged / "culnig.json", {**origin, "neurons": neurons.to_json()})
         shutil.move(staged, out)

@@ -161,13 +161,12 @@ def collate(rows: Sequence[Row], device: torch.device, pad_id: int = 0) -> Batch
 
 
 @contextmanager
-def _logits_only_at(lm: LanguageModel, rows: torch.Tensor, columns: torch.Tensor) -> Iterator[None]:
+def logits_only_at(head: torch.nn.Module, rows: torch.Tensor, columns: torch.Tensor) -> Iterator[None]:
     """Within the block the head sees the hidden states at [rows, columns] only: logits are [K, V], not [B, T, V].
 
     Done in front of the head rather than by `logits_to_keep`, which keeps the same columns of every row; what a family
     does behind its head (scaling, soft-capping) is elementwise and stays in place.
     """
-    head = lm.model.get_output_embeddings()
 
     def pick(module: Any, args: tuple[torch.Tensor, ...]) -> tuple[torch.Tensor, ...]:
         return (args[0][rows.to(args[0].device), columns.to(args[0].device)],)
@@ -234,7 +233,7 @@ def answer_logprobs(lm: LanguageModel, batch: Batch, inputs_embeds: torch.Tensor
     inputs: dict[str, Any] = (
         {"input_ids": batch.input_ids} if inputs_embeds is None else {"inputs_embeds": inputs_embeds}
     )
-    with _logits_only_at(lm, batch.logit_rows, batch.logit_columns), fast_linear():
+    with logits_only_at(lm.model.get_output_embeddings(), batch.logit_rows, batch.logit_columns), fast_linear():
         logits = lm.model(
             **inputs, attention_mask=_attention_masks(lm, batch), position_ids=batch.positions, use_cache=False
         ).logits

@@ -12,6 +12,7 @@ import torch
 
 from culnig import distributed
 from culnig.errors import CulnigError, ModelError, UsageError
+from culnig.files import read_json
 from culnig.models._adapter import ADAPTER, base_of, with_adapter
 from culnig.models._catalogue import CATALOGUE
 from culnig.models._fetch import fetch, load_gguf
@@ -149,7 +150,14 @@ def _from_folder(
     commit = getattr(model.config, "_commit_hash", None)
     if adapter:
         model = with_adapter(model, adapter, merge=more.merge_adapter)
-    return LanguageModel(model, tokenizer, name=name, source=str(place), revision=commit)
+    options = {"formulation": _formulation(place)} if isinstance(place, Path) else {}
+    return LanguageModel(model, tokenizer, name=name, source=str(place), revision=commit, **options)
+
+
+def _formulation(folder: Path) -> str:
+    """What a checkpoint that culnig wrote says of itself: a tuned model answers as its base model was asked to."""
+    origin = folder / "culnig.json"
+    return read_json(origin, "the origin of a checkpoint").get("formulation", "mcf") if origin.is_file() else "mcf"
 
 
 def _keep_differentiable(model: Any) -> Any:

@@ -1,8 +1,8 @@
 """float32 projections by oneDNN instead of MKL, within a block.
 
 On AMD processors MKL's float32 product runs at less than half of oneDNN's speed (bench/RESULTS.md), and PyTorch takes
-MKL for it on every x86 machine.  The block redirects `torch.nn.functional.linear` with frozen float32 weights on the CPU;
-all else, and every machine without oneDNN, is left as it was.  CULNIG_ONEDNN=0 switches it off.
+MKL for it on every x86 machine.  The block redirects `torch.nn.functional.linear` with float32 weights on the CPU; all else,
+and every machine without oneDNN, is left as it was.  CULNIG_ONEDNN=0 switches it off.
 """
 
 from __future__ import annotations
@@ -16,17 +16,26 @@ from torch.overrides import TorchFunctionMode
 
 
 class _Linear(torch.autograd.Function):
-    """y = x W' + b with a frozen W: forward and input gradient are both one oneDNN product."""
+    """y = x W' + b: forward and input gradient are both one oneDNN product."""
 
     @staticmethod
     def forward(ctx: Any, x: torch.Tensor, weight: torch.Tensor, bias: torch.Tensor | None) -> torch.Tensor:
-        ctx.weight = weight
+        # A frozen weight needs no x in the backward pass, and x is most of the memory of scoring.
+        ctx.save_for_backward(x if weight.requires_grad else None, weight)
         return _product(x, weight, bias)
 
     @staticmethod
-    def backward(ctx: Any, *gradients: torch.Tensor) -> tuple[torch.Tensor, None, None]:
-        # The transposed view is enough: oneDNN reads strides.
-        return _product(gradients[0], ctx.weight.t(), None), None, None
+    def backward(ctx: Any, *gradients: torch.Tensor) -> tuple[torch.Tensor | None, ...]:
+        x, weight = ctx.saved_tensors
+        at_output, (for_x, for_weight, for_bias) = gradients[0], ctx.needs_input_grad
+        rows = at_output.flatten(0, -2)
+        return (
+            # The transposed view is enough: oneDNN reads strides.
+            _product(at_output, weight.t(), None) if for_x else None,
+            # MKL's product is the faster one here: oneDNN reorders both sides.
+            rows.t() @ x.flatten(0, -2) if for_weight else None,
+            rows.sum(0) if for_bias else None,
+        )
 
 
 def _product(x: torch.Tensor, weight: torch.Tensor, bias: torch.Tensor | None) -> torch.Tensor:
@@ -37,14 +46,14 @@ class _Redirect(TorchFunctionMode):
     def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         if func is torch.nn.functional.linear and not kwargs and _fits(*args):
             x, weight, bias = (*args, None)[:3]
-            return _Linear.apply(x, weight, bias) if x.requires_grad else _product(x, weight, bias)
+            tracked = any(t is not None and t.requires_grad for t in (x, weight, bias))
+            return _Linear.apply(x, weight, bias) if tracked and torch.is_grad_enabled() else _product(x, weight, bias)
         return func(*args, **(kwargs or {}))
 
 
 def _fits(x: torch.Tensor, weight: torch.Tensor, bias: torch.Tensor | None = None) -> bool:
-    frozen = not weight.requires_grad and (bias is None or not bias.requires_grad)
     plain = type(weight) in (torch.Tensor, torch.nn.Parameter) and weight.layout is torch.strided
-    return frozen and plain and x.dtype is weight.dtype is torch.float32 and x.device.type == "cpu" and x.numel() > 0
+    return plain and x.dtype is weight.dtype is torch.float32 and x.device.type == "cpu" and x.numel() > 0
 
 
 def _available() -> bool:

@@ -12,7 +12,6 @@ from culnig.evaluation._perplexity import BUDGET, pieces
 from culnig.evaluation._run import share_prompts
 from culnig.models import LanguageModel
 from culnig.models._batch import Row, batches
-from culnig.pipeline import items_of
 from culnig.prompts import PromptPolicy, encode, render
 from culnig.run_directory import scored_parts, test_name
 from culnig.studies import STUDIES, Condition
@@ -91,9 +90,9 @@ def tasks_of(config: RunConfig, lm: LanguageModel, policy: PromptPolicy, token_b
 
     tasks = []
     for part in scored_parts(config):
-        tasks.append(task(part, "score", 1, items_of(getattr(config.identify, part), config.seed, config.sources)))
+        tasks.append(task(part, "score", 1, getattr(config.identify, part).load(config.seed, config.sources)))
     for test in config.test:
-        items = items_of(test, config.seed, config.sources)
+        items = test.load(config.seed, config.sources)
         conditions = planned_conditions(config, sorted({item.country for item in items}))
         subsets = [c.of(items, test.role) for c in conditions if c.wanted(test.role, config)]
         for size in sorted({len(subset) for subset in subsets}, reverse=True):
@@ -101,7 +100,7 @@ def tasks_of(config: RunConfig, lm: LanguageModel, policy: PromptPolicy, token_b
             tasks.append(task(test_name(test), "evaluate", len(alike), alike[0]))
     if config.guards.text is not None:
         culture = config.test_of("culture")
-        countries = sorted({item.country for item in items_of(culture, config.seed, config.sources)}) if culture else []
+        countries = sorted({item.country for item in culture.load(config.seed, config.sources)}) if culture else []
         guarded = [c for c in planned_conditions(config, countries) if c.guarded(config)]
         tasks.append(task(config.guards.text, "read", len(guarded), load_texts(config.guards.text)))
     return tasks

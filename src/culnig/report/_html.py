@@ -35,6 +35,12 @@ SHOWN = {
     "specific-sets": "Culture-specific sets",
     "specific-guard-verdicts": "Guards: does the model still work?",
     "specific-own-country": "Own-country effect",
+    "finetune-arms": "Arms: accuracy, and change with its interval",
+    "finetune-differences": "Fine-tuning: paired differences",
+    "finetune-seeds": "Fine-tuning: every seed",
+    "finetune-moved": "Fine-tuning: how far culture-general rows moved",
+    "restore-arms": "Rows trained: accuracy, and change with its interval",
+    "restore-differences": "Rows trained: paired differences",
 }
 """Tables that the page shows, with their headings; the others are in tables/."""
 

@@ -15,7 +15,12 @@ ACCENT, COOL, QUIET = "#b5472f", "#2f6690", "#b9bcc4"
 WARM_SCALE = [[0.0, "#fbfaf7"], [0.25, "#f3d9c9"], [0.6, "#d98862"], [1.0, "#8f2d17"]]
 DIVERGING = [[0.0, "#2f6690"], [0.5, "#fbfaf7"], [1.0, "#b5472f"]]
 FONT = "Inter, 'Segoe UI', system-ui, -apple-system, Helvetica, Arial, sans-serif"
-ROLE_NAMES = {"culture": "Everyday culture", "general": "Plain language ability", "surface": "Country reading"}
+ROLE_NAMES = {
+    "culture": "Everyday culture",
+    "general": "Plain language ability",
+    "surface": "Country reading",
+    "task": "Task",
+}
 
 
 def empty_figure(height: int, **layout: object) -> go.Figure:
@@ -169,4 +174,67 @@ def drop_map(matrix: pd.DataFrame, unit: str, *, diagonal: bool = False) -> go.F
             )
     figure.update_xaxes(side="top", tickangle=-40, showgrid=False, title="")
     figure.update_yaxes(autorange="reversed", showgrid=False, title="")
+    return figure
+
+
+def loss_curves(tables: Mapping[str, pd.DataFrame]) -> go.Figure:
+    """Training loss by update, a line for each table (columns step, loss, eval_loss); dots where it was validated."""
+    figure = empty_figure(320)
+    colours = (ACCENT, COOL, INK, "#6a8f3c", "#8a5fa8", MUTED)
+    for number, (name, table) in enumerate(tables.items()):
+        colour = colours[number % len(colours)]
+        # A dozen answers an update make a rough curve; the running mean is what can be read.
+        smooth = table["loss"].rolling(max(1, len(table) // 20), min_periods=1).mean()
+        figure.add_scatter(x=table["step"], y=smooth, mode="lines", name=name, line={"color": colour, "width": 2})
+        checked = table.dropna(subset=["eval_loss"])
+        if len(checked):
+            figure.add_scatter(
+                x=checked["step"],
+                y=checked["eval_loss"],
+                mode="markers",
+                name=f"{name}, held out",
+                marker={"color": colour, "size": 9},
+            )
+    figure.update_layout(showlegend=len(tables) > 1, legend={"orientation": "h", "y": -0.25})
+    figure.update_xaxes(title="update")
+    figure.update_yaxes(title="loss of the answers (running mean)")
+    return figure
+
+
+def gain_against_loss(table: pd.DataFrame) -> go.Figure:
+    """Change on culture (up is kept) against gain on the task, a point an arm with intervals both ways.
+
+    Args:
+        table: columns arm, and change, low and high of task and culture ("task change", "culture low", ...), as shares.
+    """
+    figure = empty_figure(380)
+    colours = (INK, ACCENT, COOL, MUTED, "#6a8f3c", "#8a5fa8")
+    for number, (_, row) in enumerate(table.iterrows()):
+        colour = colours[number % len(colours)]
+        bars = {
+            axis: {
+                "type": "data",
+                "symmetric": False,
+                "array": [100 * (row[f"{role} high"] - row[f"{role} change"])],
+                "arrayminus": [100 * (row[f"{role} change"] - row[f"{role} low"])],
+                "color": colour,
+                "thickness": 1.4,
+                "width": 0,
+            }
+            for axis, role in (("error_x", "task"), ("error_y", "culture"))
+        }
+        figure.add_scatter(
+            x=[100 * row["task change"]],
+            y=[100 * row["culture change"]],
+            mode="markers+text",
+            text=[row["arm"]],
+            textposition="top right",
+            textfont={"color": colour},
+            marker={"size": 11, "color": colour},
+            hovertemplate=f"{row['arm']}: task %{{x:+.1f}}, culture %{{y:+.1f}} points<extra></extra>",
+            **bars,
+        )
+    figure.add_hline(y=0, line={"color": INK, "width": 1})
+    figure.update_xaxes(title="gain on the task, points")
+    figure.update_yaxes(title="change on culture, points")
     return figure

@@ -7,9 +7,13 @@ from typing import TYPE_CHECKING
 import pandas as pd
 
 if TYPE_CHECKING:
+    from rich.table import Table
+
     from culnig.run_directory import RunDirectory
 
-ROLES = {"culture": "everyday culture", "general": "general ability", "surface": "country reading"}
+ROLES = {"culture": "everyday culture", "general": "general ability", "surface": "country reading", "task": "task"}
+ARMS = ("finetune-arms", "restore-arms")
+"""Tables of tuned models."""
 
 
 def print_summary(directory: RunDirectory) -> None:
@@ -36,6 +40,10 @@ def print_summary(directory: RunDirectory) -> None:
                 {"none": "untouched", "general": "culture-general"}.get(condition, condition), *cells, style=style
             )
         console.print(table)
+    for name in ARMS:
+        path = directory.path / "tables" / f"{name}.parquet"
+        if path.is_file():
+            console.print(_arms(pd.read_parquet(path)))
     for numbers in directory.results.values():
         if numbers.get("claim"):
             console.print(f"\n{numbers['claim']}")
@@ -44,3 +52,22 @@ def print_summary(directory: RunDirectory) -> None:
 
 def _cell(row: pd.Series) -> str:
     return f"{100 * row['accuracy']:.1f} [dim]({100 * row['low']:.1f}–{100 * row['high']:.1f})[/dim]"
+
+
+def _arms(frame: pd.DataFrame) -> Table:
+    """Accuracy of each tuned model, with its change and the interval of that."""
+    from rich.table import Table
+
+    table = Table(box=None, pad_edge=False)
+    table.add_column("tuned; accuracy, % (change)", header_style="dim")
+    roles = [role for role in ROLES if role in frame]
+    for role in roles:
+        table.add_column(ROLES[role], justify="right", header_style="dim")
+    for _, row in frame.iterrows():
+        cells = []
+        for role in roles:
+            change, low, high = (100 * row[f"{role} {what}"] for what in ("change", "low", "high"))
+            more = "" if row["arm"] == "none" else f" [dim]({change:+.1f}: {low:+.1f} to {high:+.1f})[/dim]"
+            cells.append(f"{100 * row[role]:.1f}{more}")
+        table.add_row({"none": "untuned"}.get(row["arm"], row["arm"]), *cells)
+    return table

@@ -1,5 +1,25 @@
 """Studies: the questions a run answers.  One file a study; a run does those that its config names."""
 
-from culnig.studies._base import STUDIES, Bench, Condition, Finding, Measuring, Section, Study
+from culnig.studies._base import (
+    STUDIES,
+    Bench,
+    Condition,
+    Finding,
+    Measuring,
+    Section,
+    Study,
+    Tuning,
+    TuningStudy,
+)
 
-__all__ = ["STUDIES", "Bench", "Condition", "Finding", "Measuring", "Section", "Study"]
+__all__ = [
+    "STUDIES",
+    "Bench",
+    "Condition",
+    "Finding",
+    "Measuring",
+    "Section",
+    "Study",
+    "Tuning",
+    "TuningStudy",
+]

@@ -13,7 +13,7 @@ from culnig.neurons import NeuronSet
 from culnig.registry import Registry
 
 if TYPE_CHECKING:
-    from culnig.config import DataConfig, RunConfig
+    from culnig.config import DataConfig, FinetuneConfig, RunConfig
     from culnig.models import LanguageModel
     from culnig.progress import Reporter
     from culnig.prompts import PromptPolicy
@@ -57,7 +57,24 @@ class Condition:
         return self.main or config.guards.conditions == "all"
 
 
-UNTOUCHED = Condition("none", None, "", ("culture", "general", "surface"), main=True)
+UNTOUCHED = Condition("none", None, "", ("culture", "general", "surface", "task"), main=True)
+
+
+@dataclass(frozen=True)
+class Tuning:
+    """A model to tune and then to evaluate, on the test sets of some roles.
+
+    Attributes:
+        name: file name of its results, and of its folder under `tuned/` ("top-0").
+        config: the fine-tuning.
+        roles: roles of the test sets it is evaluated on.
+        watched: name of the neuron set whose rows are compared with those before.
+    """
+
+    name: str
+    config: FinetuneConfig
+    roles: tuple[str, ...]
+    watched: str
 
 
 @dataclass(frozen=True)
@@ -146,6 +163,15 @@ class Measuring(Protocol):
 
     def measure(self, run: RunDirectory, bench: Bench) -> None:
         """Measure, and write the files (on the main process alone)."""
+        ...
+
+
+@runtime_checkable
+class TuningStudy(Study, Protocol):
+    """A study that also tunes models; a run does so between evaluation and analysis."""
+
+    def tunings(self, run: RunDirectory) -> list[Tuning]:
+        """What must be tuned and evaluated."""
         ...
 
 

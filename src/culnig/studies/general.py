@@ -29,9 +29,7 @@ class GeneralStudy:
     title = "Culture-general neurons"
 
     def select(self, run: RunDirectory) -> dict[str, NeuronSet]:
-        rule = run.config.general.model_dump()
-        plain = run.scores("general") if run.config.identify.general else None
-        chosen = select_general(run.scores("neur"), run.scores("ctrl"), run.scores("crc"), general=plain, **rule)
+        chosen = culture_general(run)
         shapes = run.scores("neur").shapes()
         sets = {NAME: chosen}
         for i, name in enumerate(random_names(run.config)):
@@ -84,6 +82,13 @@ class GeneralStudy:
 
 
 STUDIES.register(NAME)(GeneralStudy())
+
+
+def culture_general(run: RunDirectory) -> NeuronSet:
+    """The culture-general set by the run's rule."""
+    rule = run.config.general.model_dump()
+    plain = run.scores("general") if run.config.identify.general else None
+    return select_general(run.scores("neur"), run.scores("ctrl"), run.scores("crc"), general=plain, **rule)
 
 
 def random_names(config: RunConfig) -> list[str]:

@@ -1,0 +1,22 @@
+"""The loss curve as a page."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from culnig.files import write_text
+
+
+def write_figure(folder: Path) -> dict[str, Any]:
+    """Write `loss.html` from `loss.parquet`; gives the mean loss over the first and the last tenth of the updates."""
+    from culnig.report.figures import loss_curves
+
+    table = pd.read_parquet(folder / "loss.parquet")
+    figure = loss_curves({folder.name: table})
+    write_text(folder / "loss.html", figure.to_html(include_plotlyjs=True, full_html=True))
+    losses = table["loss"].dropna()
+    tenth = max(1, len(losses) // 10)
+    return {"first_loss": float(losses.head(tenth).mean()), "last_loss": float(losses.tail(tenth).mean())}

@@ -1,0 +1,171 @@
+"""Fine-tuning on a task that is not about culture: what does it cost culture, by what is updated?  (METHOD section 8)"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import pandas as pd
+
+from culnig.config import FinetuneConfig, RunConfig
+from culnig.finetune._settings import PickConfig, UpdateConfig
+from culnig.neurons import NeuronSet
+from culnig.report import figures
+from culnig.studies import _arms as a
+from culnig.studies._base import STUDIES, UNTOUCHED, Condition, Finding, Section, Tuning
+from culnig.studies.general import NAME, culture_general
+
+if TYPE_CHECKING:
+    from culnig.run_directory import RunDirectory
+
+ROLES = ("task", "culture", "general")
+WORDS = {
+    "all": "everything",
+    "top": "the modules with most culture-general neurons",
+    "bottom": "the modules with fewest culture-general neurons",
+    "random": "random modules",
+    "protect": "everything but the culture-general neurons",
+}
+AS_GOOD = 0.02
+"""An arm has learnt the task as well as the best one where it is at most this much below it."""
+
+
+class FinetuneStudy:
+    """Tune the model in several ways on one task; weigh what it gains there against what it loses on culture."""
+
+    order = 30
+    title = "Fine-tuning without losing culture"
+
+    def select(self, run: RunDirectory) -> dict[str, NeuronSet]:
+        return {NAME: culture_general(run)}
+
+    def conditions(self, run: RunDirectory) -> list[Condition]:
+        return [UNTOUCHED]
+
+    def planned(self, config: RunConfig, countries: list[str]) -> list[Condition]:
+        return [UNTOUCHED]
+
+    def tunings(self, run: RunDirectory) -> list[Tuning]:
+        settings = run.config.finetune
+        seeds = range(run.config.seeds)
+        made = []
+        for seed in seeds:
+            for arm in settings.arms:
+                config = FinetuneConfig(
+                    name=f"{arm}-{seed}",
+                    seed=run.config.seed + seed,
+                    model=run.config.model,
+                    prompts=run.config.prompts,
+                    task=settings.task,
+                    update=_update(run, arm, run.config.seed + seed),
+                    training=settings.training,
+                )
+                made.append(Tuning(config.name, config, ROLES, NAME))
+        return made
+
+    def analyse(self, run: RunDirectory) -> Section:
+        section = Section(self.title)
+        arms: list[str] = list(run.config.finetune.arms)
+        roles = a.roles_of(run, ROLES)
+        changes = a.change_table(run, [(arm, "none") for arm in arms], roles)
+        table = a.arm_table(run, arms, changes, roles)
+        between = a.change_table(run, _pairs(arms), roles) if _pairs(arms) else changes.iloc[:0]
+        section.tables = {
+            "finetune-arms": table,
+            "finetune-differences": pd.concat([changes, between], ignore_index=True),
+            "finetune-seeds": a.seed_table(run, arms, roles),
+            "finetune-moved": a.moved_table(run, arms),
+        }
+        section.figures = [
+            (
+                "Gain on the task against change on culture, one point an arm, with 95 % intervals: up is culture kept,"
+                " right is the task learnt.",
+                figures.gain_against_loss(table[table["arm"] != "none"]),
+            ),
+            ("Loss of the answers in training, first seed.", figures.loss_curves(a.loss_tables(run, arms))),
+        ]
+        section.claim, recommended = _recommendation(run, table, arms)
+        section.numbers = {
+            "recommended": recommended,
+            "seeds": run.config.seeds,
+            "arms": table.to_dict("records"),
+            "differences": section.tables["finetune-differences"].to_dict("records"),
+            "moved": section.tables["finetune-moved"].to_dict("records"),
+        }
+        section.text = _text(run, between)
+        section.findings = _findings(table)
+        return section
+
+
+STUDIES.register("finetune")(FinetuneStudy())
+
+
+def _update(run: RunDirectory, arm: str, seed: int) -> UpdateConfig:
+    """What an arm may change."""
+    neurons = str(run.neurons_path(NAME))
+    if arm == "all":
+        return UpdateConfig()
+    if arm == "protect":
+        return UpdateConfig(protect=neurons)
+    pick: Any = arm
+    modules = PickConfig(pick=pick, share=run.config.finetune.share, neurons=neurons, seed=seed)
+    return UpdateConfig(what="modules", modules=modules)
+
+
+def _pairs(arms: list[str]) -> list[tuple[str, str]]:
+    """Arms that are compared with each other."""
+    wanted = [("top", "bottom"), ("top", "random"), ("protect", "all"), ("bottom", "all")]
+    return [pair for pair in wanted if set(pair) <= set(arms)]
+
+
+def _recommendation(run: RunDirectory, table: pd.DataFrame, arms: list[str]) -> tuple[str, str | None]:
+    """One sentence, and the arm it names: least culture lost among those that learnt the task as well as any."""
+    rows = table.set_index("arm").loc[arms]
+    learnt = rows[(rows["task low"] > 0) & (rows["task"] >= rows["task"].max() - AS_GOOD)]
+    if not len(learnt):
+        return (
+            "No arm learnt the task; more updates or a higher learning rate are needed before culture can be weighed.",
+            None,
+        )
+    arm = str(learnt["culture change"].idxmax())
+    row = rows.loc[arm]
+    said = (
+        f"task {row['task']:.1%}, culture {a.points(row['culture change'])} points,"
+        f" 95 % interval {a.points(row['culture low'])} to {a.points(row['culture high'])}"
+    )
+    others = [other for other in learnt.index if other != arm]
+    if not others:
+        return f"Tune {WORDS[arm]}: no other arm learnt the task as well ({said}).", arm
+    rival = "all" if "all" in others else str(learnt.loc[others, "culture change"].idxmin())
+    versus = a.change_table(run, [(arm, rival)], ["culture"]).iloc[0]
+    kept = f"against tuning {WORDS[rival]}, {a.points(versus['difference'])} points, {a.interval(versus)}"
+    if versus["low"] > 0:
+        return f"Tune {WORDS[arm]}: it learns the task as well and keeps more culture ({said}; {kept}).", arm
+    return f"Tuning {WORDS[arm]} lost least culture ({said}), but not measurably less ({kept}).", arm
+
+
+def _text(run: RunDirectory, between: pd.DataFrame) -> list[str]:
+    s = run.config.finetune
+    seeds = run.config.seeds
+    text = [
+        f"The model is tuned on {s.task.items} with learning rate {s.training.learning_rate:g}, {seeds}"
+        f" seed{'s' if seeds > 1 else ''} an arm; top, bottom and random update {s.share:.0%} of the decoder's parameters."
+        " Changes are paired with the model before; intervals are over questions, figures averaged over seeds, so that the"
+        " spread between seeds (table of seeds) is not in them."
+    ]
+    correct = between[(between["metric"] == "correct") & (between["role"] == "culture")]
+    text += [
+        f"Culture, {row['pair']}: {a.points(row['difference'])} points ({a.interval(row)}; p = {row['p']:.2g})."
+        for _, row in correct.iterrows()
+    ]
+    return text
+
+
+def _findings(table: pd.DataFrame) -> list[Finding]:
+    return [
+        Finding(
+            f"tuned {row['arm']}: culture",
+            f"{a.points(row['culture change'])} points",
+            f"{a.points(row['culture low'])} to {a.points(row['culture high'])}; task {a.points(row['task change'])}",
+        )
+        for _, row in table[table["arm"] != "none"].iterrows()
+    ]
