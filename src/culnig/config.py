@@ -148,7 +148,11 @@ class MethodsConfig(_Section):
     stability_budget: float = Field(0.01, gt=0, le=1, description="budget at which stability is looked at")
     resamples: int = Field(40, ge=0, description="bootstrap resamples of the items")
     halves: int = Field(10, ge=0, description="random splits of the items into halves")
-    wordings: int = Field(1, ge=1, description="score so many wordings, and compare the sets of the first and of the others; 1: no comparison")
+    wordings: int = Field(
+        1,
+        ge=1,
+        description="score so many wordings, and compare the sets of the first and of the others; 1: no comparison",
+    )
 
 
 Arm = Literal["all", "top", "bottom", "random", "protect"]

@@ -10,12 +10,9 @@ import typer
 from culnig.cli import _options as o
 
 if TYPE_CHECKING:
-    import pandas as pd
-
     from culnig.fidelity import Fidelity
 
 Folder = Annotated[Path, typer.Option("--out", "-o", help="Folder for the rows (Parquet), tables and figures.")]
-COLUMNS = ("rho", "behind", "signs", "signs_large")
 
 
 def add_to(app: typer.Typer) -> None:
@@ -108,7 +105,7 @@ def _tell(found: Fidelity, out: Path, seed: int, as_json: bool) -> None:
     from culnig.fidelity import levels
     from culnig.files import save_table, write_text
     from culnig.report import fidelity_figures
-    from culnig.studies.fidelity import agreement_text, group_text, sample_text
+    from culnig.studies.fidelity import agreement_text, group_text, sample_text, with_intervals
 
     tables = levels(found, seed=seed)
     for level, table in tables.items():
@@ -127,26 +124,10 @@ def _tell(found: Fidelity, out: Path, seed: int, as_json: bool) -> None:
     typer.echo(sample_text(found))
     for name in ("all", "module"):
         if len(tables[name]):
-            typer.echo(f"\n{_shown(tables[name])}")
+            typer.echo(f"\n{with_intervals(tables[name]).to_string(index=False)}")
     typer.echo()
     for line in agreement_text(tables, found.methods[0]):
         typer.echo(line)
     if len(found.groups):
         typer.echo(group_text(found.groups))
     typer.echo(f"\nrows, tables and figures in {out}")
-
-
-def _shown(table: pd.DataFrame) -> str:
-    """The table with its intervals, for a terminal."""
-    import pandas as pd
-
-    ends = {"rho": ("low", "high")}
-    columns = [column for column in ("module", "method", "neurons") if column in table]
-    shown = pd.DataFrame(table[columns])
-    headings = dict(
-        zip(COLUMNS, ("rank correlation", "behind the best", "sign errors", "of large effects"), strict=True)
-    )
-    for column, heading in headings.items():
-        low, high = ends.get(column, (f"{column}_low", f"{column}_high"))
-        shown[heading] = [f"{row[column]:.2f} ({row[low]:.2f} to {row[high]:.2f})" for _, row in table.iterrows()]
-    return shown.to_string(index=False)

@@ -17,8 +17,7 @@ if TYPE_CHECKING:
     from culnig.studies import Section
 
 SHOWN = {
-    "fidelity": "Agreement with exact suppression, over all sampled neurons",
-    "fidelity-by-module": "The same by module",
+    "fidelity": "Agreement with exact suppression",
     "fidelity-groups": "Groups: sum of the estimates and exact drop",
     "methods-winners": "Which method wins where",
     "methods-curves": "All drops, by method and budget",
@@ -43,6 +42,8 @@ SHOWN = {
     "restore-differences": "Rows trained: paired differences",
 }
 """Tables that the page shows, with their headings; the others are in tables/."""
+WRAPPED = 48
+"""Characters from which on a cell's text may be broken."""
 
 
 def render_report(directory: RunDirectory, sections: list[Section]) -> Path:
@@ -102,7 +103,7 @@ def _cell(value: Any, column: Any) -> dict[str, Any]:
         return {"text": text, "number": True}
     if isinstance(value, int) or hasattr(value, "dtype"):
         return {"text": f"{int(value):,}", "number": True}
-    return {"text": str(value), "number": False}
+    return {"text": str(value), "number": False, "wrap": len(str(value)) > WRAPPED}
 
 
 def _run_facts(directory: RunDirectory, manifest: dict[str, Any]) -> list[tuple[str, str]]:

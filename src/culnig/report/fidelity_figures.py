@@ -61,6 +61,7 @@ def agreement_by_layer(table: pd.DataFrame) -> go.Figure:
         figure.add_scatter(
             x=[*x, *x[::-1]],
             y=[*part["high"], *part["low"][::-1]],
+            mode="lines",
             fill="toself",
             fillcolor=colour[method],
             opacity=0.12,
@@ -112,5 +113,9 @@ def groups(table: pd.DataFrame) -> go.Figure:
     # The sums grow without bound; what matters is where they leave the exact drop.
     figure.update_yaxes(type="log", gridcolor=GRID, dtick=1, fixedrange=True)
     figure.update_xaxes(type="log", gridcolor=GRID, ticksuffix=" %", dtick=1, fixedrange=True)
+    figure.update_layout(margin={"t": 34})
     figure.update_annotations(font={"size": 12})
+    for column in range(1, columns + 1):  # under the last panel of each column
+        below = max(i for i in range(len(methods)) if i % columns + 1 == column)
+        figure.update_xaxes(showticklabels=True, row=below // columns + 1, col=column)
     return figure

@@ -87,6 +87,7 @@ def curves(table: pd.DataFrame) -> go.Figure:
     figure.update_yaxes(gridcolor=GRID, fixedrange=True, zeroline=True, zerolinecolor=INK, zerolinewidth=1)
     figure.update_xaxes(title="neurons suppressed in each module", row=3, col=1)
     figure.update_annotations(font={"size": 12}, x=0, xanchor="left")
+    figure.update_layout(margin={"t": 34})
     return legend_below(figure)
 
 

@@ -56,8 +56,9 @@ class FidelityStudy:
         found = Fidelity.load(run.measured_path(NAME))
         tables = levels(found, seed=run.config.seed)
         section = Section(self.title)
-        section.tables = {"fidelity": tables["all"], "fidelity-neurons": found.neurons}
-        section.tables |= {f"fidelity-by-{level}": tables[level] for level in ("module", "layer", "cell")}
+        shown = pd.concat([tables["all"].assign(module="all"), tables["module"]], ignore_index=True)
+        section.tables = {"fidelity": with_intervals(shown), "fidelity-neurons": found.neurons}
+        section.tables |= {f"fidelity-by-{level}": table for level, table in tables.items()}
         section.tables["fidelity-groups"] = found.groups
         section.text = [sample_text(found), *agreement_text(tables, found.methods[0])]
         section.figures = [
@@ -105,6 +106,21 @@ def sample_text(found: Fidelity) -> str:
     return text
 
 
+def with_intervals(table: pd.DataFrame) -> pd.DataFrame:
+    """The table for readers: each figure with its interval in one cell."""
+    columns = {
+        "rho": "rank correlation",
+        "behind": "behind the best",
+        "signs": "sign errors",
+        "signs_large": "of large effects",
+    }
+    shown = table[[name for name in ("module", "method", "neurons") if name in table]].copy()
+    for column, heading in columns.items():
+        low, high = ("low", "high") if column == "rho" else (f"{column}_low", f"{column}_high")
+        shown[heading] = [f"{row[column]:.2f} ({row[low]:.2f} to {row[high]:.2f})" for _, row in table.iterrows()]
+    return shown
+
+
 def agreement_text(tables: dict[str, pd.DataFrame], reference: str) -> list[str]:
     """Where the reference method is the best, level with the best, or behind."""
     lines = []
@@ -115,14 +131,15 @@ def agreement_text(tables: dict[str, pd.DataFrame], reference: str) -> list[str]
         best, equal, behind = statement(table, reference)
         names = short_module if level == "module" else str
         parts = [
-            f"{says} {len(group)} ({', '.join(map(names, group))})"
-            for says, group in (("the best in", best), ("level with the best in", equal), ("behind it in", behind))
+            f"{says} in {len(group)} of {len(best + equal + behind)} {level}s ({', '.join(map(names, group))})"
+            for says, group in (("the best", best), ("level with the best", equal), ("behind the best", behind))
             if group
         ]
-        total = len(best) + len(equal) + len(behind)
-        lines.append(
-            f"By {level}, of {total} the ranking of single neurons by {reference} is {'; '.join(parts)}. Behind means that the 95 %"
-            " interval of the difference in rank correlation lies above 0 (not corrected for their number)."
+        lines.append(f"In ranking single neurons, {reference} is {'; '.join(parts)}.")
+    if lines:
+        lines[-1] += (
+            " Behind means that the 95 % interval of the difference in rank correlation lies above 0 (not corrected for"
+            " their number)."
         )
     whole = tables["all"]
     signs = [f"{r['method']} {r['signs']:.0%} ({r['signs_large']:.0%})" for _, r in whole.iterrows()]

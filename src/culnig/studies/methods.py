@@ -175,12 +175,9 @@ def _shown(won: pd.DataFrame, found: dict[str, Drops], cells: Cells) -> pd.DataF
         names = {kind: list(part.loc[part["place"] == kind, "method"]) for kind in ("level", "behind")}
         row = {
             "measure": label,
-            "modules": place,
-            "budget": percent(share),
+            "budget": f"{place} {percent(share)}",
             "most selective": best["method"] if not names["level"] else f"tie ({best['method']} first)",
             "selectivity, points": _span(best, "selectivity"),
-            "culture drop": _points(best["culture"]),
-            "general drop": _points(best["general"]),
             "not told apart from it": ", ".join(names["level"]) or "none",
             "behind it": ", ".join(names["behind"]) or "none",
         }
@@ -248,9 +245,10 @@ def _claim(won: pd.DataFrame, reference: str) -> tuple[str, list[Finding]]:
     first = main[main["place"] == "best"]["method"].value_counts()
     mine = main[main["method"] == reference]["place"].value_counts()
     alone = sum(not (part["place"] == "level").any() for _, part in main.groupby(["modules", "share"]))
+    counts = ", ".join(f"{method} {count}" for method, count in first.items())
     claim = (
-        f"At equal budgets ({len(cells)} of them), one method alone is the most selective in {alone}; nominally first are"
-        f" {', '.join(f'{method} ({count})' for method, count in first.items())}."
+        f"Scoring methods at {len(cells)} equal budgets: first in selectivity are {counts}; the first can be told from all others"
+        f" in {alone or 'none'}."
     )
     if len(mine):
         best, equal, behind = (int(mine.get(kind, 0)) for kind in ("best", "level", "behind"))
