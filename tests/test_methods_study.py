@@ -142,3 +142,11 @@ def test_embedded_configs_are_read():
         assert load_config(name).studies == ["fidelity", "methods", "stability"]
     with pytest.raises(UsageError, match="methods"):
         load_config("methods", ["fidelity.methods=nonsense"])
+
+
+def test_a_plan_says_what_it_leaves_out():
+    from culnig.planning._plan import _not_counted
+
+    assert not _not_counted(load_config("quickstart"))
+    said = " ".join(_not_counted(load_config("methods-quick")))
+    assert "'fidelity'" in said and "'stability'" in said and "scoring methods" in said
