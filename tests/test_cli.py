@@ -16,7 +16,7 @@ VERBS = [
     ["run"], ["score"], ["select"], ["select", "general"], ["select", "specific"], ["select", "random"], ["eval"],
     ["report"], ["export"], ["modules"], ["finetune"], ["compare"], ["data"], ["data", "list"], ["data", "show"], ["data", "check"], ["models"],
     ["models", "list"], ["models", "fetch"], ["models", "inspect"], ["doctor"], ["perplexity"], ["stats"], ["stability"],
-    ["stability", "bootstrap"], ["stability", "sets"], ["stability", "size"],
+    ["stability", "bootstrap"], ["stability", "sets"], ["stability", "size"], ["fidelity"],
 ]  # fmt: skip
 
 

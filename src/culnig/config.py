@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from importlib import resources
 from pathlib import Path
-from typing import Any, Literal, TypeVar
+from typing import Annotated, Any, Literal, TypeVar
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
 
@@ -16,6 +16,7 @@ from culnig.errors import DataError, UsageError
 from culnig.files import require_file
 from culnig.finetune._settings import TrainingConfig, UpdateConfig
 from culnig.intervention._edit import Operation
+from culnig.neurons import ATTENTION_POOL, MLP_POOL
 from culnig.prompts._policy import Switch
 from culnig.selection._rules import GeneralRule, SpecificRule
 
@@ -114,6 +115,46 @@ class GuardConfig(_Section):
     )
 
 
+class FidelityConfig(_Section):
+    """The study `fidelity`: estimates against exact suppression."""
+
+    items: DataConfig = DataConfig(items="everyday:neur", limit_per_country=2, draws=1)
+    methods: str = Field(
+        "culnig,culnig:sum,atp,relp,ig:gate:steps=4",
+        description="methods that estimate P(gold) lost to zeroing a neuron",
+    )
+    layers: int | None = Field(None, ge=1, description="so many layers, evenly spread; null is all")
+    per_cell: int = Field(1, ge=1, description="neurons of each score decile of each module of each layer")
+    largest: float = Field(0.01, gt=0, le=1, description="largest group that is suppressed together, as a share")
+    groups: int = Field(9, ge=0, description="group sizes from 1 to the largest; 0 for none")
+
+    @field_validator("methods")
+    @classmethod
+    def _methods(cls, text: str) -> str:
+        return _parsed(text)
+
+
+class MethodsConfig(_Section):
+    """The studies `methods` and `stability`: every method of `method` at equal budgets."""
+
+    modules: dict[str, list[str]] = Field(
+        {"gate": list(MLP_POOL), "all": [*MLP_POOL, *ATTENTION_POOL]},
+        min_length=1,
+        description="name -> modules whose neurons are suppressed; a method that does not score them all is left out",
+    )
+    budgets: list[Annotated[float, Field(gt=0, le=1)]] = Field(
+        [0.0005, 0.001, 0.002, 0.005, 0.01, 0.02, 0.05], min_length=1, description="shares of each module's neurons"
+    )
+    stability_budget: float = Field(0.01, gt=0, le=1, description="budget at which stability is looked at")
+    resamples: int = Field(40, ge=0, description="bootstrap resamples of the items")
+    halves: int = Field(10, ge=0, description="random splits of the items into halves")
+    wordings: int = Field(
+        1,
+        ge=1,
+        description="score so many wordings, and compare the sets of the first and of the others; 1: no comparison",
+    )
+
+
 Arm = Literal["all", "top", "bottom", "random", "protect"]
 
 
@@ -170,6 +211,8 @@ class RunConfig(_Section):
     correction: Literal["holm", "bh"] = Field("holm", description="of p-values over test sets, and over countries")
     guards: GuardConfig = GuardConfig()
     studies: list[str] = Field(["general", "specific"], min_length=1)
+    fidelity: FidelityConfig = FidelityConfig()
+    methods: MethodsConfig = MethodsConfig()
     finetune: ArmsConfig = ArmsConfig()
     restore: RestoreConfig = RestoreConfig()
     seeds: int = Field(1, ge=1, le=100, description="fine-tunings of each arm (studies finetune and restore)")
@@ -188,15 +231,20 @@ class RunConfig(_Section):
     @field_validator("method")
     @classmethod
     def _method(cls, text: str) -> str:
-        try:
-            parse_methods(text)
-        except UsageError as error:
-            raise ValueError(str(error)) from error
-        return text
+        return _parsed(text)
 
     def test_of(self, role: str) -> TestConfig | None:
         """The first test set of a role."""
         return next((test for test in self.test if test.role == role), None)
+
+
+def _parsed(methods: str) -> str:
+    """The text, if it names methods; pydantic wants a ValueError."""
+    try:
+        parse_methods(methods)
+    except UsageError as error:
+        raise ValueError(str(error)) from error
+    return methods
 
 
 class FinetuneConfig(_Section):

@@ -30,7 +30,7 @@ from culnig.models import LanguageModel, load_model
 from culnig.progress import Reporter, Silent
 from culnig.prompts import PromptPolicy
 from culnig.run_directory import RunDirectory, test_name
-from culnig.studies import STUDIES, Condition, Section, Study, TuningStudy, merged
+from culnig.studies import STUDIES, Bench, Condition, Measuring, Section, Study, TuningStudy, merged
 from culnig.tuned_states import is_done, take_scores, tune_and_evaluate
 from culnig.versions import versions
 
@@ -112,6 +112,7 @@ class _Run:
         distributed.wait()
         self.select()
         self.evaluate()
+        self.measure()
         distributed.wait()
         self.tune()
         distributed.wait()
@@ -185,6 +186,7 @@ class _Run:
             with self.reporter.step(f"select {name}"):
                 for set_name, neurons in study.select(self.dir).items():
                     neurons.save(self.dir.neurons_path(set_name))
+            done.parent.mkdir(parents=True, exist_ok=True)  # a study may make no sets
             done.touch()
         distributed.wait()
 
@@ -210,6 +212,17 @@ class _Run:
     def _policy_of(self, test: TestConfig) -> PromptPolicy:
         """The run's policy; where the model writes its answers, the same with the formulation for that."""
         return self.policy.for_writing if test.role == "short" else self.policy
+
+    def measure(self) -> None:
+        """What studies need the model for besides evaluations."""
+        for name, study in self.studies:
+            if isinstance(study, Measuring) and not study.measured(self.dir):
+                begun = time.monotonic()
+                budget = self.config.compute.token_budget
+                bench = Bench(self.model, self.policy, self._items, self.reporter, budget)
+                study.measure(self.dir, bench)
+                self._seconds[f"measure {name}"] = time.monotonic() - begun
+                distributed.wait()
 
     def _evaluate_one(self, test: TestConfig, condition: Condition, items: list[Item], progress: Any) -> None:
         budget = self.config.compute.token_budget

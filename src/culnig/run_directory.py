@@ -3,6 +3,7 @@
 config.yaml  manifest.json  results.json  report.html
 scores/{neur,ctrl,crc}.safetensors   neurons/<set>.json   evals/<test set>/<condition>.parquet
 evals/plain-text/<condition>.parquet (perplexity)
+measured/<study>/... (what a study measures besides)
 tuned/<tuning>/{manifest.json,loss.parquet,moved.parquet,...}
 tables/<table>.{parquet,csv}         figures/<figure>.json
 """
@@ -60,15 +61,19 @@ class RunDirectory:
         """Perplexity results of a condition."""
         return self.path / "evals" / "plain-text" / f"{condition}.parquet"
 
+    def measured_path(self, study: str) -> Path:
+        """Folder of what a study has measured besides evaluations."""
+        return self.path / "measured" / study
+
     def tuned_path(self, tuning: str) -> Path:
         """Folder of a fine-tuning."""
         return self.path / "tuned" / tuning
 
     @cache  # noqa: B019 - a run directory lives as long as its process
-    def scores(self, part: str) -> Scores:
-        """Scores of `neur`, `ctrl` or `crc` by the first of the config's methods."""
+    def scores(self, part: str, method: str | None = None) -> Scores:
+        """Scores of `neur`, `ctrl` or `crc` by one of the config's methods; None is the first."""
         scores = Scores.load(self.scores_path(part))
-        return scores.of_method(scores.method) if len(scores.methods) > 1 else scores
+        return scores.of_method(method or scores.method) if len(scores.methods) > 1 else scores
 
     @cache  # noqa: B019
     def neurons(self, name: str) -> NeuronSet:

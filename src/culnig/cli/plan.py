@@ -21,7 +21,9 @@ def add_to(app: typer.Typer) -> None:
 
 
 def plan(
-    config: Annotated[str | None, typer.Argument(help="YAML file, or an embedded config (quickstart, full).")] = None,
+    config: Annotated[
+        str | None, typer.Argument(help="YAML file, or an embedded config (quickstart, full, methods, ...).")
+    ] = None,
     settings: Annotated[list[str] | None, typer.Option("--set", help="Override: a.b=value; repeatable.")] = None,
     tflops: Annotated[
         float | None, typer.Option(min=0.001, help="Another machine's rated matrix rate: no calibration on this one.")

@@ -17,7 +17,10 @@ def add_to(app: typer.Typer) -> None:
 
 def run(
     config: Annotated[
-        str | None, typer.Argument(help="YAML file, or an embedded config: quickstart, full, finetune, restore.")
+        str | None,
+        typer.Argument(
+            help="YAML file, or an embedded config: quickstart, full, methods, methods-quick, finetune, restore."
+        ),
     ] = None,
     out: Annotated[Path | None, typer.Option("--out", "-o", help="Run folder; runs/<name> if not given.")] = None,
     settings: Annotated[

@@ -7,6 +7,7 @@ from culnig.evaluation._matrix import OwnCountryEffect, double_centre, own_count
 from culnig.evaluation._perplexity import TextComparison, TextResult, compare_text, perplexity
 from culnig.evaluation._result import EvalResult
 from culnig.evaluation._run import evaluate
+from culnig.evaluation._selectivity import Drops, drops, winners
 from culnig.evaluation._significance import (
     McNemar,
     adjust,
@@ -22,6 +23,7 @@ __all__ = [
     "GUARD_RULE",
     "AnswerResult",
     "Comparison",
+    "Drops",
     "Estimate",
     "EvalResult",
     "Guard",
@@ -36,6 +38,7 @@ __all__ = [
     "compare_text",
     "discordance",
     "double_centre",
+    "drops",
     "estimate",
     "evaluate",
     "guards",
@@ -49,4 +52,5 @@ __all__ = [
     "significance_table",
     "smallest_drop",
     "verdict",
+    "winners",
 ]

@@ -7,6 +7,7 @@ from typing import Any
 
 import torch
 
+from culnig.attribution._method import parse_methods
 from culnig.config import RunConfig
 from culnig.planning._calibrate import Measured, calibrate
 from culnig.planning._cost import Shape, shape_of
@@ -15,6 +16,7 @@ from culnig.planning._skeleton import Skeleton, skeleton
 from culnig.planning._work import Task, tasks_of
 from culnig.progress import Reporter, Silent
 from culnig.prompts import PromptPolicy
+from culnig.studies import STUDIES, Measuring
 
 UTILISATION = 0.45
 """Share of a device's rated matrix rate that is assumed where nothing is measured."""
@@ -127,7 +129,7 @@ def plan(
         available=have,
         disk=_disk(shape, tasks),
         seconds=seconds,
-        advice=_advice(shape, memory, have, budget),
+        advice=[*_advice(shape, memory, have, budget), *_not_counted(config)],
     )
 
 
@@ -162,6 +164,17 @@ def _disk(shape: Skeleton, tasks: list[Task]) -> int:
     scores = sum(4 * shape.lm.num_neurons * task.groups for task in tasks)
     rows = sum(task.times * len(task.inputs) for task in tasks if task.kind in ("evaluate", "write"))
     return scores + 150 * rows + 6_000_000
+
+
+def _not_counted(config: RunConfig) -> list[str]:
+    """What the times leave out."""
+    measuring = [name for name in config.studies if isinstance(STUDIES.get(name), Measuring)]
+    lines = [f"not counted: what the study '{name}' measures besides evaluations" for name in measuring]
+    if len(parse_methods(config.method)) > 1:
+        lines.append(
+            "not counted: passes of scoring methods beyond one forward and one backward (docs/method.md says how many)"
+        )
+    return lines
 
 
 def _advice(shape: Skeleton, memory: Memory, have: int | None, budget: int) -> list[str]:

@@ -17,6 +17,13 @@ if TYPE_CHECKING:
     from culnig.studies import Section
 
 SHOWN = {
+    "fidelity": "Agreement with exact suppression",
+    "fidelity-groups": "Groups: sum of the estimates and exact drop",
+    "methods-winners": "Which method wins where",
+    "methods-curves": "All drops, by method and budget",
+    "stability": "Stability of each method's set",
+    "stability-wordings": "Other prompt wordings",
+    "stability-size": "Size of the culture-general set against t and r",
     "accuracy": "Accuracy by condition",
     "guard-verdicts": "Guards: does the model still work?",
     "differences": "Paired differences",
@@ -38,6 +45,8 @@ SHOWN = {
     "short-matchers": "Short answers: what finds the words of each language",
 }
 """Tables that the page shows, with their headings; the others are in tables/."""
+WRAPPED = 48
+"""Characters from which on a cell's text may be broken."""
 
 
 def render_report(directory: RunDirectory, sections: list[Section]) -> Path:
@@ -97,7 +106,7 @@ def _cell(value: Any, column: Any) -> dict[str, Any]:
         return {"text": text, "number": True}
     if isinstance(value, int) or hasattr(value, "dtype"):
         return {"text": f"{int(value):,}", "number": True}
-    return {"text": str(value), "number": False}
+    return {"text": str(value), "number": False, "wrap": len(str(value)) > WRAPPED}
 
 
 def _run_facts(directory: RunDirectory, manifest: dict[str, Any]) -> list[tuple[str, str]]:

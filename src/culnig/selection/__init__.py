@@ -1,5 +1,6 @@
 """Selection: scores -> neuron sets, and how stable they are.  Nothing here needs the model."""
 
+from culnig.selection._budget import bootstrap_budget, select_at_budgets
 from culnig.selection._general import select_general
 from culnig.selection._random import select_random
 from culnig.selection._rules import GeneralRule, SpecificRule
@@ -19,9 +20,11 @@ __all__ = [
     "GeneralRule",
     "SpecificRule",
     "Stability",
+    "bootstrap_budget",
     "bootstrap_general",
     "jaccard_matrix",
     "rank_correlation",
+    "select_at_budgets",
     "select_general",
     "select_random",
     "select_specific",

@@ -81,27 +81,48 @@ def bootstrap_general(
         UsageError: a part without per-block sums, nothing to do, or as `select_general`.
     """
     parts = {"neur": neur, "ctrl": ctrl, "crc": crc} | ({"general": general} if general else {})
+    return reselect(_Selector(parts, rule), parts, resamples=resamples, halves=halves, seed=seed, progress=progress)
+
+
+def reselect(
+    select: Callable[[Weights], Selection],
+    parts: Mapping[str, Scores],
+    *,
+    resamples: int,
+    halves: int,
+    seed: int,
+    progress: Callable[[int], None] | None = None,
+) -> Stability:
+    """Select from resampled blocks, whatever the rule.
+
+    Args:
+        select: block weights of every part -> the selection.
+        parts: scores with per-block sums, neur and ctrl among them.
+        resamples, halves, seed, progress: see `bootstrap_general`.
+
+    Raises:
+        UsageError: fewer than two blocks in a part, or nothing to do.
+    """
     for name, part in parts.items():
         if part.block_count is None or len(part.block_count) < 2:
             raise UsageError(f"the {name} scores hold no sums by block of items; score them again with --blocks 20")
     if resamples < 0 or halves < 0 or not resamples + halves:
         raise UsageError("nothing to do: give a number of resamples or of splits")
-    paired = np.array_equal(_counts(neur), _counts(ctrl))
+    paired = np.array_equal(_counts(parts["neur"]), _counts(parts["ctrl"]))
     rng = np.random.default_rng(seed)
-    select = _Selector(parts, rule)
     whole = select({name: np.ones(len(_counts(part)), dtype=int) for name, part in parts.items()})
     made = Stability(whole.chosen, paired=paired)
     rows = []
     for _ in range(resamples):
         one = select(_resample(parts, rng, paired))
         made.sets.append(one.chosen)
-        rows.append({"kind": "bootstrap"} | _agreement(one, whole, whole.chosen, select.size))
+        rows.append({"kind": "bootstrap"} | _agreement(one, whole, whole.chosen))
         if progress:
             progress(1)
     for _ in range(halves):
         first, second = (select(weights) for weights in _split(parts, rng, paired))
         made.halves.append((first.chosen, second.chosen))
-        rows.append({"kind": "half"} | _agreement(first, second, whole.chosen, select.size))
+        rows.append({"kind": "half"} | _agreement(first, second, whole.chosen))
         if progress:
             progress(1)
     made.table = pd.DataFrame(rows)
@@ -109,7 +130,9 @@ def bootstrap_general(
 
 
 @dataclass(frozen=True)
-class _Selection:
+class Selection:
+    """A set, and what its neurons were ranked by."""
+
     chosen: NeuronSet
     difference: dict[str, np.ndarray]
     """Pool name -> D, [pool size]."""
@@ -122,9 +145,8 @@ class _Selector:
     def __init__(self, parts: Mapping[str, Scores], rule: dict[str, Any]) -> None:
         self.parts = parts
         self.rule = rule
-        self.size = 0
 
-    def __call__(self, weights: Weights) -> _Selection:
+    def __call__(self, weights: Weights) -> Selection:
         scores = {name: part.of_blocks(weights[name]) for name, part in self.parts.items()}
         chosen = select_general(
             scores["neur"], scores["ctrl"], scores["crc"], general=scores.get("general"), **self.rule
@@ -134,8 +156,7 @@ class _Selector:
         difference = {
             name: general_difference(pool, scores["neur"], scores["ctrl"], preset) for name, pool in pools.items()
         }
-        self.size = sum(pool.size for pool in pools.values())
-        return _Selection(chosen, difference, pools)
+        return Selection(chosen, difference, pools)
 
 
 def _counts(scores: Scores) -> np.ndarray:
@@ -161,9 +182,10 @@ def _split(parts: Mapping[str, Scores], rng: np.random.Generator, paired: bool) 
     return first, {name: 1 - half for name, half in first.items()}
 
 
-def _agreement(one: _Selection, other: _Selection, chosen: NeuronSet, size: int) -> dict[str, float]:
+def _agreement(one: Selection, other: Selection, chosen: NeuronSet) -> dict[str, float]:
     flat = [np.concatenate(list(each.difference.values())) for each in (one, other)]
     members = list(_positions(chosen, one.pools))
+    size = sum(pool.size for pool in one.pools.values())
     return {
         "size": len(one.chosen),
         "other_size": len(other.chosen),

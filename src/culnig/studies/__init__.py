@@ -1,5 +1,27 @@
 """Studies: the questions a run answers.  One file a study; a run does those that its config names."""
 
-from culnig.studies._base import STUDIES, Condition, Finding, Section, Study, Tuning, TuningStudy, merged
+from culnig.studies._base import (
+    STUDIES,
+    Bench,
+    Condition,
+    Finding,
+    Measuring,
+    Section,
+    Study,
+    Tuning,
+    TuningStudy,
+    merged,
+)
 
-__all__ = ["STUDIES", "Condition", "Finding", "Section", "Study", "Tuning", "TuningStudy", "merged"]
+__all__ = [
+    "STUDIES",
+    "Bench",
+    "Condition",
+    "Finding",
+    "Measuring",
+    "Section",
+    "Study",
+    "Tuning",
+    "TuningStudy",
+    "merged",
+]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
 
@@ -13,7 +13,10 @@ from culnig.neurons import NeuronSet
 from culnig.registry import Registry
 
 if TYPE_CHECKING:
-    from culnig.config import FinetuneConfig, RunConfig
+    from culnig.config import DataConfig, FinetuneConfig, RunConfig
+    from culnig.models import LanguageModel
+    from culnig.progress import Reporter
+    from culnig.prompts import PromptPolicy
     from culnig.run_directory import RunDirectory
 
 
@@ -139,6 +142,38 @@ class Study(Protocol):
 
     def analyse(self, run: RunDirectory) -> Section:
         """The section, from saved files alone."""
+        ...
+
+
+@dataclass(frozen=True)
+class Bench:
+    """What a study measures with, besides evaluations.
+
+    Attributes:
+        lm: the untouched model.
+        policy: how items are put to it.
+        items: data entry of the config -> its items.
+        reporter: shows progress.
+        token_budget: padded tokens a batch.
+    """
+
+    lm: LanguageModel
+    policy: PromptPolicy
+    items: Callable[[DataConfig], list[Item]]
+    reporter: Reporter
+    token_budget: int | None
+
+
+@runtime_checkable
+class Measuring(Protocol):
+    """A study that needs the model for more than evaluations; its files are in `run.measured_path(...)`."""
+
+    def measured(self, run: RunDirectory) -> bool:
+        """Whether its files are all there."""
+        ...
+
+    def measure(self, run: RunDirectory, bench: Bench) -> None:
+        """Measure, and write the files (on the main process alone)."""
         ...
 
 

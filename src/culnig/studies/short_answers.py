@@ -95,7 +95,8 @@ def _changes(results: dict[str, AnswerResult], correction: str) -> pd.DataFrame:
     for pair, other in (("general - none", [results["none"]]), ("general - random", controls)):
         table = compare_by(results[GENERAL], other, "language")
         table.insert(0, "pair", pair)
-        table.insert(table.columns.get_loc("p") + 1, "p_adjusted", adjust(table["p"], correction))
+        after = list(table.columns).index("p") + 1
+        table.insert(after, "p_adjusted", adjust(table["p"].to_numpy(), correction))
         parts.append(table)
     return pd.concat(parts, ignore_index=True)
 

@@ -7,14 +7,14 @@ summed over positions.  One site (a module in a layer) at a time: alpha_k multip
 all else follows.  The midpoint rule, so that with many steps the scores of a site's neurons add up to what zeroing the whole
 site takes from P (completeness; with `p` as target and `sum` over positions).
 Where a model routes to experts a step can change the route further up, a jump that no gradient sees.
-Costs sites * m passes, each from the site's layer upwards: leave sites out (`--modules mlp.gate_proj`), take few steps and
-few items.
+Costs sites * m passes, each from the site's layer upwards: leave sites out (`gate`, `mlp`, `attention`; or `--modules` for
+all methods of a job), take few steps and few items.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 import torch
 from pydantic import Field
@@ -24,10 +24,13 @@ from culnig.attribution._method import METHODS, SweepMethod, Weighted
 from culnig.attribution._positions import REDUCE, Positions
 from culnig.intervention._edit import outputs_scaled
 from culnig.models._from_layer import layer_inputs, starting_at
-from culnig.neurons import Site
+from culnig.neurons import ATTENTION_POOL, GATE, UP, Site
 
 if TYPE_CHECKING:
     from culnig.attribution._work import Work
+    from culnig.models import LanguageModel
+
+SCOPES = {"gate": (GATE,), "mlp": (GATE, UP), "attention": ATTENTION_POOL}
 
 
 @METHODS.register("ig")
@@ -35,12 +38,16 @@ class IntegratedGradients(Weighted, SweepMethod):
     """n * the mean of dP/dn on the way from 0 to n."""
 
     positions: Positions = "sum"
+    scope: Literal["all", "gate", "mlp", "attention"] = "all"
     steps: int = Field(20, ge=1)
+
+    def modules(self, lm: LanguageModel) -> list[str]:
+        return [module for module in lm.shapes if self.scope == "all" or module in SCOPES[self.scope]]
 
     def sweep(self, work: Work) -> Iterator[tuple[Site, int, torch.Tensor]]:
         with torch.no_grad(), layer_inputs(work.lm) as hidden:
             work.probability = work.objective("logp", work.logprobs()).exp()
-        for site in work.sites:
+        for site in [site for site in work.sites if site.module in self.modules(work.lm)]:
             yield from self._site(work, site, hidden[site.layer])
 
     def _site(self, work: Work, site: Site, hidden: torch.Tensor) -> Iterator[tuple[Site, int, torch.Tensor]]:

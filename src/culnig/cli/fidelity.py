@@ -1,0 +1,133 @@
+"""`culnig fidelity`: do scores say what suppressing a neuron really does?"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from culnig.cli import _options as o
+
+if TYPE_CHECKING:
+    from culnig.fidelity import Fidelity
+
+Folder = Annotated[Path, typer.Option("--out", "-o", help="Folder for the rows (Parquet), tables and figures.")]
+
+
+def add_to(app: typer.Typer) -> None:
+    """Register the verb."""
+    app.command(
+        "fidelity",
+        epilog="Example:  culnig fidelity --model smollm2-135m --items everyday:neur --countries Iran,Spain --draws 1"
+        " --limit-per-country 4 --layers 6 --out fidelity     Again, without the model:  culnig fidelity --out fidelity",
+    )(fidelity)
+
+
+def fidelity(
+    out: Folder,
+    model: Annotated[
+        str | None,
+        typer.Option("--model", "-m", help="As for `score`; without it the rows in --out are looked at again."),
+    ] = None,
+    items: Annotated[str | None, typer.Option("--items", "-i", help="As for `score`; a few dozen are enough.")] = None,
+    method: Annotated[
+        str | None,
+        typer.Option(
+            help="Methods that estimate the loss of P(gold); if not given, culnig,culnig:sum,atp,relp,ig:gate:steps=4."
+        ),
+    ] = None,
+    modules: Annotated[
+        str | None, typer.Option(help="Neurons of these, separated by commas; if not given, of gate, q, k, v.")
+    ] = None,
+    layers: Annotated[int | None, typer.Option(min=1, help="So many layers, evenly spread; if not given, all.")] = None,
+    per_cell: Annotated[
+        int, typer.Option(min=1, help="Neurons of each tenth of the scores, in each module of each layer.")
+    ] = 1,
+    largest: Annotated[
+        float, typer.Option(min=0.0, max=100.0, help="Largest group suppressed together, in % of the neurons.")
+    ] = 1.0,
+    groups: Annotated[int, typer.Option(min=0, help="Group sizes from 1 to the largest; 0 for none.")] = 9,
+    formulation: o.Formulation = "auto",
+    chat_template: o.Chat = "auto",
+    bos: o.Bos = "auto",
+    wordings: o.Wordings = "1",
+    system: o.System = None,
+    template: o.TemplateFile = None,
+    countries: o.Countries = None,
+    limit: o.Limit = None,
+    draws: o.Draws = None,
+    seed: o.Seed = 0,
+    dtype: o.Dtype = "auto",
+    device: o.Device = "auto",
+    revision: o.Revision = None,
+    trust: o.Trust = False,
+    token_budget: o.Budget = None,
+    as_json: o.Json = False,
+) -> None:
+    """Suppress a stratified sample of neurons exactly, one by one, and set the methods' estimates beside it.
+
+    A neuron costs about half a forward pass over the items.  The rows stay in --out; every figure is computed from them.
+    """
+    from culnig.errors import UsageError
+    from culnig.fidelity import Fidelity, Sampling, measure_fidelity
+    from culnig.files import check_writable
+
+    if (model is None) != (items is None):
+        raise UsageError("--model and --items belong together: give both, or neither to look at saved rows again")
+    if model is None or items is None:
+        if method or modules or layers or countries:
+            raise UsageError("saved rows are looked at as they are; to measure others give --model and --items")
+        found = Fidelity.load(out)
+    else:
+        check_writable(out / "x")
+        if largest == 0:
+            raise UsageError("--largest 0: give a share of the neurons in %, or --groups 0 for no groups")
+        sampling = Sampling(layers, per_cell, largest / 100, groups, seed)
+        chosen = o.items(items, countries, limit, draws, seed)
+        show = o.reporter(as_json)
+        lm = o.load(model, show, dtype=dtype, device=device, revision=revision, trust_remote_code=trust)
+        found = measure_fidelity(
+            lm,
+            chosen,
+            **({"methods": method} if method else {}),
+            modules=o.split_list(modules),
+            sampling=sampling,
+            policy=o.policy(lm, formulation, chat_template, bos, wordings, system, template),
+            token_budget=token_budget,
+            reporter=show,
+        )
+        found.save(out)
+    _tell(found, out, seed, as_json)
+
+
+def _tell(found: Fidelity, out: Path, seed: int, as_json: bool) -> None:
+    from culnig.fidelity import levels
+    from culnig.files import save_table, write_text
+    from culnig.report import fidelity_figures
+    from culnig.studies.fidelity import agreement_text, group_text, sample_text, with_intervals
+
+    tables = levels(found, seed=seed)
+    for level, table in tables.items():
+        save_table(out / f"by-{level}", table)
+    figures = {"by-module": fidelity_figures.agreement_by_module(tables["module"])} if len(tables["module"]) else {}
+    if len(tables["layer"]):
+        figures["by-layer"] = fidelity_figures.agreement_by_layer(tables["layer"])
+    if len(found.groups):
+        figures["groups"] = fidelity_figures.groups(found.groups)
+    for name, figure in figures.items():
+        write_text(out / f"{name}.json", figure.to_json())
+    if as_json:
+        records: dict[str, Any] = {level: table.to_dict("records") for level, table in tables.items()}
+        o.print_json({"out": str(out), "meta": found.meta, "groups": found.groups.to_dict("records")} | records)
+        return
+    typer.echo(sample_text(found))
+    for name in ("all", "module"):
+        if len(tables[name]):
+            typer.echo(f"\n{with_intervals(tables[name]).to_string(index=False)}")
+    typer.echo()
+    for line in agreement_text(tables, found.methods[0]):
+        typer.echo(line)
+    if len(found.groups):
+        typer.echo(group_text(found.groups))
+    typer.echo(f"\nrows, tables and figures in {out}")

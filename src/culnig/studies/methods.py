@@ -1,0 +1,257 @@
+"""Every scoring method at equal neuron budgets: what suppressing its neurons takes from culture, and from general ability."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import pandas as pd
+
+from culnig.evaluation import Drops, EvalResult, drops, verdict, winners
+from culnig.neurons import NeuronSet
+from culnig.report import method_figures
+from culnig.studies._base import STUDIES, UNTOUCHED, Condition, Finding, Section
+from culnig.studies._guards import measure
+from culnig.studies._methods import (
+    RANDOM,
+    is_random,
+    method_names,
+    methods_on,
+    parts_of,
+    percent,
+    set_name,
+    sets_of,
+)
+
+if TYPE_CHECKING:
+    from culnig.config import RunConfig
+    from culnig.run_directory import RunDirectory
+
+METRICS = {"correct": "accuracy", "p_gold": "P(gold)"}
+ROLES = ("culture", "general")
+
+
+class MethodsStudy:
+    """Equal budgets in each module, the same items for every method, and a random line."""
+
+    order = 30
+    title = "Scoring methods compared at equal budgets"
+
+    def select(self, run: RunDirectory) -> dict[str, NeuronSet]:
+        budgets = run.config.methods.budgets
+        sets: dict[str, NeuronSet] = {}
+        for place in run.config.methods.modules:
+            for method in methods_on(run, place):
+                made = sets_of(parts_of(run, method), run.config, place, budgets)
+                sets |= {set_name(place, method, share): each for share, each in zip(budgets, made, strict=True)}
+        return sets
+
+    def conditions(self, run: RunDirectory) -> list[Condition]:
+        places = run.config.methods.modules
+        return _conditions(run.config, {place: methods_on(run, place) for place in places})
+
+    def planned(self, config: RunConfig, countries: list[str]) -> list[Condition]:
+        """As if every method scored every module: no more than this."""
+        return _conditions(config, dict.fromkeys(config.methods.modules, method_names(config)))
+
+    def analyse(self, run: RunDirectory) -> Section:
+        section = Section(self.title)
+        cells = _cells(run)
+        found = {metric: _drops(run, cells, metric) for metric in METRICS}
+        curves = _curves(run, cells, found)
+        won = pd.concat([_winners(found[metric], cells, metric) for metric in METRICS], ignore_index=True)
+        section.tables = {
+            "methods-winners": _shown(won, found, cells),
+            "methods-places": won,
+            "methods-curves": curves,
+        }
+        main = curves[curves["measure"] == "accuracy"]
+        for place, modules in run.config.methods.modules.items():
+            caption = (
+                f"Suppressing the same share of every module ({', '.join(map(method_figures.short_module, modules))}): change of"
+                " accuracy along the budget, with 95 % intervals (paired bootstrap over questions). Grey: random neurons."
+            )
+            part = main[main["modules"] == place]
+            if len(part):
+                section.figures.append((caption, method_figures.curves(part)))
+        section.text = [_setting(run), *_not_best(won, method_names(run.config)[0])]
+        section.claim, section.findings = _claim(won, method_names(run.config)[0])
+        section.numbers = {"winners": section.tables["methods-winners"].to_dict("records")}
+        return section
+
+
+STUDIES.register("methods")(MethodsStudy())
+
+Cells = dict[tuple[str, float], dict[str, str]]
+"""(modules, share) -> method -> condition."""
+
+
+def _conditions(config: RunConfig, methods: dict[str, list[str]]) -> list[Condition]:
+    names = [
+        set_name(place, method, share)
+        for place, chosen in methods.items()
+        for method in chosen
+        for share in config.methods.budgets
+    ]
+    return [UNTOUCHED, *(Condition(name, name, config.operation, ROLES) for name in names)]
+
+
+def _cells(run: RunDirectory) -> Cells:
+    return {
+        (place, share): {method: set_name(place, method, share) for method in methods_on(run, place)}
+        for place in run.config.methods.modules
+        for share in run.config.methods.budgets
+    }
+
+
+def _drops(run: RunDirectory, cells: Cells, metric: str) -> Drops:
+    """All drops with joint intervals; each cell's random draws are averaged into one."""
+
+    def result(role: str, name: str) -> EvalResult:
+        found = run.result(role, name)
+        assert found is not None
+        return found
+
+    names = [name for members in cells.values() for name in members.values()]
+    culture, general = ({name: result(role, name) for name in names} for role in ROLES)
+    untouched = result("culture", "none"), result("general", "none")
+    found = drops(culture, general, untouched, metric, seed=run.config.seed)
+    for (place, share), members in cells.items():
+        if draws := [name for method, name in members.items() if is_random(method)]:
+            found.average(_random_name(place, share), draws)
+    return found
+
+
+def _random_name(place: str, share: float) -> str:
+    return f"{place}.random-mean.{share:g}"
+
+
+def _contenders(members: dict[str, str]) -> dict[str, str]:
+    return {method: name for method, name in members.items() if not is_random(method)}
+
+
+def _curves(run: RunDirectory, cells: Cells, found: dict[str, Drops]) -> pd.DataFrame:
+    """A row a measure, modules, method and budget; the random draws' mean is one method."""
+    guarded = run.text("none") is not None or run.config.test_of("surface") is not None
+    rows = []
+    for metric, label in METRICS.items():
+        for (place, share), members in cells.items():
+            shown = _contenders(members)
+            if len(shown) < len(members):
+                shown[RANDOM] = _random_name(place, share)
+            for method, name in shown.items():
+                row: dict[str, Any] = {"measure": label, "modules": place, "method": method, "share": share}
+                size = len(run.neurons(members.get(method, next(iter(members.values())))))
+                row |= {"neurons": size} | found[metric].row(name)
+                if guarded and metric == "correct" and method != RANDOM:
+                    row["model"] = verdict(measure(run, name))
+                rows.append(row)
+    return pd.DataFrame(rows)
+
+
+def _winners(found: Drops, cells: Cells, metric: str) -> pd.DataFrame:
+    table = winners(found, {f"{place}|{share!r}": _contenders(members) for (place, share), members in cells.items()})
+    place = table["cell"].str.split("|", expand=True)
+    table.insert(0, "measure", METRICS[metric])
+    table.insert(1, "modules", place[0])
+    table.insert(2, "share", place[1].astype(float))
+    return table.drop(columns="cell")
+
+
+def _points(value: float) -> str:
+    return f"{100 * value:+.1f}".replace("-", "−")
+
+
+def _span(row: pd.Series, name: str) -> str:
+    return f"{_points(row[name])} ({_points(row[f'{name}_low'])} to {_points(row[f'{name}_high'])})"
+
+
+def _shown(won: pd.DataFrame, found: dict[str, Drops], cells: Cells) -> pd.DataFrame:
+    """Which method wins where, ties said as ties."""
+    rows = []
+    metric_of = {label: metric for metric, label in METRICS.items()}
+    for keys, part in won.groupby(["measure", "modules", "share"], sort=False):
+        label, place, share = str(keys[0]), str(keys[1]), float(str(keys[2]))
+        best = part[part["place"] == "best"].iloc[0]
+        names = {kind: list(part.loc[part["place"] == kind, "method"]) for kind in ("level", "behind")}
+        row = {
+            "measure": label,
+            "budget": f"{place} {percent(share)}",
+            "most selective": best["method"] if not names["level"] else f"tie ({best['method']} first)",
+            "selectivity, points": _span(best, "selectivity"),
+            "not told apart from it": ", ".join(names["level"]) or "none",
+            "behind it": ", ".join(names["behind"]) or "none",
+        }
+        random = _random_name(place, share)
+        drawn = found[metric_of[label]]
+        if random in drawn.conditions:
+            gap = drawn.difference(cells[place, share][best["method"]], random)
+            row["more than random, points"] = _span(
+                pd.Series({"x": gap["difference"], "x_low": gap["low"], "x_high": gap["high"]}), "x"
+            )
+        rows.append(row)
+    return pd.DataFrame(rows)
+
+
+def _setting(run: RunDirectory) -> str:
+    config = run.config
+    parts = [f"{part}: {run.scores(part).meta['num_prompts']}" for part in run.parts]
+    rule = config.general
+    general = f" and by general items (top {percent(rule.r_general)})" if config.identify.general else ""
+    text = (
+        f"Every method scores the same prompts ({', '.join(parts)}), ranks neurons within each module as its own rule says,"
+        f" without those removed by country reading (top {percent(rule.r)}){general}, and gets the same number of neurons; all"
+        " are evaluated on the same items. Selectivity is the drop on culture items minus the drop on general items. The best"
+        " of a cell is found on the same items, so its lead is flattered; the others are level with it unless Holm's"
+        " correction within the cell finds them behind (level 0.05)."
+    )
+    for place in config.methods.modules:
+        if left := [name for name in method_names(config) if name not in methods_on(run, place)]:
+            text += f" Not in '{place}', since they do not score all of its modules: {', '.join(left)}."
+    return text
+
+
+def _not_best(won: pd.DataFrame, reference: str) -> list[str]:
+    """In so many words: where the reference method is not the best."""
+    lines = []
+    for label in METRICS.values():
+        mine = won[(won["measure"] == label) & (won["method"] == reference)]
+        if not len(mine):
+            continue
+        places = {
+            kind: [f"{r['modules']} {percent(r['share'])}" for _, r in part.iterrows()]
+            for kind, part in mine.groupby("place")
+        }
+        behind = []
+        for _, row in mine[mine["place"] == "behind"].iterrows():
+            cell = (won["measure"] == label) & (won["modules"] == row["modules"]) & (won["share"] == row["share"])
+            best = won.loc[cell & (won["place"] == "best"), "method"].iloc[0]
+            behind.append(
+                f"{row['modules']} {percent(row['share'])} (behind {best} by {_points(row['behind']).lstrip('+')} points)"
+            )
+        lines.append(
+            f"{reference}'s score by {label}: the most selective in {_list(places.get('best'))}; not told apart from the best"
+            f" in {_list(places.get('level'))}; worse than the best in {_list(behind)}."
+        )
+    return lines
+
+
+def _list(names: list[str] | None) -> str:
+    return ", ".join(names) if names else "no cell"
+
+
+def _claim(won: pd.DataFrame, reference: str) -> tuple[str, list[Finding]]:
+    main = won[won["measure"] == "accuracy"]
+    cells = main[["modules", "share"]].drop_duplicates()
+    first = main[main["place"] == "best"]["method"].value_counts()
+    mine = main[main["method"] == reference]["place"].value_counts()
+    alone = sum(not (part["place"] == "level").any() for _, part in main.groupby(["modules", "share"]))
+    counts = ", ".join(f"{method} {count}" for method, count in first.items())
+    claim = (
+        f"Scoring methods at {len(cells)} equal budgets: first in selectivity are {counts}; the first can be told from all others"
+        f" in {alone or 'none'}."
+    )
+    if len(mine):
+        best, equal, behind = (int(mine.get(kind, 0)) for kind in ("best", "level", "behind"))
+        claim += f" {reference}'s score is first in {best}, not told apart from the first in {equal}, and behind it in {behind}."
+    value = f"first in {int(mine.get('best', 0))} of {len(cells)}"
+    return claim, [Finding(f"selectivity of {reference}", value, f"behind in {int(mine.get('behind', 0))}")]
