@@ -89,6 +89,8 @@ def test_votes_weigh_and_english_counts_in_other_languages():
     assert judge(item, "Arroz.") == ("arroz", 1, False)
     assert judge(item, "pan con arroz") == ("pan", 4, False)
     assert judge(item, "bread") == ("bread", 4, True)
+    number = Item("a", "b", "UK", question="?", language="en", answers=(Answer(("1",)),))
+    assert judge(number, "1. In January") == ("", 0, False) and judge(number, "1.") == judge(number, "1 day")
     assert judge(item, "panadería") == ("", 0, False)
 
 
