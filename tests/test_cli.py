@@ -15,8 +15,8 @@ from culnig.cli._app import app
 VERBS = [
     ["run"], ["score"], ["select"], ["select", "general"], ["select", "specific"], ["select", "random"], ["eval"],
     ["report"], ["export"], ["modules"], ["finetune"], ["compare"], ["data"], ["data", "list"], ["data", "show"], ["data", "check"], ["models"],
-    ["models", "list"], ["models", "fetch"], ["models", "inspect"], ["doctor"], ["perplexity"], ["stats"], ["stability"],
-    ["stability", "bootstrap"], ["stability", "sets"], ["stability", "size"], ["fidelity"],
+    ["models", "list"], ["models", "fetch"], ["models", "inspect"], ["doctor"], ["answer"], ["perplexity"], ["stats"], ["stability"],
+    ["stability", "bootstrap"], ["stability", "sets"], ["stability", "size"], ["fidelity"], ["plan"], ["merge"],
 ]  # fmt: skip
 
 

@@ -51,6 +51,15 @@ def test_blend_built(split, topics):
     assert set(BLEND) == {i.country for i in items} and len({i.topic for i in items}) == topics
 
 
+@pytest.mark.parametrize("split", ["neur", "test", "en-neur", "en-test"])
+def test_blend_short(split):
+    items = load_items(f"blend_short:{split}")
+    asked = {i.id.rpartition("/")[0] for i in items}
+    assert items.account.rows == 8000 == len(asked) + sum(items.account.left_out.values())
+    assert len(items) == 2 * len(asked) and set(BLEND) == {i.country for i in items}
+    assert len({i.language for i in items}) == (1 if split.startswith("en-") else 13)
+
+
 def test_blend_sample(tmp_path):
     """The sample lacks country and MCQID: the country is the one that the question's text names."""
     names = {"US": "the US", "UK": "the UK", "Northern_Nigeria": "Northern Nigeria", "North_Korea": "North Korea"}

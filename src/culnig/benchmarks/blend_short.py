@@ -85,7 +85,6 @@ def _items(
             prompt=wording.replace(SLOT, question).rstrip(),
             topic=topic,
             variant=str(variant),
-            template="short_answer",
             answers=answers,
             language="en" if english else resolve(country).language,
         )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import Any
@@ -28,6 +29,7 @@ NEW_TOKENS = 32
 """Tokens an answer may have."""
 BUDGET = 2048
 """Padded tokens a batch at least: a step of generation computes one token a row, so that rows are cheap."""
+_LIST = re.compile(r"^\s*(?:\(?[1١۱১][.)]|[-*•])\s+(?=\S)")
 COLUMNS = {
     "id": "item id",
     "benchmark": "benchmark",
@@ -166,8 +168,10 @@ def batches_to_write(
 def judge(item: Item, text: str) -> tuple[str, int, bool]:
     """The accepted answer that a text holds, with its votes, and whether only its English spelling was found; ("", 0, False) if none.
 
-    Answers are tried from the most votes down, each in the item's language before English.
+    Answers are tried from the most votes down, each in the item's language before English.  The number of a list that the
+    text begins is not part of it.
     """
+    text = _LIST.sub("", text)
     for accepted in item.answers:
         if (found := matcher(item.language).find(text, accepted.texts)) is not None:
             return found, accepted.votes, False
@@ -189,7 +193,7 @@ def _judged(item: Item, wording: str, text: str) -> dict[str, Any]:
         "variant": item.variant,
         "wording": wording,
         "text": text,
-        "normalised": " ".join(map(fold, words(text))),
+        "normalised": " ".join(map(fold, words(_LIST.sub("", text)))),
         "matched": matched,
         "in_english": in_english,
         "correct": bool(matched),
