@@ -57,8 +57,8 @@ def _count(found: dict[str, list[Guard]]) -> str:
     return f"Guards: of {len(found)} suppressions, the model is {', '.join(parts)}."
 
 
-def guard_sentence(found: list[Guard]) -> str:
-    """What the guards say of the model, for the claim."""
+def guard_sentence(found: list[Guard], controls: Iterable[list[Guard]] = ()) -> str:
+    """What the guards say of the model, for the claim; and of how many random controls they say the same."""
     says = {
         "intact": "The guards find the model intact",
         "damaged": "By the guards the model itself is damaged, so that a loss cannot be put down to culture alone",
@@ -66,7 +66,9 @@ def guard_sentence(found: list[Guard]) -> str:
     }
     parts = [f"{guard.name} {_change(guard)}" for guard in found if guard.state != "not measured"]
     parts += [f"{guard.name} was not measured" for guard in found if guard.state == "not measured"]
-    return f"{says[verdict(found)]}: {', '.join(parts)}."
+    verdicts = [verdict(made) for made in controls]
+    same = f"; {verdicts.count(verdict(found))} of {len(verdicts)} random sets get the same verdict" if verdicts else ""
+    return f"{says[verdict(found)]}: {', '.join(parts)}{same}."
 
 
 def guard_finding(found: list[Guard]) -> Finding:

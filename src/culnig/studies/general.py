@@ -75,8 +75,9 @@ class GeneralStudy:
             ),
         ]
         section.text = [_selection_text(run), _correction_text(run)]
-        found = add_guards(section, run, [NAME, *random_names(run.config)])[NAME]
-        section.claim += " " + guard_sentence(found)
+        guarded = add_guards(section, run, [NAME, *random_names(run.config)])
+        found = guarded.pop(NAME)
+        section.claim += " " + guard_sentence(found, guarded.values())
         section.findings.append(guard_finding(found))
         return section
 
