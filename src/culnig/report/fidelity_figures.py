@@ -115,7 +115,7 @@ def groups(table: pd.DataFrame) -> go.Figure:
     figure.update_xaxes(type="log", gridcolor=GRID, ticksuffix=" %", dtick=1, fixedrange=True)
     figure.update_layout(margin={"t": 34})
     figure.update_annotations(font={"size": 12})
-    for column in range(1, columns + 1):  # under the last panel of each column
-        below = max(i for i in range(len(methods)) if i % columns + 1 == column)
-        figure.update_xaxes(showticklabels=True, row=below // columns + 1, col=column)
+    for number in range(columns):  # under the last panel of each column
+        below = max(i for i in range(len(methods)) if i % columns == number)
+        figure.update_xaxes(showticklabels=True, row=below // columns + 1, col=number + 1)
     return figure
