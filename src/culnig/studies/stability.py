@@ -165,6 +165,8 @@ def _summary(run: RunDirectory, made: dict[str, Stability]) -> pd.DataFrame:
             row = {"method": method, "modules": _place_of(run, method), "kind": kind, "neurons": len(each.chosen)}
             row |= {"jaccard": part["jaccard"].mean(), "jaccard_low": float(low), "jaccard_high": float(high)}
             row |= {column: part[column].mean() for column in ("chance", "rank_all", "rank_chosen")}
+            if kind == "half":  # two halves add up to the whole that chose these neurons: that alone pulls it below 0
+                row["rank_chosen"] = float("nan")
             rows.append(row | {"in_90_percent": often if kind == "bootstrap" else None})
     columns = ["method", "modules", "kind", "neurons", "jaccard", "jaccard_low", "jaccard_high"]
     return pd.DataFrame(rows, columns=[*columns, "chance", "rank_all", "rank_chosen", "in_90_percent"])
