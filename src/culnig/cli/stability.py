@@ -87,9 +87,10 @@ def bootstrap(
     for kind, says in (("bootstrap", "resampled items against all"), ("half", "one half against the other")):
         if kind in kinds.index:
             row, (low, high) = kinds.loc[kind], facts["jaccard_interval"][kind]  # type: ignore[index]
+            chosen = f", {row['rank_chosen']:.2f} over the chosen" if kind == "bootstrap" else ""
             typer.echo(
                 f"{says}: Jaccard {row['jaccard']:.2f} (95 % of them {low:.2f} to {high:.2f}; by chance {row['chance']:.3f}),"
-                f" rank correlation {row['rank_all']:.2f} over all neurons, {row['rank_chosen']:.2f} over the chosen"
+                f" rank correlation {row['rank_all']:.2f} over all neurons{chosen}"
             )
     if "frequency" in tables:
         mine = tables["frequency"].query("chosen")["frequency"]

@@ -115,7 +115,7 @@ def groups(table: pd.DataFrame) -> go.Figure:
     figure.update_xaxes(type="log", gridcolor=GRID, ticksuffix=" %", dtick=1, fixedrange=True)
     figure.update_layout(margin={"t": 34})
     figure.update_annotations(font={"size": 12})
-    for place_in_row in range(columns):  # under the last panel of each column
-        below = max(i for i in range(len(methods)) if i % columns == place_in_row)
-        figure.update_xaxes(showticklabels=True, row=below // columns + 1, col=place_in_row + 1)
+    for number in range(columns):  # under the last panel of each column
+        below = max(i for i in range(len(methods)) if i % columns == number)
+        figure.update_xaxes(showticklabels=True, row=below // columns + 1, col=number + 1)
     return figure

@@ -35,8 +35,8 @@ class Stability:
         halves: pairs of sets, each from one half of the items.
         table: a row a resample or pair: `kind` (bootstrap: against the set of all items; half: one half against the other),
             size, other_size, jaccard, chance (the Jaccard expected of two random sets of these sizes), rank_all and
-            rank_chosen (Spearman's rank correlation of D over all neurons of the pools, and over the set from all items;
-            not over the two sets' union, where being in one set but not in the other pulls it below 0).
+            rank_chosen (Spearman's rank correlation of D over all neurons of the pools, and, for a bootstrap, over the set
+            from all items; not over the two sets' union, where being in one set but not in the other pulls it below 0).
         paired: whether neur and ctrl were resampled together.
     """
 
@@ -122,7 +122,8 @@ def reselect(
     for _ in range(halves):
         first, second = (select(weights) for weights in _split(parts, rng, paired))
         made.halves.append((first.chosen, second.chosen))
-        rows.append({"kind": "half"} | _agreement(first, second, whole.chosen))
+        # Two halves add up to the whole that chose the neurons: that alone pulls a correlation over them below 0.
+        rows.append({"kind": "half"} | _agreement(first, second, whole.chosen) | {"rank_chosen": float("nan")})
         if progress:
             progress(1)
     made.table = pd.DataFrame(rows)
