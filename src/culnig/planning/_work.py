@@ -90,12 +90,14 @@ def tasks_of(config: RunConfig, lm: LanguageModel, policy: PromptPolicy, token_b
         return Task(name, kind, times, inputs, largest, made)
 
     tasks = []
-    for part in scored_parts(config):
-        tasks.append(task(part, "score", 1, items_of(getattr(config.identify, part), config.seed, config.sources)))
+    for part, data in scored_parts(config).items():
+        tasks.append(task(part, "score", 1, items_of(data, config.seed, config.sources)))
+    if "instance" in config.studies:
+        tasks.append(task("instance", "score", 1, items_of(config.identify.neur, config.seed, config.sources)))
     for test in config.test:
         items = items_of(test, config.seed, config.sources)
         conditions = planned_conditions(config, sorted({item.country for item in items}))
-        subsets = [c.of(items, test.role) for c in conditions if c.wanted(test.role, config)]
+        subsets = [c.of(items, test.role) for c in conditions if c.wanted(test, config)]
         for size in sorted({len(subset) for subset in subsets}, reverse=True):
             alike = [subset for subset in subsets if len(subset) == size]
             tasks.append(task(test_name(test), "evaluate", len(alike), alike[0]))

@@ -27,6 +27,13 @@ SHOWN = {
     "specific-sets": "Culture-specific sets",
     "specific-guard-verdicts": "Guards: does the model still work?",
     "specific-own-country": "Own-country effect",
+    "layers-modules": "By module",
+    "layers-densest": "Densest modules",
+    "modules": "Changes by part",
+    "dose-changes": "Changes by factor",
+    "thresholds-changes": "Changes by setting",
+    "overlap": "Pairs of sets",
+    "published": "Published and measured, %",
 }
 """Tables that the page shows, with their headings; the others are in tables/."""
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
 
 import pandas as pd
 
@@ -12,7 +12,11 @@ from culnig.neurons import NeuronSet
 from culnig.registry import Registry
 
 if TYPE_CHECKING:
-    from culnig.config import RunConfig
+    from collections.abc import Callable
+
+    from culnig.config import RunConfig, TestConfig
+    from culnig.models import LanguageModel
+    from culnig.prompts import PromptPolicy
     from culnig.run_directory import RunDirectory
 
 
@@ -27,6 +31,7 @@ class Condition:
         roles: roles of the test sets it is evaluated on.
         countries: only these countries' items; None is all.  Country reading is always evaluated on all: it guards the
             model, not a country.
+        everywhere: evaluated on all test sets of its roles, not on the first of each alone.
         main: whether the run's claim rests on it; its guards are always measured, those of others if the config says so.
     """
 
@@ -36,6 +41,7 @@ class Condition:
     roles: tuple[str, ...]
     countries: tuple[str, ...] | None = None
     main: bool = False
+    everywhere: bool = False
 
     def of(self, items: list[Item], role: str) -> list[Item]:
         """The items of a test set that the condition is evaluated on."""
@@ -43,16 +49,18 @@ class Condition:
             return items
         return [item for item in items if item.country in self.countries]
 
-    def wanted(self, role: str, config: RunConfig) -> bool:
-        """Whether it is evaluated on the test set of a role."""
-        return role in self.roles or (role == "surface" and self.guarded(config))
+    def wanted(self, test: TestConfig, config: RunConfig) -> bool:
+        """Whether it is evaluated on a test set."""
+        if not self.everywhere and test != config.test_of(test.role):
+            return False
+        return test.role in self.roles or (test.role == "surface" and self.guarded(config))
 
     def guarded(self, config: RunConfig) -> bool:
         """Whether country reading and plain text are measured under it."""
         return self.main or config.guards.conditions == "all"
 
 
-UNTOUCHED = Condition("none", None, "", ("culture", "general", "surface"), main=True)
+UNTOUCHED = Condition("none", None, "", ("culture", "general", "surface"), main=True, everywhere=True)
 
 
 @dataclass(frozen=True)
@@ -109,6 +117,26 @@ class Study(Protocol):
 
     def analyse(self, run: RunDirectory) -> Section:
         """The section, from saved files alone."""
+        ...
+
+
+@runtime_checkable
+class Measuring(Protocol):
+    """What a study has besides, if it needs the model for more than scores and evaluations."""
+
+    def measured(self, run: RunDirectory) -> bool:
+        """Whether `measure` has been done."""
+        ...
+
+    def measure(
+        self,
+        run: RunDirectory,
+        lm: LanguageModel,
+        policy: PromptPolicy,
+        items: list[Item],
+        progress: Callable[[int], None] | None,
+    ) -> None:
+        """Measure on the items that neurons were found on, after selection, and save it in the run's folder."""
         ...
 
 
