@@ -10,7 +10,7 @@ import pytest
 from culnig.config import load_config
 from culnig.errors import FetchError
 from culnig.pipeline import items_of, run
-from culnig.studies.published import model_of, read_published
+from culnig.studies.published import _table, model_of, read_published
 from tests.test_pipeline import write_config
 
 PRESETS = {
@@ -39,11 +39,15 @@ def test_published_beside_measured(tmp_path, reference_dir):
     model = tmp_path / "Qwen3-14B"
     shutil.copytree(reference_dir, model)
     config = load_config(
-        write_config(tmp_path, reference_dir), [f"model.name={model}", "studies=[general, published]", "guards.text=null"]
+        write_config(tmp_path, reference_dir),
+        [f"model.name={model}", "studies=[general, published]", "guards.text=null"],
     )
     done = run(config, tmp_path / "run")
     table = pd.read_parquet(done.path / "tables" / "published.parquet")
     assert len(table) == 21 and table["measured"].isna().all()  # no published benchmark among the words
     assert table.loc[(table["benchmark"] == "BLEnD") & (table["condition"] == "untouched"), "published"].item() == 65.96
+    rows = _table(done, {config.test[0].items: "Words"}, read_published()["models"]["Qwen3-14B"])
+    measured = 100 * done.result("culture", "general").accuracy
+    assert rows.set_index("condition").loc["culture-general suppressed", "measured"] == pytest.approx(measured)
     page = (done.path / "report.html").read_text()
     assert "Published and measured" in page and "65.960" in page

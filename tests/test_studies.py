@@ -13,7 +13,7 @@ from culnig.errors import UsageError
 from culnig.pipeline import run
 from tests.test_pipeline import write_config, write_items
 
-STUDIES = ["general", "layers", "modules", "dose", "thresholds", "overlap"]
+STUDIES = ["general", "layers", "modules", "instance", "dose", "thresholds", "overlap"]
 
 
 @pytest.fixture(scope="module")
@@ -100,3 +100,11 @@ def test_a_test_set_twice_is_refused(tmp_path):
 def test_a_base_is_laid_under():
     config = load_config("studies")
     assert config.test == load_config("quickstart").test and "dose" in config.studies
+
+
+def test_items_sum_to_the_scores(finished):
+    """The mean over prompts of what is kept item by item is S(neur) of the score file."""
+    instance, neur = table(finished, "instance"), finished.scores("neur")
+    for row in instance.head(20).itertuples():
+        assert row.mean == pytest.approx(neur.mean(row.module)[row.layer, row.neuron], rel=1e-4, abs=1e-9)
+    assert instance["positive"].between(0, 1).all() and len(instance) == len(finished.neurons("general"))

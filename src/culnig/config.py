@@ -99,7 +99,8 @@ def _everyday_topics() -> dict[str, FoundOn]:
     """The three topics of `everyday:neur` as three benchmarks."""
     return {
         topic: FoundOn(
-            neur=DataConfig(items="everyday:neur", topics=[topic]), ctrl=DataConfig(items="everyday:ctrl", topics=[topic])
+            neur=DataConfig(items="everyday:neur", topics=[topic]),
+            ctrl=DataConfig(items="everyday:ctrl", topics=[topic]),
         )
         for topic in ("Food", "Work life", "Sport")
     }

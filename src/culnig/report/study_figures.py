@@ -148,3 +148,12 @@ def _bars(part: pd.DataFrame, value: str, unit: float) -> dict[str, object]:
         "thickness": 1.4,
         "width": 0,
     }
+
+
+def histogram(values: object, title: str, counted: str) -> go.Figure:
+    """How often values come up."""
+    figure = empty_figure(280)
+    figure.add_histogram(x=list(values), nbinsx=40, marker={"color": ACCENT})  # type: ignore[call-overload]
+    figure.update_xaxes(title=title)
+    figure.update_yaxes(title=counted)
+    return figure

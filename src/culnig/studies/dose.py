@@ -45,7 +45,14 @@ class DoseStudy:
                 for metric in METRICS:
                     e = estimate(result, metric, seed=run.config.seed)
                     rows.append(
-                        {"factor": factor, "role": role, "metric": metric, "value": e.value, "low": e.low, "high": e.high}
+                        {
+                            "factor": factor,
+                            "role": role,
+                            "metric": metric,
+                            "value": e.value,
+                            "low": e.low,
+                            "high": e.high,
+                        }
                     )
         table = pd.DataFrame(rows)
         pairs = [row for f in _factors(run.config) for row in metric_table(run, _name(f), where={"factor": f})]

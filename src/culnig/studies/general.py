@@ -43,7 +43,9 @@ class GeneralStudy:
 
     def planned(self, config: RunConfig, countries: list[str]) -> list[Condition]:
         operation = config.operation
-        random = [Condition(name, name, operation, ("culture", "general"), everywhere=True) for name in random_names(config)]
+        random = [
+            Condition(name, name, operation, ("culture", "general"), everywhere=True) for name in random_names(config)
+        ]
         return [UNTOUCHED, Condition(NAME, NAME, operation, ROLES, main=True, everywhere=True), *random]
 
     def analyse(self, run: RunDirectory) -> Section:

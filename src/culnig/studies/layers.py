@@ -64,7 +64,11 @@ class LayersStudy:
             ),
         ]
         top = densest.iloc[0] if len(densest) else None
-        where = f" The module with the most is {top['module']} of layer {top['layer']} ({top['neurons']:,})." if top is not None else ""
+        where = (
+            f" The module with the most is {top['module']} of layer {top['layer']} ({top['neurons']:,})."
+            if top is not None
+            else ""
+        )
         mlp = by_module[by_module["module"].isin(MLP_POOL)]["share"].sum()
         section.text = [
             f"{mlp:.0%} of the {len(neurons):,} neurons are in MLP modules, {1 - mlp:.0%} in attention. By layer, the first"

@@ -37,7 +37,9 @@ class ModulesStudy:
             for i in range(run.config.modules.random_controls if len(chosen) else 0):
                 sets[f"{PREFIX}{part}-random-{i}"] = select_random(chosen, shapes, seed=run.config.seed + i)
         if not any(map(len, sets.values())):
-            raise UsageError("the culture-general set is empty: there is no part of it to suppress; raise general.t_mlp")
+            raise UsageError(
+                "the culture-general set is empty: there is no part of it to suppress; raise general.t_mlp"
+            )
         return sets
 
     def conditions(self, run: RunDirectory) -> list[Condition]:

@@ -64,7 +64,10 @@ class OverlapStudy:
         section.tables = {"overlap": table, "overlap-jaccard": matrix.rename_axis("set").reset_index()}
         section.numbers = {"pairs": rows}
         section.figures = [
-            ("Jaccard index of the sets found on each benchmark, selected by one rule.", study_figures.overlap_map(matrix))
+            (
+                "Jaccard index of the sets found on each benchmark, selected by one rule.",
+                study_figures.overlap_map(matrix),
+            )
         ]
         section.text = [
             f"The sets of {len(sets)} benchmarks share {table['jaccard'].min():.2f} to {table['jaccard'].max():.2f} of their"
