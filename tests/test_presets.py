@@ -29,7 +29,7 @@ def test_a_preset_is_complete(name, data):
     assert config.name == name and "/" in config.model.name and len(config.test) == 8 and config.random_controls == 10
     assert config.general.preset == config.specific.preset == "paper"
     assert model_of(config, read_published()) == PRESETS[name]
-    with pytest.raises(FetchError, match="blend.*hf download") as error:
+    with pytest.raises(FetchError, match=r"blend.*hf download") as error:
         items_of(config.identify.neur, config.seed, config.sources)
     assert "\n" not in str(error.value)
 

@@ -13,7 +13,7 @@ from culnig.errors import UsageError
 from culnig.pipeline import run
 from tests.test_pipeline import write_config, write_items
 
-STUDIES = ["general", "layers", "modules", "instance", "dose", "thresholds", "overlap"]
+STUDIES = ["general", "layers", "related", "modules", "instance", "dose", "thresholds", "overlap"]
 
 
 @pytest.fixture(scope="module")
@@ -108,3 +108,25 @@ def test_items_sum_to_the_scores(finished):
     for row in instance.head(20).itertuples():
         assert row.mean == pytest.approx(neur.mean(row.module)[row.layer, row.neuron], rel=1e-4, abs=1e-9)
     assert instance["positive"].between(0, 1).all() and len(instance) == len(finished.neurons("general"))
+
+
+def test_distances():
+    import numpy as np
+
+    from culnig.studies._distances import distance_matrix, mantel
+
+    km = distance_matrix("geographic", ["UK", "France", "Japan"])
+    assert km[0, 1] == pytest.approx(344, abs=3) and (km == km.T).all() and km[0, 2] > 9000
+    assert distance_matrix("linguistic", ["Mexico", "Spain", "Italy", "USA", "China"])[0].tolist() == [0, 0, 2, 3, 4]
+    assert np.isnan(distance_matrix("values", ["Spain", "Atlantis"])).all()
+    places = np.random.default_rng(0).normal(size=(8, 2))
+    apart = np.linalg.norm(places[:, None] - places[None], axis=-1)
+    noise = np.random.default_rng(1).normal(size=(8, 8))
+    rho, p = mantel(-apart + 0.1 * noise, apart)
+    assert rho < -0.9 and p < 0.01 and mantel(noise, apart)[1] > 0.05
+
+
+def test_related_ranks(finished):
+    ranks = table(finished, "related-ranks")
+    assert ranks["own"].between(1, 4).all() and ranks["others"].between(1, 4).all()
+    assert {"geographic", "linguistic", "values"} == set(table(finished, "related-distances")["distance"])

@@ -27,6 +27,8 @@ SHOWN = {
     "specific-sets": "Culture-specific sets",
     "specific-guard-verdicts": "Guards: does the model still work?",
     "specific-own-country": "Own-country effect",
+    "related-ranks": "Ranks of own and related countries",
+    "related-distances": "Drops and distances",
     "layers-modules": "By module",
     "layers-densest": "Densest modules",
     "modules": "Changes by part",

@@ -157,3 +157,20 @@ def histogram(values: object, title: str, counted: str) -> go.Figure:
     figure.update_xaxes(title=title)
     figure.update_yaxes(title=counted)
     return figure
+
+
+def rank_dots(table: pd.DataFrame) -> go.Figure:
+    """Ranks of own, related and other countries, a row a set (columns set, own, related, others)."""
+    figure = empty_figure(110 + 26 * len(table))
+    for column, colour in (("others", QUIET), ("related", COOL), ("own", ACCENT)):
+        figure.add_scatter(
+            x=list(table[column]),
+            y=list(table["set"]),
+            mode="markers",
+            marker={"size": 10, "color": colour},
+            name=column,
+        )
+    figure.update_layout(showlegend=True, legend={"orientation": "h", "y": -0.3})
+    figure.update_xaxes(title="rank (1: hurt most)")
+    figure.update_yaxes(autorange="reversed")
+    return figure
