@@ -99,5 +99,7 @@ def _sizes(run: RunDirectory) -> tuple[pd.DataFrame, pd.DataFrame]:
         general=plain,
     )
     own = run.config.specific
-    specific = size_specific(*scores, t=sorted({own.t / 3, own.t, 3 * own.t}), r=[own.r], z=grid.z, preset=own.preset)
+    specific = size_specific(
+        *scores, t=sorted({own.t / 3, own.t, min(1.0, 3 * own.t)}), r=[own.r], z=grid.z, preset=own.preset
+    )
     return general, specific
