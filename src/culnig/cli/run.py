@@ -16,7 +16,10 @@ def add_to(app: typer.Typer) -> None:
 
 
 def run(
-    config: Annotated[str | None, typer.Argument(help="YAML file, or an embedded config: quickstart, full.")] = None,
+    config: Annotated[
+        str | None,
+        typer.Argument(help="YAML file, or an embedded config: quickstart, full, studies, paper, paper-MODEL."),
+    ] = None,
     out: Annotated[Path | None, typer.Option("--out", "-o", help="Run folder; runs/<name> if not given.")] = None,
     settings: Annotated[
         list[str] | None, typer.Option("--set", help="Override a setting: --set general.t_mlp=0.005. Repeatable.")
