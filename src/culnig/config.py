@@ -68,6 +68,7 @@ class DataConfig(_Section):
     )
     limit_per_country: int | None = Field(None, ge=1, description="a seeded sample of so many items a country")
     draws: int | None = Field(None, ge=1, description="option draws of each question")
+    topics: list[str] | None = Field(None, description="these topics only; null is all")
 
     def load(self, seed: int, sources: Mapping[str, str] | None = None) -> list[Item]:
         """The items; `sources` says where a benchmark's rows are."""
@@ -76,6 +77,7 @@ class DataConfig(_Section):
         return load_items(
             with_place(self.items, sources or {}),
             countries=countries,
+            topics=self.topics,
             limit_per_country=self.limit_per_country,
             draws=self.draws,
             seed=seed,
@@ -179,6 +181,56 @@ class RestoreConfig(_Section):
     training: TrainingConfig = TrainingConfig(learning_rate=1e-3)
 
 
+class FoundOn(_Section):
+    """A benchmark that neurons are found on, for the overlap of sets."""
+
+    neur: DataConfig
+    ctrl: DataConfig
+
+
+def _everyday_topics() -> dict[str, FoundOn]:
+    """The three topics of `everyday:neur` as three benchmarks."""
+    return {
+        topic: FoundOn(
+            neur=DataConfig(items="everyday:neur", topics=[topic]),
+            ctrl=DataConfig(items="everyday:ctrl", topics=[topic]),
+        )
+        for topic in ("Food", "Work life", "Sport")
+    }
+
+
+class OverlapConfig(_Section):
+    """Study `overlap`: sets found on several benchmarks."""
+
+    benchmarks: dict[str, FoundOn] = Field(default_factory=_everyday_topics, min_length=2)
+
+
+class ModulesConfig(_Section):
+    """Study `modules`: the MLP part and the attention part alone."""
+
+    random_controls: int = Field(3, ge=1, le=1000, description="matched random sets for each part")
+
+
+class DoseConfig(_Section):
+    """Study `dose`: graded scaling of the general set."""
+
+    factors: list[float] = Field([0.0, 0.5, 1.5, 2.0, 3.0], min_length=1, description="1 is the untouched model")
+
+
+class ThresholdsConfig(_Section):
+    """Study `thresholds`: sizes over a grid, and the drop at the settings in which one threshold moves alone."""
+
+    t: list[float] = Field([0.0025, 0.005, 0.01, 0.02], min_length=1, description="of the MLP; attention in proportion")
+    r: list[float] = Field([0.0, 0.01, 0.05], min_length=1)
+    z: list[float] = Field([0.0, 0.5, 1.0, 1.5], min_length=1, description="of culture-specific sets")
+
+
+class InstanceConfig(_Section):
+    """Study `instance`: the general set's best neurons, item by item."""
+
+    top: int = Field(1000, ge=1, description="so many neurons at most")
+
+
 class ComputeConfig(_Section):
     """Speed and memory; nothing here changes a result."""
 
@@ -217,7 +269,20 @@ class RunConfig(_Section):
     restore: RestoreConfig = RestoreConfig()
     seeds: int = Field(1, ge=1, le=100, description="fine-tunings of each arm (studies finetune and restore)")
     keep_tuned: bool = Field(False, description="keep the tuned checkpoints, not only what was measured on them")
+    modules: ModulesConfig = ModulesConfig()
+    dose: DoseConfig = DoseConfig()
+    thresholds: ThresholdsConfig = ThresholdsConfig()
+    instance: InstanceConfig = InstanceConfig()
+    overlap: OverlapConfig = OverlapConfig()
     compute: ComputeConfig = ComputeConfig()
+
+    @field_validator("test")
+    @classmethod
+    def _distinct(cls, tests: list[TestConfig]) -> list[TestConfig]:
+        for number, test in enumerate(tests):
+            if any(test.items == other.items for other in tests[:number]):
+                raise ValueError(f"{test.items} is listed twice; results are kept by its name")
+        return tests
 
     @field_validator("operation")
     @classmethod
@@ -234,8 +299,12 @@ class RunConfig(_Section):
         return _parsed(text)
 
     def test_of(self, role: str) -> TestConfig | None:
-        """The first test set of a role."""
-        return next((test for test in self.test if test.role == role), None)
+        """The first test set of a role, on which all studies look."""
+        return next(iter(self.tests_of(role)), None)
+
+    def tests_of(self, role: str) -> list[TestConfig]:
+        """All test sets of a role."""
+        return [test for test in self.test if test.role == role]
 
 
 def _parsed(methods: str) -> str:
@@ -282,15 +351,7 @@ def load_config(path: str | Path | None, overrides: Sequence[str] = ()) -> RunCo
 
 
 def _load(kind: type[C], path: str | Path | None, overrides: Sequence[str]) -> C:
-    import yaml
-
-    source, text = _read(path)
-    try:
-        data = yaml.safe_load(text)
-    except yaml.YAMLError as error:
-        raise DataError(f"{source}: not YAML: {' '.join(str(error).split())}") from error
-    if not isinstance(data, dict):
-        raise DataError(f"{source}: a mapping of settings is expected; see `culnig run --help`")
+    source, data = _mapping(path)
     for override in overrides:
         _override(data, override)
     try:
@@ -301,15 +362,47 @@ def _load(kind: type[C], path: str | Path | None, overrides: Sequence[str]) -> C
         raise UsageError(f"{source}: {where}: {first['msg']}{_suggest(first)}") from error
 
 
-def _read(path: str | Path | None) -> tuple[str, str]:
+def _mapping(path: str | Path | None) -> tuple[str, dict[str, Any]]:
+    """A config's name and its settings; `base: NAME` stands for the settings of an embedded config, where it says no other."""
+    import yaml
+
+    source, text = _read(path)
+    try:
+        data = yaml.safe_load(text)
+    except yaml.YAMLError as error:
+        raise DataError(f"{source}: not YAML: {' '.join(str(error).split())}") from error
+    if not isinstance(data, dict):
+        raise DataError(f"{source}: a mapping of settings is expected; see `culnig run --help`")
+    base = data.pop("base", None)
+    if base is None:
+        return source, data
+    if not isinstance(base, str) or not (resources.files("culnig") / "configs" / f"{base}.yaml").is_file():
+        raise UsageError(f"{source}: base: {base!r} is no embedded config; embedded are {', '.join(embedded())}")
+    return source, _over(_mapping(base)[1], data)
+
+
+def _over(base: dict[str, Any], own: dict[str, Any]) -> dict[str, Any]:
+    """`own` laid over `base`; mappings are joined, everything else is replaced."""
+    joined = dict(base)
+    for key, value in own.items():
+        both = isinstance(value, dict) and isinstance(base.get(key), dict)
+        joined[key] = _over(base[key], value) if both else value
+    return joined
+
+
+def embedded() -> list[str]:
+    """Names of the embedded configs."""
     folder = resources.files("culnig") / "configs"
+    return sorted(path.name.removesuffix(".yaml") for path in folder.iterdir() if path.name.endswith(".yaml"))
+
+
+def _read(path: str | Path | None) -> tuple[str, str]:
     name = "quickstart" if path is None else str(path)
-    embedded = folder / f"{name}.yaml"
-    if "/" not in name and embedded.is_file():
-        return name, embedded.read_text(encoding="utf-8")
+    own = resources.files("culnig") / "configs" / f"{name}.yaml"
+    if "/" not in name and own.is_file():
+        return name, own.read_text(encoding="utf-8")
     if not name.endswith((".yaml", ".yml")) and not Path(name).exists():
-        have = ", ".join(sorted(p.name.removesuffix(".yaml") for p in folder.iterdir() if p.name.endswith(".yaml")))
-        raise UsageError(f"no config '{name}': embedded are {have}; else name a YAML file")
+        raise UsageError(f"no config '{name}': embedded are {', '.join(embedded())}; else name a YAML file")
     try:
         return name, require_file(name, "a config (YAML)").read_text(encoding="utf-8")
     except UnicodeDecodeError as error:

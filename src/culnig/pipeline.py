@@ -71,6 +71,7 @@ def _claim_folder(directory: RunDirectory) -> None:
     """Write the resolved config, or check that the folder's own is the same."""
     path = directory.path / "config.yaml"
     mine = directory.config.model_dump(mode="json")
+    text = yaml.safe_dump(mine, sort_keys=False, allow_unicode=True)
     if not path.exists():
         try:
             directory.path.mkdir(parents=True, exist_ok=True)
@@ -83,10 +84,12 @@ def _claim_folder(directory: RunDirectory) -> None:
         others = [p for p in directory.path.iterdir() if not p.name.startswith(".")]
         if others:
             raise UsageError(f"{directory.path} holds other files ({others[0].name}, ...); choose an empty --out")
-        write_text(path, yaml.safe_dump(mine, sort_keys=False, allow_unicode=True))
+        write_text(path, text)
         return
     theirs = RunDirectory.open(directory.path).config.model_dump(mode="json")
-    different = [key for key in mine if key != "compute" and mine[key] != theirs[key]]
+    different = [key for key in mine if key not in {"compute", "studies"} and mine[key] != theirs[key]]
+    if not different and mine["studies"] != theirs["studies"]:
+        write_text(path, text)  # further studies of the same run: its scores and evaluations stay
     if different:
         raise UsageError(
             f"{directory.path} holds a run with other settings ({', '.join(different)}); choose another --out, or delete it"
@@ -140,7 +143,7 @@ class _Run:
         return PromptPolicy(**self.config.prompts.resolved(self.model.formulation))
 
     def score(self) -> None:
-        for part in self.dir.parts:
+        for part, data in self.dir.parts.items():
             path = self.dir.scores_path(part)
             if path.exists():
                 continue
@@ -149,7 +152,7 @@ class _Run:
                     take_scores(self.dir, part, self.model)
                 distributed.wait()
                 continue
-            items = self._items(getattr(self.config.identify, part))
+            items = self._items(data)
             model, policy = self.model, self.policy
             total = len(items) * (policy.wordings if isinstance(policy.wordings, int) else 1)
             with self.reporter.step(f"score {part}", total, "prompts") as progress:
@@ -160,7 +163,7 @@ class _Run:
                     policy=policy,
                     method=self.config.method,
                     blocks=self.config.blocks,
-                    control=True if part == "ctrl" else None,
+                    control=True if part.endswith("ctrl") else None,
                     token_budget=self.config.compute.token_budget,
                     checkpoint=checkpoint_of(path),
                     checkpoint_minutes=self.config.compute.checkpoint_minutes,
@@ -196,7 +199,7 @@ class _Run:
             (test, condition)
             for test in self.config.test
             for condition in conditions.values()
-            if condition.wanted(test.role, self.config) and not self.dir.result_path(test, condition.name).exists()
+            if condition.wanted(test, self.config) and not self.dir.result_path(test, condition.name).exists()
         ]
         if jobs:
             items = {test_name(test): self._items(test) for test in self.config.test}
@@ -221,6 +224,7 @@ class _Run:
                 budget = self.config.compute.token_budget
                 bench = Bench(self.model, self.policy, self._items, self.reporter, budget)
                 study.measure(self.dir, bench)
+                _give_back_memory()
                 self._seconds[f"measure {name}"] = time.monotonic() - begun
                 distributed.wait()
 
@@ -305,10 +309,10 @@ class _Run:
         )
 
     def _test_entry(self, test: TestConfig) -> dict[str, Any]:
-        done = self.dir.has_result(test.role, "none")  # not where no study asks for this role
-        result = self.dir.result(test.role, "none") if done else None
-        entry = {"items": test.items, "role": test.role, "data_hash": result.meta["data_hash"] if result else None}
-        return entry | ({"rows": result.meta["rows"]} if result and result.meta.get("rows") else {})
+        path = self.dir.result_path(test, "none")
+        meta = self.dir.result_on(test, "none").meta if path.exists() else {}
+        entry = {"items": test.items, "role": test.role, "data_hash": meta.get("data_hash")}
+        return entry | ({"rows": meta["rows"]} if meta.get("rows") else {})
 
     def _text_entry(self) -> dict[str, Any]:
         result = self.dir.text("none")

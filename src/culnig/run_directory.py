@@ -17,7 +17,7 @@ from typing import Any
 
 from culnig.attribution import Scores
 from culnig.benchmarks import parse_name
-from culnig.config import RunConfig, TestConfig, load_config
+from culnig.config import DataConfig, RunConfig, TestConfig, load_config
 from culnig.errors import UsageError
 from culnig.evaluation import EvalResult, TextResult
 from culnig.files import read_json
@@ -44,8 +44,8 @@ class RunDirectory:
         return cls(path, load_config(path / "config.yaml"))
 
     @property
-    def parts(self) -> list[str]:
-        """The sets that are scored: neur, ctrl, crc, and general if the config has it."""
+    def parts(self) -> dict[str, DataConfig]:
+        """The sets that are scored: neur, ctrl, crc, general if the config has it, and those of the study `overlap`."""
         return scored_parts(self.config)
 
     def scores_path(self, part: str) -> Path:
@@ -56,6 +56,11 @@ class RunDirectory:
 
     def result_path(self, test: TestConfig, condition: str) -> Path:
         return self.path / "evals" / test_name(test) / f"{condition}.parquet"
+
+    @property
+    def per_item_path(self) -> Path:
+        """Scores of the study `instance`, item by item."""
+        return self.path / "scores" / "per-item.safetensors"
 
     def text_path(self, condition: str) -> Path:
         """Perplexity results of a condition."""
@@ -84,9 +89,13 @@ class RunDirectory:
         return EvalResult.load(path)
 
     def result(self, role: str, condition: str) -> EvalResult | None:
-        """Results of a condition on the test set of a role; None if the run has no such test set."""
+        """Results of a condition on the first test set of a role; None if the run has no such test set."""
         test = self.config.test_of(role)
-        return self._result(self.result_path(test, condition)) if test else None
+        return self.result_on(test, condition) if test else None
+
+    def result_on(self, test: TestConfig, condition: str) -> EvalResult:
+        """Results of a condition on a test set."""
+        return self._result(self.result_path(test, condition))
 
     @cache  # noqa: B019
     def text(self, condition: str) -> TextResult | None:
@@ -120,9 +129,20 @@ class RunDirectory:
             )
 
 
-def scored_parts(config: RunConfig) -> list[str]:
-    """The sets that a run scores."""
-    return ["neur", "ctrl", "crc", *(["general"] if config.identify.general else [])]
+def scored_parts(config: RunConfig) -> dict[str, DataConfig]:
+    """The sets that a run scores, by the names of their score files; those of controls end in `ctrl`."""
+    sets = {"neur": config.identify.neur, "ctrl": config.identify.ctrl, "crc": config.identify.crc}
+    if config.identify.general:
+        sets["general"] = config.identify.general
+    if "overlap" in config.studies:
+        for name, found in config.overlap.benchmarks.items():
+            sets |= {overlap_part(name, "neur"): found.neur, overlap_part(name, "ctrl"): found.ctrl}
+    return sets
+
+
+def overlap_part(benchmark: str, part: str) -> str:
+    """Name of the score file of one benchmark of the study `overlap`."""
+    return f"overlap-{re.sub(r'[^A-Za-z0-9._-]+', '-', benchmark)}-{part}"
 
 
 def test_name(test: TestConfig) -> str:

@@ -20,6 +20,7 @@ def load_items(
     source: str | Path,
     *,
     countries: Iterable[str] | None = None,
+    topics: Iterable[str] | None = None,
     limit_per_country: int | None = None,
     draws: int | None = None,
     seed: int = 0,
@@ -31,6 +32,7 @@ def load_items(
             need be (`blend:test@/data/blend`, `blend:test@owner/name`); a data set of the user's own (`my.yaml:neur`);
             or a JSON Lines file of items.
         countries: keep these countries' items only.
+        topics: keep these topics' items only.
         limit_per_country: at most so many items a country: a seeded sample, kept in the order of the source.
         draws: keep so many option draws of each question (benchmarks with several draws).
         seed: seed of option draws and of the sample.
@@ -51,6 +53,8 @@ def load_items(
         items = [item for item in items if not item.variant.isdigit() or int(item.variant) < draws]
     if countries is not None:
         items = _of_countries(items, countries, str(source))
+    if topics is not None:
+        items = _of_topics(items, topics, str(source))
     if limit_per_country is not None:
         items = _sample(items, limit_per_country, seed)
     return items if account is None else ItemList(items, account)
@@ -125,6 +129,14 @@ def _of_countries(items: list[Item], countries: Iterable[str], source: str) -> l
             raise UsageError(f"{source} has no items of {name}; it has: {', '.join(sorted(present))}")
         wanted.add(name)
     return [item for item in items if item.country in wanted]
+
+
+def _of_topics(items: list[Item], topics: Iterable[str], source: str) -> list[Item]:
+    present, wanted = {item.topic for item in items}, set(topics)
+    if missing := sorted(wanted - present):
+        have = ", ".join(sorted(topic for topic in present if topic)) or "no topics"
+        raise UsageError(f"{source} has no topic {missing[0]!r}; it has: {have}")
+    return [item for item in items if item.topic in wanted]
 
 
 def _sample(items: list[Item], limit: int, seed: int) -> list[Item]:

@@ -19,7 +19,8 @@ def run(
     config: Annotated[
         str | None,
         typer.Argument(
-            help="YAML file, or an embedded config: quickstart, full, methods, methods-quick, finetune, restore."
+            help="YAML file, or an embedded config: quickstart, full, studies, methods, methods-quick, finetune, restore,"
+            " short-answers, paper, paper-MODEL."
         ),
     ] = None,
     out: Annotated[Path | None, typer.Option("--out", "-o", help="Run folder; runs/<name> if not given.")] = None,

@@ -94,12 +94,14 @@ def tasks_of(config: RunConfig, lm: LanguageModel, policy: PromptPolicy, token_b
         return Task(name, kind, times, inputs, largest, made)
 
     tasks = []
-    for part in scored_parts(config):
-        tasks.append(task(part, "score", 1, getattr(config.identify, part).load(config.seed, config.sources)))
+    for part, data in scored_parts(config).items():
+        tasks.append(task(part, "score", 1, data.load(config.seed, config.sources)))
+    if "instance" in config.studies:
+        tasks.append(task("instance", "score", 1, config.identify.neur.load(config.seed, config.sources)))
     for test in config.test:
         items = test.load(config.seed, config.sources)
         conditions = planned_conditions(config, sorted({item.country for item in items}))
-        subsets = [c.of(items, test.role) for c in conditions if c.wanted(test.role, config)]
+        subsets = [c.of(items, test.role) for c in conditions if c.wanted(test, config)]
         for size in sorted({len(subset) for subset in subsets}, reverse=True):
             alike = [subset for subset in subsets if len(subset) == size]
             kind: Kind = "write" if test.role == "short" else "evaluate"

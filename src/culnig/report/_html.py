@@ -43,6 +43,15 @@ SHOWN = {
     "short-by-language": "Short answers by language",
     "short-changes": "Short answers: paired changes by language",
     "short-matchers": "Short answers: what finds the words of each language",
+    "related-ranks": "Ranks of own and related countries",
+    "related-distances": "Drops and distances",
+    "layers-modules": "By module",
+    "layers-densest": "Densest modules",
+    "modules": "Changes by part",
+    "dose-changes": "Changes by factor",
+    "thresholds-changes": "Changes by setting",
+    "overlap": "Pairs of sets",
+    "published": "Published and measured, %",
 }
 """Tables that the page shows, with their headings; the others are in tables/."""
 WRAPPED = 48

@@ -46,31 +46,32 @@ def accuracy_by_condition(table: pd.DataFrame) -> go.Figure:
     """Dots with intervals: untouched, suppressed, and the random controls, a band for each test set.
 
     Args:
-        table: columns role, condition, accuracy, low, high (shares).
+        table: columns role, test, condition, accuracy, low, high (shares).
     """
-    roles = list(dict.fromkeys(table["role"]))
+    tests = dict(zip(table["test"], table["role"], strict=True))
+    names = list(tests)
     rows: list[tuple[str, str, pd.Series]] = []
-    for role in roles:
-        part = table[table["role"] == role].set_index("condition")
+    for test in names:
+        part = table[table["test"] == test].set_index("condition")
         named = [("none", "untouched"), ("general", "culture-general")]
-        rows += [(role, label, part.loc[name]) for name, label in named if name in part.index]
+        rows += [(test, label, part.loc[name]) for name, label in named if name in part.index]
         random = part[part.index.str.startswith("random")]
-        rows += [(role, f"random {i + 1}", row) for i, (_, row) in enumerate(random.iterrows())]
-    figure = empty_figure(70 + 26 * len(rows) + 20 * len(roles))
+        rows += [(test, f"random {i + 1}", row) for i, (_, row) in enumerate(random.iterrows())]
+    figure = empty_figure(70 + 26 * len(rows) + 20 * len(names))
     colours = {"untouched": INK, "culture-general": ACCENT}
     y, ticks, labels = 0.0, [], []
-    for role in roles:
+    for test in names:
         y += 0.9
         figure.add_annotation(
             x=0,
             y=y - 0.75,
             xref="paper",
-            text=f"<b>{ROLE_NAMES[role]}</b>",
+            text=f"<b>{ROLE_NAMES[tests[test]]}</b> ({test})",
             showarrow=False,
             xanchor="left",
             yanchor="middle",
         )
-        for _, label, row in [r for r in rows if r[0] == role]:
+        for _, label, row in [r for r in rows if r[0] == test]:
             colour = colours.get(label, QUIET)
             figure.add_scatter(
                 x=[100 * row["accuracy"]],

@@ -27,13 +27,14 @@ def print_summary(directory: RunDirectory) -> None:
         accuracy = pd.read_parquet(path)
         table = Table(box=None, pad_edge=False, title_justify="left")
         table.add_column("accuracy, %", header_style="dim")
-        roles = list(dict.fromkeys(accuracy["role"]))
-        for role in roles:
-            table.add_column(ROLES[role], justify="right", header_style="dim")
+        tests = dict(zip(accuracy["test"], accuracy["role"], strict=True))
+        alone = len(set(tests.values())) == len(tests)
+        for test, role in tests.items():
+            table.add_column(ROLES[role] if alone else test, justify="right", header_style="dim")
         for condition in dict.fromkeys(accuracy["condition"]):
             cells = []
-            for role in roles:
-                rows = accuracy[(accuracy["role"] == role) & (accuracy["condition"] == condition)]
+            for test in tests:
+                rows = accuracy[(accuracy["test"] == test) & (accuracy["condition"] == condition)]
                 cells.append(_cell(rows.iloc[0]) if len(rows) else "")
             style = "bold" if condition == "general" else None
             table.add_row(

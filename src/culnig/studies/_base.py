@@ -13,7 +13,7 @@ from culnig.neurons import NeuronSet
 from culnig.registry import Registry
 
 if TYPE_CHECKING:
-    from culnig.config import DataConfig, FinetuneConfig, RunConfig
+    from culnig.config import DataConfig, FinetuneConfig, RunConfig, TestConfig
     from culnig.models import LanguageModel
     from culnig.progress import Reporter
     from culnig.prompts import PromptPolicy
@@ -31,6 +31,7 @@ class Condition:
         roles: roles of the test sets it is evaluated on.
         countries: only these countries' items; None is all.  Country reading is always evaluated on all: it guards the
             model, not a country.
+        everywhere: evaluated on all test sets of its roles, not on the first of each alone.
         main: whether the run's claim rests on it; its guards are always measured, those of others if the config says so.
     """
 
@@ -40,6 +41,7 @@ class Condition:
     roles: tuple[str, ...]
     countries: tuple[str, ...] | None = None
     main: bool = False
+    everywhere: bool = False
 
     def of(self, items: list[Item], role: str) -> list[Item]:
         """The items of a test set that the condition is evaluated on."""
@@ -47,10 +49,12 @@ class Condition:
             return items
         return [item for item in items if item.country in self.countries]
 
-    def wanted(self, role: str, config: RunConfig) -> bool:
-        """Whether it is evaluated on the test set of a role."""
+    def wanted(self, test: TestConfig, config: RunConfig) -> bool:
+        """Whether it is evaluated on a test set."""
+        if not self.everywhere and test != config.test_of(test.role):
+            return False
         guarded = self.guarded(config) and (self.main or config.guards.reading == "all")
-        return role in self.roles or (role == "surface" and guarded)
+        return test.role in self.roles or (test.role == "surface" and guarded)
 
     def guarded(self, config: RunConfig) -> bool:
         """Whether the model is guarded under it: plain text is read, and country reading unless the config leaves it out."""
@@ -63,12 +67,13 @@ def merged(conditions: Iterable[Condition]) -> dict[str, Condition]:
     for condition in conditions:
         if earlier := found.get(condition.name):
             roles = tuple(dict.fromkeys((*earlier.roles, *condition.roles)))
-            condition = replace(earlier, roles=roles, main=earlier.main or condition.main)
+            main, everywhere = earlier.main or condition.main, earlier.everywhere or condition.everywhere
+            condition = replace(earlier, roles=roles, main=main, everywhere=everywhere)
         found[condition.name] = condition
     return found
 
 
-UNTOUCHED = Condition("none", None, "", ("culture", "general", "surface", "task"), main=True)
+UNTOUCHED = Condition("none", None, "", ("culture", "general", "surface", "task"), main=True, everywhere=True)
 
 
 @dataclass(frozen=True)

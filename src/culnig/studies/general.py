@@ -14,7 +14,7 @@ from culnig.studies._base import STUDIES, UNTOUCHED, Condition, Finding, Section
 from culnig.studies._guards import add_guards, guard_finding, guard_sentence
 
 if TYPE_CHECKING:
-    from culnig.config import RunConfig
+    from culnig.config import RunConfig, TestConfig
     from culnig.run_directory import RunDirectory
 
 NAME = "general"
@@ -41,8 +41,10 @@ class GeneralStudy:
 
     def planned(self, config: RunConfig, countries: list[str]) -> list[Condition]:
         operation = config.operation
-        random = [Condition(name, name, operation, ("culture", "general")) for name in random_names(config)]
-        return [UNTOUCHED, Condition(NAME, NAME, operation, ROLES, main=True), *random]
+        random = [
+            Condition(name, name, operation, ("culture", "general"), everywhere=True) for name in random_names(config)
+        ]
+        return [UNTOUCHED, Condition(NAME, NAME, operation, ROLES, main=True, everywhere=True), *random]
 
     def analyse(self, run: RunDirectory) -> Section:
         section = Section(self.title)
@@ -97,9 +99,9 @@ def random_names(config: RunConfig) -> list[str]:
     return [f"random-{i}" for i in range(config.random_controls)]
 
 
-def _controls(run: RunDirectory, role: str) -> list[str]:
-    """The random controls that were evaluated on the test set of a role (on country reading, as guards)."""
-    return [name for name in random_names(run.config) if run.has_result(role, name)]
+def _controls(run: RunDirectory, test: TestConfig) -> list[str]:
+    """The random controls that were evaluated on a test set (on country reading, as guards)."""
+    return [name for name in random_names(run.config) if run.result_path(test, name).is_file()]
 
 
 def _result(run: RunDirectory, role: str, condition: str) -> EvalResult:
@@ -108,22 +110,21 @@ def _result(run: RunDirectory, role: str, condition: str) -> EvalResult:
     return result
 
 
-def _roles(run: RunDirectory) -> list[str]:
-    return [role for role in ROLES if run.config.test_of(role)]
+def _tests(run: RunDirectory) -> list[TestConfig]:
+    """All test sets, by role."""
+    return [test for role in ROLES for test in run.config.tests_of(role)]
 
 
 def _accuracy_table(run: RunDirectory) -> pd.DataFrame:
     rows = []
-    for role in _roles(run):
-        names = ["none", NAME, *_controls(run, role)]
-        test = run.config.test_of(role)
-        for name in names:
-            result = _result(run, role, name)
+    for test in _tests(run):
+        for name in ["none", NAME, *_controls(run, test)]:
+            result = run.result_on(test, name)
             e = estimate(result)
             rows.append(
                 {
-                    "role": role,
-                    "test": test.items if test else "",
+                    "role": test.role,
+                    "test": test.items,
                     "condition": name,
                     "accuracy": e.value,
                     "low": e.low,
@@ -143,16 +144,17 @@ def _difference_table(run: RunDirectory) -> pd.DataFrame:
     p-values are corrected over the test sets, within a pair and metric.
     """
     rows = []
-    for role in _roles(run):
-        untouched, masked = _result(run, role, "none"), _result(run, role, NAME)
+    for test in _tests(run):
+        untouched, masked = run.result_on(test, "none"), run.result_on(test, NAME)
         pairs: list[tuple[str, Any, Any]] = [("general - none", masked, untouched)]
-        if names := _controls(run, role):
-            controls = [_result(run, role, name) for name in names]
+        if names := _controls(run, test):
+            controls = [run.result_on(test, name) for name in names]
             pairs.append(("general - random", masked, controls))
             pairs += [(f"{name} - none", c, untouched) for name, c in zip(names, controls, strict=True)]
         for name, a, b in pairs:
             metrics = METRICS if name.startswith("general") else METRICS[:1]
-            rows += [{"role": role, "pair": name, **compare(a, b, metric).to_dict()} for metric in metrics]
+            where = {"role": test.role, "test": test.items, "pair": name}
+            rows += [where | compare(a, b, metric).to_dict() for metric in metrics]
             if isinstance(b, EvalResult):
                 rows[-len(metrics)] |= {"p_mcnemar": mcnemar(a, b).p}
     table = pd.DataFrame(rows)
@@ -165,7 +167,7 @@ def _difference_table(run: RunDirectory) -> pd.DataFrame:
 
 def _power_table(run: RunDirectory) -> pd.DataFrame:
     """What drop each test set can show, and how many questions smaller ones would take, at the observed discordance."""
-    pairs = [(_result(run, role, NAME), [_result(run, role, "none")]) for role in _roles(run)]
+    pairs = [(run.result_on(test, NAME), [run.result_on(test, "none")]) for test in _tests(run)]
     return power_table(pairs)
 
 
@@ -187,24 +189,33 @@ def _by(run: RunDirectory, column: str) -> pd.DataFrame:
 def _numbers(run: RunDirectory, differences: pd.DataFrame) -> dict[str, Any]:
     shapes = run.scores("neur").shapes()
     total = sum(layers * width for layers, width in shapes.values())
-    correct = differences[differences["metric"] == "correct"].set_index(["role", "pair"])
+    correct = differences[differences["metric"] == "correct"].set_index(["test", "pair"])
     keep = ["a", "b", "difference", "low", "high", "p", "p_adjusted"]
 
-    def pick(role: str, pair: str) -> dict[str, float] | None:
-        return correct.loc[(role, pair), keep].to_dict() if (role, pair) in correct.index else None
+    def pick(test: TestConfig, pair: str) -> dict[str, float] | None:
+        return correct.loc[(test.items, pair), keep].to_dict() if (test.items, pair) in correct.index else None
 
-    random = {
-        role: [float(correct.loc[(role, f"{name} - none"), "difference"]) for name in _controls(run, role)]
-        for role in _roles(run)
-        if _controls(run, role)
-    }
+    def drops(test: TestConfig) -> list[float]:
+        return [float(correct.loc[(test.items, f"{name} - none"), "difference"]) for name in _controls(run, test)]
+
+    first = {role: test for role in ROLES if (test := run.config.test_of(role))}
+    random = {role: drops(test) for role, test in first.items() if drops(test)}
     return {
         "neurons": len(run.neurons(NAME)),
         "neurons_in_model": total,
         "share": len(run.neurons(NAME)) / total,
-        "drop": {role: pick(role, "general - none") for role in _roles(run)},
-        "against_random": {role: pick(role, "general - random") for role in random},
+        "drop": {role: pick(test, "general - none") for role, test in first.items()},
+        "against_random": {role: pick(first[role], "general - random") for role in random},
         "random_drops": random,
+        "tests": {
+            test.items: {
+                "role": test.role,
+                "drop": pick(test, "general - none"),
+                "against_random": pick(test, "general - random"),
+                "random_drops": drops(test),
+            }
+            for test in _tests(run)
+        },
     }
 
 

@@ -1,0 +1,90 @@
+"""Dose and response: the culture-general set scaled by degrees, from silent to several times its value."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import pandas as pd
+
+from culnig.evaluation import estimate
+from culnig.neurons import NeuronSet
+from culnig.report import study_figures
+from culnig.studies._base import STUDIES, UNTOUCHED, Condition, Section
+from culnig.studies._compared import METRICS, ROLES, changes, metric_table
+from culnig.studies._general_set import GENERAL, general_of
+
+if TYPE_CHECKING:
+    from culnig.config import RunConfig
+    from culnig.run_directory import RunDirectory
+
+
+class DoseStudy:
+    """Multiply the general set's values by several factors; 0 suppresses, 1 changes nothing, 2 enhances."""
+
+    order = 40
+    title = "Dose and response"
+
+    def select(self, run: RunDirectory) -> dict[str, NeuronSet]:
+        return {GENERAL: general_of(run)}
+
+    def conditions(self, run: RunDirectory) -> list[Condition]:
+        return self.planned(run.config, [])
+
+    def planned(self, config: RunConfig, countries: list[str]) -> list[Condition]:
+        doses = [Condition(_name(f), GENERAL, f"scale={f:g}", ROLES) for f in _factors(config)]
+        return [UNTOUCHED, *doses]
+
+    def analyse(self, run: RunDirectory) -> Section:
+        section = Section(self.title)
+        rows = []
+        for role in ROLES:
+            if (test := run.config.test_of(role)) is None:
+                continue
+            for factor in sorted([1.0, *_factors(run.config)]):
+                result = run.result_on(test, "none" if factor == 1 else _name(factor))
+                for metric in METRICS:
+                    e = estimate(result, metric, seed=run.config.seed)
+                    rows.append(
+                        {
+                            "factor": factor,
+                            "role": role,
+                            "metric": metric,
+                            "value": e.value,
+                            "low": e.low,
+                            "high": e.high,
+                        }
+                    )
+        table = pd.DataFrame(rows)
+        pairs = [row for f in _factors(run.config) for row in metric_table(run, _name(f), where={"factor": f})]
+        paired = pd.DataFrame(pairs)
+        section.tables = {"dose": table, "dose-changes": paired}
+        section.numbers = {"changes": changes(paired, "factor")}
+        section.figures = [
+            (
+                "Accuracy and log-odds of the gold option as the culture-general neurons' values are multiplied by a factor"
+                " (0: suppressed, 1: untouched, 2: enhanced). Bars: 95 % intervals.",
+                study_figures.dose_curves(table),
+            )
+        ]
+        culture = paired[(paired["role"] == "culture") & (paired["metric"] == "correct")].sort_values("a")
+        best = culture.iloc[-1]
+        better = best["low"] > 0
+        section.text = [
+            f"Of {len(culture)} factors the highest accuracy on culture items is {best['a']:.1%}, at factor"
+            f" {best['factor']:g}, against {best['b']:.1%} untouched: {100 * best['difference']:+.1f} points"
+            f" ({100 * best['low']:+.1f} to {100 * best['high']:+.1f}), "
+            + ("an improvement." if better else "no improvement that these items can show.")
+        ]
+        return section
+
+
+STUDIES.register("dose")(DoseStudy())
+
+
+def _factors(config: RunConfig) -> list[float]:
+    """The factors asked for, once each, without 1, which is the untouched model."""
+    return sorted({factor for factor in config.dose.factors if factor != 1})
+
+
+def _name(factor: float) -> str:
+    return f"dose-{factor:g}"

@@ -1,0 +1,99 @@
+"""Instance level: on which share of items does each of the best general neurons score positive?"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+import pandas as pd
+
+from culnig import distributed
+from culnig.evaluation._run import count_rows
+from culnig.files import atomic_path
+from culnig.neurons import NeuronSet
+from culnig.report import study_figures
+from culnig.studies._base import STUDIES, Bench, Condition, Section
+from culnig.studies._general_set import GENERAL, general_of
+
+if TYPE_CHECKING:
+    from culnig.config import RunConfig
+    from culnig.run_directory import RunDirectory
+
+
+class InstanceStudy:
+    """A second scoring pass over `neur` keeps each item's score of the general set's best neurons (`instance.top`)."""
+
+    order = 35
+    title = "Item by item"
+
+    def select(self, run: RunDirectory) -> dict[str, NeuronSet]:
+        return {GENERAL: general_of(run)}
+
+    def conditions(self, run: RunDirectory) -> list[Condition]:
+        return []
+
+    def planned(self, config: RunConfig, countries: list[str]) -> list[Condition]:
+        return []
+
+    def measured(self, run: RunDirectory) -> bool:
+        return run.per_item_path.is_file()
+
+    def measure(self, run: RunDirectory, bench: Bench) -> None:
+        from safetensors.numpy import save_file
+
+        from culnig.attribution._per_item import score_items
+
+        items = bench.items(run.config.identify.neur)
+        with bench.reporter.step("score item by item", count_rows(items, bench.policy), "prompts") as progress:
+            values = score_items(
+                bench.lm,
+                items,
+                _best(run),
+                policy=bench.policy,
+                method=run.scores("neur").method,
+                token_budget=bench.token_budget,
+                progress=progress,
+            )
+        if distributed.is_main():
+            with atomic_path(run.per_item_path) as temporary:
+                save_file({"scores": values}, str(temporary))
+
+    def analyse(self, run: RunDirectory) -> Section:
+        from safetensors.numpy import load_file
+
+        values, best = load_file(str(run.per_item_path))["scores"], _best(run)
+        share = (values > 0).mean(axis=0)
+        table = pd.DataFrame(
+            {
+                "rank": np.arange(1, len(best) + 1),
+                "module": [n.module for n in best],
+                "layer": [n.layer for n in best],
+                "neuron": [n.index for n in best],
+                "positive": share,
+                "mean": values.mean(axis=0),
+                "largest share of an item": values.max(axis=0) / np.maximum(values.clip(0).sum(axis=0), 1e-30),
+            }
+        )
+        section = Section(self.title, tables={"instance": table})
+        section.numbers = {"prompts": len(values), "neurons": len(best), "mean_share_positive": float(share.mean())}
+        section.figures = [
+            (
+                f"Share of {len(values):,} prompts on which each neuron of the general set scores above 0.",
+                study_figures.histogram(100 * share, "% of prompts with a score above 0", "neurons"),
+            )
+        ]
+        section.text = [
+            f"The {len(best):,} best culture-general neurons score above 0 on {share.mean():.0%} of the prompts on average"
+            f" (from {share.min():.0%} to {share.max():.0%}). The score is the maximum over positions, which favours values"
+            " above 0."
+        ]
+        return section
+
+
+STUDIES.register("instance")(InstanceStudy())
+
+
+def _best(run: RunDirectory) -> NeuronSet:
+    """The general set's neurons with the largest D, at most `instance.top`."""
+    scores = run.neurons(GENERAL).scores
+    return NeuronSet(dict(sorted(scores.items(), key=lambda pair: -pair[1])[: run.config.instance.top]))

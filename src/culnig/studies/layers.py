@@ -1,0 +1,114 @@
+"""Where culture-general neurons sit: the share and the density of every layer and module."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import pandas as pd
+
+from culnig.neurons import ATTENTION_POOL, MLP_POOL, NeuronSet, Site
+from culnig.report import study_figures
+from culnig.studies._base import STUDIES, Condition, Section
+from culnig.studies._general_set import GENERAL, general_of
+
+if TYPE_CHECKING:
+    from culnig.config import RunConfig
+    from culnig.run_directory import RunDirectory
+
+DENSEST = 15
+
+
+class LayersStudy:
+    """Counts, shares of the set, and densities (selected of all the module's neurons) by layer and by module."""
+
+    order = 15
+    title = "Layers and modules"
+
+    def select(self, run: RunDirectory) -> dict[str, NeuronSet]:
+        return {GENERAL: general_of(run)}
+
+    def conditions(self, run: RunDirectory) -> list[Condition]:
+        return []
+
+    def planned(self, config: RunConfig, countries: list[str]) -> list[Condition]:
+        return []
+
+    def analyse(self, run: RunDirectory) -> Section:
+        neurons, shapes = run.neurons(GENERAL), run.scores("neur").shapes()
+        sites = site_table(neurons, shapes)
+        by_module, by_layer = (_summed(sites, by) for by in ("module", "layer"))
+        depth = _depth(by_layer)
+        section = Section(self.title)
+        densest = sites.sort_values(["neurons", "density"], ascending=False, kind="stable").head(DENSEST)
+        section.tables = {
+            "layers-sites": sites,
+            "layers-modules": by_module,
+            "layers-layers": by_layer,
+            "layers-densest": densest.reset_index(drop=True),
+        }
+        section.numbers = {
+            "share_by_module": dict(zip(by_module["module"], by_module["share"], strict=True)),
+            "share_by_layer": list(by_layer["share"]),
+            "densest": densest.to_dict("records"),
+            "mean_depth": depth,
+        }
+        section.figures = [
+            (
+                "Density by layer: selected neurons of 1,000 in the layer's MLP gate (red) and in its queries, keys and"
+                " values (blue).",
+                study_figures.density_by_layer(sites),
+            ),
+            (
+                "Density by layer and module: selected of 1,000 neurons of the module.",
+                study_figures.density_map(sites),
+            ),
+        ]
+        top = densest.iloc[0] if len(densest) else None
+        where = (
+            f" The module with the most is {top['module']} of layer {top['layer']} ({top['neurons']:,})."
+            if top is not None
+            else ""
+        )
+        mlp = by_module[by_module["module"].isin(MLP_POOL)]["share"].sum()
+        section.text = [
+            f"{mlp:.0%} of the {len(neurons):,} neurons are in MLP modules, {1 - mlp:.0%} in attention. By layer, the first"
+            f" third holds {depth['first_third']:.0%}, the middle third {depth['middle_third']:.0%}, the last"
+            f" {depth['last_third']:.0%}.{where}"
+        ]
+        return section
+
+
+STUDIES.register("layers")(LayersStudy())
+
+
+def site_table(neurons: NeuronSet, shapes: dict[str, tuple[int, int]]) -> pd.DataFrame:
+    """Every module of every layer that selection looks at: neurons, share of the set, width, density (neurons / width)."""
+    counts, total = neurons.counts(), max(1, len(neurons))
+    rows: list[dict[str, Any]] = []
+    for module in (*MLP_POOL, *ATTENTION_POOL):
+        layers, width = shapes.get(module, (0, 0))
+        for layer in range(layers):
+            count = counts.get(Site(module, layer), 0)
+            rows.append(
+                {
+                    "module": module,
+                    "layer": layer,
+                    "neurons": count,
+                    "share": count / total,
+                    "width": width,
+                    "density": count / width,
+                }
+            )
+    return pd.DataFrame(rows)
+
+
+def _summed(sites: pd.DataFrame, by: str) -> pd.DataFrame:
+    table = sites.groupby(by, sort=by == "layer")[["neurons", "share", "width"]].sum().reset_index()
+    return table.assign(density=table["neurons"] / table["width"])
+
+
+def _depth(by_layer: pd.DataFrame) -> dict[str, float]:
+    """Share of the set in each third of the layers."""
+    thirds = (3 * by_layer["layer"]) // len(by_layer)
+    names = ("first_third", "middle_third", "last_third")
+    return {name: float(by_layer["share"][thirds == i].sum()) for i, name in enumerate(names)}

@@ -1,0 +1,98 @@
+"""MLP against attention: which part of the culture-general set carries the effect?"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import pandas as pd
+
+from culnig.errors import UsageError
+from culnig.neurons import ATTENTION_POOL, MLP_POOL, NeuronSet
+from culnig.report import study_figures
+from culnig.selection import select_random
+from culnig.studies._base import STUDIES, UNTOUCHED, Condition, Section
+from culnig.studies._compared import changes, metric_table
+from culnig.studies._general_set import general_of
+
+if TYPE_CHECKING:
+    from culnig.config import RunConfig
+    from culnig.run_directory import RunDirectory
+
+PARTS = {"mlp": MLP_POOL, "attention": ATTENTION_POOL}
+PREFIX = "only-"
+
+
+class ModulesStudy:
+    """Suppress only the gate neurons, or only the q, k and v neurons, of the general set, against matched random ones."""
+
+    order = 30
+    title = "MLP against attention"
+
+    def select(self, run: RunDirectory) -> dict[str, NeuronSet]:
+        whole, shapes = general_of(run), run.scores("neur").shapes()
+        sets: dict[str, NeuronSet] = {}
+        for part, modules in PARTS.items():
+            chosen = whole - NeuronSet([neuron for neuron in whole if neuron.module not in modules])
+            sets[PREFIX + part] = chosen
+            for i in range(run.config.modules.random_controls if len(chosen) else 0):
+                sets[f"{PREFIX}{part}-random-{i}"] = select_random(chosen, shapes, seed=run.config.seed + i)
+        if not any(map(len, sets.values())):
+            raise UsageError(
+                "the culture-general set is empty: there is no part of it to suppress; raise general.t_mlp"
+            )
+        return sets
+
+    def conditions(self, run: RunDirectory) -> list[Condition]:
+        return [c for c in self.planned(run.config, []) if c.neurons is None or _there(run, c.neurons)]
+
+    def planned(self, config: RunConfig, countries: list[str]) -> list[Condition]:
+        names = [name for part in PARTS for name in (PREFIX + part, *_controls(config, part))]
+        return [UNTOUCHED, *(Condition(n, n, config.operation, ("culture", "general")) for n in names)]
+
+    def analyse(self, run: RunDirectory) -> Section:
+        section = Section(self.title)
+        parts = [part for part in PARTS if _there(run, PREFIX + part)]
+        rows = []
+        for part in parts:
+            rows += metric_table(run, PREFIX + part, _controls(run.config, part), {"part": part})
+        table = pd.DataFrame(rows)
+        sizes = {part: len(run.neurons(PREFIX + part)) for part in parts}
+        table.insert(1, "neurons", table["part"].map(sizes))
+        section.tables["modules"] = table
+        section.numbers = {"sizes": sizes, "changes": changes(table, "part")}
+        section.figures = [
+            (
+                f"Change of accuracy when only a part of the culture-general set is under {run.config.operation}; grey: the"
+                " mean of random sets of the same modules and layers. 95 % intervals.",
+                study_figures.changes_by_part(table, "part"),
+            )
+        ]
+        held = ", ".join(f"{count:,} neurons in {part}" for part, count in sizes.items())
+        section.text = [f"The culture-general set holds {held}. {changes_text(table)}"]
+        return section
+
+
+STUDIES.register("modules")(ModulesStudy())
+
+
+def _controls(config: RunConfig, part: str) -> list[str]:
+    return [f"{PREFIX}{part}-random-{i}" for i in range(config.modules.random_controls)]
+
+
+def _there(run: RunDirectory, name: str) -> bool:
+    path = run.neurons_path(name)
+    return path.is_file() and len(run.neurons(name)) > 0
+
+
+def changes_text(table: pd.DataFrame) -> str:
+    """A sentence a part: its change on culture items, and against random sets."""
+    rows = table[(table["metric"] == "correct") & (table["role"] == "culture")].set_index(["part", "against"])
+    sentences = []
+    for part in dict.fromkeys(table["part"]):
+        own, random = rows.loc[(part, "untouched")], rows.loc[(part, "random")]
+        sentences.append(
+            f"Suppressing {part} alone changes accuracy on culture items by {100 * own['difference']:+.1f} points"
+            f" ({100 * own['low']:+.1f} to {100 * own['high']:+.1f}), {100 * random['difference']:+.1f} against random"
+            f" ({100 * random['low']:+.1f} to {100 * random['high']:+.1f})."
+        )
+    return " ".join(sentences)

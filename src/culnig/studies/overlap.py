@@ -1,0 +1,95 @@
+"""Overlap: are the neurons found on one benchmark those found on another?"""
+
+from __future__ import annotations
+
+from itertools import combinations
+from typing import TYPE_CHECKING
+
+import pandas as pd
+
+from culnig.neurons import ATTENTION_POOL, MLP_POOL, NeuronSet
+from culnig.report import study_figures
+from culnig.run_directory import overlap_part
+from culnig.selection import jaccard_matrix, select_general
+from culnig.studies._base import STUDIES, Condition, Section
+
+if TYPE_CHECKING:
+    from culnig.config import RunConfig
+    from culnig.run_directory import RunDirectory
+
+
+class OverlapStudy:
+    """Select culture-general neurons by the run's rule on each of several benchmarks, and compare the sets."""
+
+    order = 50
+    title = "Overlap of sets found on different benchmarks"
+
+    def select(self, run: RunDirectory) -> dict[str, NeuronSet]:
+        rule = run.config.general.model_dump()
+        plain = run.scores("general") if run.config.identify.general else None
+        sets = {}
+        for name in run.config.overlap.benchmarks:
+            neur, ctrl = (run.scores(overlap_part(name, part)) for part in ("neur", "ctrl"))
+            chosen = select_general(neur, ctrl, run.scores("crc"), general=plain, **rule)
+            sets[_set_name(name)] = chosen
+        return sets
+
+    def conditions(self, run: RunDirectory) -> list[Condition]:
+        return []
+
+    def planned(self, config: RunConfig, countries: list[str]) -> list[Condition]:
+        return []
+
+    def analyse(self, run: RunDirectory) -> Section:
+        sets = {name: run.neurons(_set_name(name)) for name in run.config.overlap.benchmarks}
+        shapes = run.scores("neur").shapes()
+        rows = []
+        for (a, one), (b, other) in combinations(sets.items(), 2):
+            chance = _chance(one, other, shapes)
+            jaccard = one.jaccard(other)
+            rows.append(
+                {
+                    "a": a,
+                    "b": b,
+                    "neurons a": len(one),
+                    "neurons b": len(other),
+                    "shared": len(one & other),
+                    "jaccard": jaccard,
+                    "jaccard by chance": chance,
+                    "times chance": jaccard / chance if chance else float("nan"),
+                }
+            )
+        table, matrix = pd.DataFrame(rows), jaccard_matrix(sets)
+        section = Section(self.title)
+        section.tables = {"overlap": table, "overlap-jaccard": matrix.rename_axis("set").reset_index()}
+        section.numbers = {"pairs": rows}
+        section.figures = [
+            (
+                "Jaccard index of the sets found on each benchmark, selected by one rule.",
+                study_figures.overlap_map(matrix),
+            )
+        ]
+        section.text = [
+            f"The sets of {len(sets)} benchmarks share {table['jaccard'].min():.2f} to {table['jaccard'].max():.2f} of their"
+            f" union (Jaccard); random sets of the same sizes, drawn within the two pools, would share"
+            f" {table['jaccard by chance'].max():.3f} at most. All sets have the same country-reading neurons removed."
+        ]
+        return section
+
+
+STUDIES.register("overlap")(OverlapStudy())
+
+
+def _set_name(benchmark: str) -> str:
+    return overlap_part(benchmark, "neur").removesuffix("-neur")
+
+
+def _chance(one: NeuronSet, other: NeuronSet, shapes: dict[str, tuple[int, int]]) -> float:
+    """Jaccard at the expected overlap of random sets with as many neurons in each pool (MLP; q, k, v)."""
+    shared = 0.0
+    for pool in (MLP_POOL, ATTENTION_POOL):
+        size = sum(shapes[m][0] * shapes[m][1] for m in pool if m in shapes)
+        m, n = (sum(neuron.module in pool for neuron in each) for each in (one, other))
+        shared += m * n / size if size else 0.0
+    union = len(one) + len(other) - shared
+    return shared / union if union else 1.0

@@ -1,0 +1,120 @@
+"""Related countries: whom does a country's set hurt besides its own, and do near countries suffer more?"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pandas as pd
+
+from culnig.countries import find
+from culnig.evaluation import double_centre
+from culnig.neurons import NeuronSet
+from culnig.report import study_figures
+from culnig.studies._base import STUDIES, Condition, Section
+from culnig.studies._distances import KINDS, distance_matrix, mantel
+from culnig.studies.specific import SpecificStudy, drop_matrix
+
+if TYPE_CHECKING:
+    from culnig.config import RunConfig
+    from culnig.run_directory import RunDirectory
+
+FEWEST = 4
+"""Countries below which nothing is correlated."""
+
+
+class RelatedStudy:
+    """The study `specific`'s drops in log-odds, double-centred, against three distances between countries."""
+
+    order = 25
+    title = "Related countries"
+
+    def select(self, run: RunDirectory) -> dict[str, NeuronSet]:
+        return SpecificStudy().select(run)
+
+    def conditions(self, run: RunDirectory) -> list[Condition]:
+        return SpecificStudy().conditions(run)
+
+    def planned(self, config: RunConfig, countries: list[str]) -> list[Condition]:
+        return SpecificStudy().planned(config, countries)
+
+    def analyse(self, run: RunDirectory) -> Section:
+        raw = drop_matrix(run, "log_odds")
+        centred = pd.DataFrame(double_centre(raw.to_numpy()), raw.index, raw.columns)
+        ranks, tests = _rank_table(centred), _distance_tests(raw, run.config.seed)
+        section = Section(self.title)
+        section.tables = {"related-ranks": ranks, "related-distances": tests}
+        section.numbers = {
+            "distances": tests.replace({np.nan: None}).to_dict("records"),
+            "ranks": ranks.replace({np.nan: None}).to_dict("records"),
+        }
+        section.figures = [
+            (
+                "Mean rank of the own country, of those in its cultural cluster, and of all others, for each country's set"
+                " (1: hurt most; drops in log-odds, double-centred).",
+                study_figures.rank_dots(ranks),
+            )
+        ]
+        means = ranks[["own", "related", "others"]].mean()
+        section.text = [
+            f"Of {raw.shape[1]} countries, the own country ranks {means['own']:.1f} on average, countries of its cultural"
+            f" cluster {means['related']:.1f}, all others {means['others']:.1f}. A negative correlation below means that"
+            " near countries suffer more; p by permuting countries (Mantel, one-sided).",
+            *(_sentence(row) for row in tests.to_dict("records")),
+        ]
+        return section
+
+
+STUDIES.register("related")(RelatedStudy())
+
+
+def _rank_table(centred: pd.DataFrame) -> pd.DataFrame:
+    ranked = centred.rank(axis=1, ascending=False)
+    rows = []
+    for country, ranks in ranked.iterrows():
+        others = ranks.drop(country, errors="ignore")
+        cluster = _cluster(str(country))
+        same = [name for name in others.index if cluster and _cluster(name) == cluster]
+        rows.append(
+            {
+                "set": country,
+                "own": float(ranks.get(country, np.nan)),
+                "related": float(others[same].mean()),
+                "others": float(others.drop(same).mean()),
+                "in its cluster": ", ".join(same),
+            }
+        )
+    return pd.DataFrame(rows)
+
+
+def _cluster(name: str) -> str:
+    country = find(name)
+    return country.cluster if country else ""
+
+
+def _distance_tests(raw: pd.DataFrame, seed: int) -> pd.DataFrame:
+    """Each distance over the countries that have a set, items and an entry; the square is double-centred anew."""
+    rows = []
+    both = [country for country in raw.index if country in raw.columns]
+    for kind in KINDS:
+        whole = distance_matrix(kind, both)
+        known = [c for c, country in enumerate(both) if not np.isnan(whole[c, c])]
+        names = [both[c] for c in known]
+        missing = ", ".join(country for country in both if country not in names)
+        rho = p = float("nan")
+        if len(names) >= FEWEST:
+            drops = double_centre(raw.loc[names, names].to_numpy())
+            rho, p = mantel(drops, whole[np.ix_(known, known)], seed=seed)
+        rows.append({"distance": kind, "countries": len(names), "spearman": rho, "p": p, "without": missing})
+    return pd.DataFrame(rows)
+
+
+def _sentence(row: Mapping[Any, Any]) -> str:
+    without = f" (no figure for {row['without']})" if row["without"] else ""
+    if row["spearman"] != row["spearman"]:
+        return f"{str(row['distance']).capitalize()} distance: only {row['countries']} countries, too few{without}."
+    return (
+        f"{str(row['distance']).capitalize()} distance, {row['countries']} countries{without}: Spearman"
+        f" {row['spearman']:+.2f}, p = {row['p']:.2g}."
+    )

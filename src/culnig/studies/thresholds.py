@@ -1,0 +1,105 @@
+"""Thresholds: how large the sets get over t, r and z, and what a few settings of t and r cost; nothing is scored again."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import pandas as pd
+
+from culnig.neurons import NeuronSet
+from culnig.report import stability_figures, study_figures
+from culnig.selection import size_general, size_specific, sweep_general
+from culnig.studies._base import STUDIES, UNTOUCHED, Condition, Section
+from culnig.studies._compared import ROLES, changes, metric_table
+
+if TYPE_CHECKING:
+    from culnig.config import RunConfig
+    from culnig.run_directory import RunDirectory
+
+
+class ThresholdsStudy:
+    """Sizes over the whole grid; the drop where one of t and r moves and the other is the run's own."""
+
+    order = 45
+    title = "Thresholds"
+
+    def select(self, run: RunDirectory) -> dict[str, NeuronSet]:
+        rule = run.config.general.model_dump()
+        preset = rule.pop("preset")
+        named = settings(run.config)
+        plain = run.scores("general") if run.config.identify.general else None
+        swept = sweep_general(
+            run.scores("neur"),
+            run.scores("ctrl"),
+            run.scores("crc"),
+            [rule | setting for setting in named.values()],
+            preset=preset,
+            general=plain,
+        )
+        return {f"sweep-{name}": chosen for name, (_, chosen) in zip(named, swept, strict=True)}
+
+    def conditions(self, run: RunDirectory) -> list[Condition]:
+        return [c for c in self.planned(run.config, []) if c.neurons is None or len(run.neurons(c.neurons))]
+
+    def planned(self, config: RunConfig, countries: list[str]) -> list[Condition]:
+        names = [f"sweep-{name}" for name in settings(config)]
+        return [UNTOUCHED, *(Condition(n, n, config.operation, ROLES) for n in names)]
+
+    def analyse(self, run: RunDirectory) -> Section:
+        sizes, specific = _sizes(run)
+        rows = []
+        for condition in self.conditions(run)[1:]:
+            where = {"setting": condition.name.removeprefix("sweep-"), "size": len(run.neurons(condition.name))}
+            rows += metric_table(run, condition.name, where=where)
+        section = Section(self.title)
+        section.tables = {"thresholds-general": sizes, "thresholds-specific": specific}
+        section.figures = [
+            ("Size of the culture-general set over t, for each r.", stability_figures.size_curves(sizes, "t_mlp", "r")),
+            (
+                "Mean size of the culture-specific sets over z, for each t.",
+                stability_figures.size_curves(specific, "z", "t"),
+            ),
+        ]
+        section.text = [
+            "t moves for the MLP pool, the attention pool's share in proportion; what is not named is the run's own rule."
+        ]
+        if rows:
+            table = pd.DataFrame(rows)
+            section.tables["thresholds-changes"] = table
+            section.numbers = {"changes": changes(table, "setting")}
+            section.figures.append(
+                (
+                    "Change of accuracy by the size of the suppressed set, with 95 % intervals.",
+                    study_figures.size_and_drop(table),
+                )
+            )
+        return section
+
+
+STUDIES.register("thresholds")(ThresholdsStudy())
+
+
+def settings(config: RunConfig) -> dict[str, dict[str, Any]]:
+    """Name -> thresholds of the settings that are evaluated."""
+    ratio = config.general.t_attn / config.general.t_mlp
+    taken = {f"t={t:g}": {"t_mlp": t, "t_attn": min(1.0, ratio * t)} for t in config.thresholds.t}
+    return taken | {f"r={r:g}": {"r": r} for r in config.thresholds.r if r != config.general.r}
+
+
+def _sizes(run: RunDirectory) -> tuple[pd.DataFrame, pd.DataFrame]:
+    rule, grid = run.config.general, run.config.thresholds
+    scores = run.scores("neur"), run.scores("ctrl"), run.scores("crc")
+    plain = run.scores("general") if run.config.identify.general else None
+    general = size_general(
+        *scores,
+        t_mlp=grid.t,
+        r=grid.r,
+        attention_ratio=rule.t_attn / rule.t_mlp,
+        preset=rule.preset,
+        general=plain,
+    )
+    own = run.config.specific
+    specific = size_specific(
+        *scores, t=sorted({own.t / 3, own.t, min(1.0, 3 * own.t)}), r=[own.r], z=grid.z, preset=own.preset
+    )
+    return general, specific
