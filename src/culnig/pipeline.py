@@ -22,7 +22,7 @@ from culnig.attribution._checkpoint import checkpoint_of, forget
 from culnig.benchmarks import Item, ItemList, load_texts
 from culnig.config import DataConfig, RunConfig, TestConfig
 from culnig.errors import UsageError
-from culnig.evaluation import answer, evaluate, perplexity
+from culnig.evaluation import EvalResult, answer, evaluate, perplexity
 from culnig.evaluation._run import count_rows
 from culnig.files import save_table, sha256_json, write_json, write_text
 from culnig.intervention import Operation, scale
@@ -231,9 +231,12 @@ class _Run:
     def _evaluate_one(self, test: TestConfig, condition: Condition, items: list[Item], progress: Any) -> None:
         budget = self.config.compute.token_budget
         with self._under(condition) as intervention:
-            run = answer if test.role == "short" else evaluate
-            policy = self._policy_of(test)
-            result = run(self.model, items, policy=policy, token_budget=budget, progress=progress)
+            options: dict[str, Any] = {"policy": self._policy_of(test), "token_budget": budget, "progress": progress}
+            result: EvalResult
+            if test.role == "short":
+                result = answer(self.model, items, **options)
+            else:
+                result = evaluate(self.model, items, **options)
         result.meta |= intervention
         if distributed.is_main():
             result.save(self.dir.result_path(test, condition.name))

@@ -114,11 +114,10 @@ def _print(result: AnswerResult, out: Path, as_json: bool) -> None:
     ):
         left = column in ("language", "matched by")
         shown.add_column(column, justify="left" if left else "right", header_style="dim", no_wrap=True)
-    row: Any  # pandas types no columns
-    for row in table.itertuples():
-        interval = f"{100 * row.accuracy:.1f} ({100 * row.low:.1f} to {100 * row.high:.1f})"
-        counts = (str(row.countries), f"{row.questions:,}", f"{row.rows:,}")
-        shown.add_row(row.language, *counts, interval, f"{100 * row.weighted:.1f}", row.matcher)
+    for row in table.to_dict("records"):
+        interval = f"{100 * row['accuracy']:.1f} ({100 * row['low']:.1f} to {100 * row['high']:.1f})"
+        counts = (str(row["countries"]), f"{row['questions']:,}", f"{row['rows']:,}")
+        shown.add_row(row["language"], *counts, interval, f"{100 * row['weighted']:.1f}", row["matcher"])
     Console(highlight=False, width=110).print(shown)
     for language, how in matchers.items():
         if how["note"]:

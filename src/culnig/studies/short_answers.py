@@ -95,8 +95,7 @@ def _changes(results: dict[str, AnswerResult], correction: str) -> pd.DataFrame:
     for pair, other in (("general - none", [results["none"]]), ("general - random", controls)):
         table = compare_by(results[GENERAL], other, "language")
         table.insert(0, "pair", pair)
-        after = list(table.columns).index("p") + 1
-        table.insert(after, "p_adjusted", adjust(table["p"].to_numpy(), correction))
+        table["p_adjusted"] = adjust(table["p"].to_numpy(dtype=float), correction)
         parts.append(table)
     return pd.concat(parts, ignore_index=True)
 
