@@ -9,7 +9,7 @@ import pytest
 
 from culnig.config import load_config
 from culnig.errors import FetchError
-from culnig.pipeline import items_of, run
+from culnig.pipeline import run
 from culnig.studies.published import _table, model_of, read_published
 from tests.test_pipeline import write_config
 
@@ -30,7 +30,7 @@ def test_a_preset_is_complete(name, data):
     assert config.general.preset == config.specific.preset == "paper"
     assert model_of(config, read_published()) == PRESETS[name]
     with pytest.raises(FetchError, match=r"blend.*hf download") as error:
-        items_of(config.identify.neur, config.seed, config.sources)
+        config.identify.neur.load(config.seed, config.sources)
     assert "\n" not in str(error.value)
 
 
