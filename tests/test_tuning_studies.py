@@ -107,7 +107,7 @@ def test_scores_from_another_run(finished, config_path, tmp_path):
     for part in ("neur", "ctrl", "crc"):
         assert taken.scores_path(part).read_bytes() == finished.scores_path(part).read_bytes()
     with pytest.raises(UsageError, match="scored neur with other seed and method; leave"):
-        run(load_config(config_path, [*settings, "seed=3", "method=x"]), tmp_path / "other")
+        run(load_config(config_path, [*settings, "seed=3", "method=culnig:sum"]), tmp_path / "other")
 
 
 def test_seeds_are_averaged_row_by_row(finished, tmp_path):

@@ -52,7 +52,7 @@ def cases(tmp_path, reference_dir, reference_files):
     other.write_text(json.dumps({"model_name": "x", "top_neurons": rows, "provenance": {"model_hash": "feed"}}))
     (tmp_path / "broken_model").mkdir()
     (tmp_path / "unknown_model").mkdir()
-    (tmp_path / "config.yaml").write_text("test: [{role: culture, items: 'everyday:test'}]\nseeds: 3\n")
+    (tmp_path / "config.yaml").write_text("test: [{role: culture, items: 'everyday:test'}]\nsead: 3\n")
     (tmp_path / "badyaml.yaml").write_text("a: [1\n")
     (tmp_path / "text.safetensors").write_text("not a tensor")
     (tmp_path / "full").mkdir()
@@ -107,7 +107,7 @@ def cases(tmp_path, reference_dir, reference_files):
         "threshold out of range": ([*select, "--t-mlp", "2"], 2, "no such file"),
         "not a score file": (["select", "general", "--neur", three[0], "--ctrl", three[1], "--crc", three[2], "--out", out], 1, "not a readable score file"),
         "random without a set": (["select", "random", "--out", out], 2, "give --like"),
-        "unknown setting": (["run", tmp_path / "config.yaml", "--out", tmp_path / "r"], 2, "seeds"),
+        "unknown setting": (["run", tmp_path / "config.yaml", "--out", tmp_path / "r"], 2, "sead"),
         "broken YAML": (["run", tmp_path / "badyaml.yaml"], 1, "not YAML"),
         "no such config": (["run", "quickstrat"], 2, "no config 'quickstrat'"),
         "override without value": (["run", "--set", "seed"], 2, "name.of.setting=value"),
