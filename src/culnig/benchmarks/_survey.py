@@ -112,7 +112,8 @@ def _blocks(path: Path, columns: Sequence[str], types: Mapping[str, Any]) -> Ite
             raise DataError(f"{path}:1: no column '{missing[0]}'; this begins {' '.join(header[:5])[:100]!r}")
         yield from pa.csv.open_csv(
             path,
-            read_options=pa.csv.ReadOptions(block_size=4 << 20),
+            # One thread: pyarrow names the row of a broken cell only then.
+            read_options=pa.csv.ReadOptions(block_size=4 << 20, use_threads=False),
             parse_options=pa.csv.ParseOptions(delimiter="\t", quote_char=False),
             convert_options=pa.csv.ConvertOptions(
                 include_columns=list(columns), column_types=dict(types), null_values=[""], strings_can_be_null=True
