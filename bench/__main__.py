@@ -13,8 +13,8 @@ from pathlib import Path
 
 import numpy as np
 
-from bench import memory, passes, selecting
-from bench.measure import best_of
+from bench import passes, selecting
+from bench.measure import best_of, peak_extra_bytes
 
 
 def help_seconds() -> float:
@@ -41,21 +41,23 @@ def main() -> None:
     os.environ["CULNIG_ONEDNN"] = "0"
     stock_forward, stock_scoring = best_of(repeats, work.forward, work.score)
     os.environ["CULNIG_ONEDNN"] = "1"
-    forward, scoring, plain, masked, packed, unpacked = best_of(
+    forward, training, scoring, plain, masked, packed, unpacked = best_of(
         repeats,
         work.forward,
+        work.train,
         work.score,
         work.evaluate,
         work.evaluate_suppressed,
         work.cf_packed,
         work.cf_unpacked,
     )
-    extra = memory.scoring_over_training(arguments.model, items)
+    extra = peak_extra_bytes(work.score, lm.device) / peak_extra_bytes(work.train, lm.device)
     select, sweep = selecting.seconds()
     rows = [
         ("scoring / plain no-grad forward, same tokens, PyTorch's kernels", stock_scoring / stock_forward, "<= 2.3"),
         ("the same with oneDNN's kernels on both sides", scoring / forward, ""),
         ("scoring with oneDNN / plain forward with PyTorch's kernels", scoring / stock_forward, ""),
+        ("forward + backward, frozen weights / plain no-grad forward, oneDNN", training / forward, ""),
         ("extra memory of scoring / forward + backward, frozen weights", extra, "<= 1.1"),
         ("suppressed / plain evaluation", masked / plain, "<= 1.02"),
         ("CF: prompt tokens computed, packed / one sequence an option", work.prompt_token_ratio(), "= 1 / options"),
@@ -67,8 +69,8 @@ def main() -> None:
     ]
     print(f"{lm.name}, {work.tokens:,} tokens in {items} items, {os.cpu_count()} cores, {platform.machine()}")
     for name, value, bar in rows:
-        print(f"{name:<64} {value:8.3f}   {bar}")
-    print(f"{'(forward: tokens a second)':<64} {work.tokens / forward:8.0f}")
+        print(f"{name:<66} {value:8.3f}   {bar}")
+    print(f"{'(forward: tokens a second)':<66} {work.tokens / forward:8.0f}")
     if arguments.json:
         arguments.json.write_text(json.dumps({name: float(np.float64(value)) for name, value, _ in rows}, indent=1))
 

@@ -32,6 +32,12 @@ class Workload:
         for batch in self.batches:
             answer_logprobs(self.lm, batch)
 
+    def train(self) -> None:
+        """Forward and backward with frozen weights: what a gradient costs, whatever is done with it."""
+        for batch in self.batches:
+            embedded = self.lm.model.get_input_embeddings()(batch.input_ids).detach().requires_grad_(True)
+            answer_logprobs(self.lm, batch, embedded).answer_logprobs.sum().backward()
+
     def score(self) -> None:
         culnig.score(self.lm, self.items, formulation="cf")
 

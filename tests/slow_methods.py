@@ -8,7 +8,9 @@ from contextlib import ExitStack
 import numpy as np
 import torch
 
+from culnig.models import LanguageModel
 from culnig.prompts import PromptPolicy, encode, render
+from tests import tiny_models
 
 MCF = PromptPolicy(formulation="mcf", chat_template="off")
 REDUCE = {
@@ -121,3 +123,14 @@ def integrated_gradients(lm, items, sites, steps, positions="sum", target="p"):
         return found
 
     return by_item(lm, items, one)
+
+
+def model_of(family):
+    return LanguageModel(tiny_models.build(family), tiny_models.tokenizer(), name=family)
+
+
+def check(scores, name, expected, atol=2e-4):
+    for site, sums in expected.items():
+        got = scores.sums[name, site.module][:, site.layer]
+        assert np.abs(sums).max() > 0
+        np.testing.assert_allclose(got, sums, atol=atol * np.abs(sums).max(), rtol=0, err_msg=f"{name} {site}")

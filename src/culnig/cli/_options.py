@@ -1,10 +1,17 @@
-"""Options that several verbs share, and what they turn into."""
+"""Options that several verbs share, and what they turn into.
+
+A group of options is a dataclass; a verb takes it as one parameter, and `grouped` makes options of its fields.
+"""
 
 from __future__ import annotations
 
+import inspect
 import json
+from collections.abc import Callable, Mapping
+from contextlib import AbstractContextManager, nullcontext
+from dataclasses import MISSING, dataclass, fields, is_dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, get_type_hints
 
 import typer
 
@@ -12,39 +19,259 @@ from culnig.errors import UsageError
 
 if TYPE_CHECKING:
     from culnig.benchmarks import Item
+    from culnig.intervention import Operation
     from culnig.models import LanguageModel
     from culnig.neurons import NeuronSet
     from culnig.progress import Reporter
     from culnig.prompts import PromptPolicy
 
+ITEMS, PROMPTS, MODEL, INTERVENTION = "Items", "Prompts", "Model", "Intervention"
+"""Panels of `--help`."""
+
 Model = Annotated[str, typer.Option("--model", "-m", help="Alias (smollm2-135m), GGUF file, folder, or hub id.")]
 Items = Annotated[str, typer.Option("--items", "-i", help="benchmark:split[@place], own.yaml:split, or item file.")]
-Dtype = Annotated[str, typer.Option(help="float32, bfloat16, float16; auto: float32 on a CPU, else the checkpoint's.")]
-Device = Annotated[str, typer.Option(help="cpu, cuda, cuda:1, mps; auto: the first GPU if there is one.")]
-Revision = Annotated[str | None, typer.Option(help="Commit or branch of a hub id.")]
-Quantize = Annotated[str | None, typer.Option(help="4bit or 8bit: load with bitsandbytes.")]
-MergeAdapter = Annotated[bool, typer.Option("--merge-adapter", help="Add a PEFT adapter to the weights.")]
-DeviceMap = Annotated[
-    str | None, typer.Option(help="auto, balanced, sequential: spread a large model over all devices (accelerate).")
+Revision = Annotated[str | None, typer.Option(help="Commit or branch of a hub id.", rich_help_panel=MODEL)]
+MergeAdapter = Annotated[
+    bool, typer.Option("--merge-adapter", help="Add a PEFT adapter to the weights.", rich_help_panel=MODEL)
 ]
-Trust = Annotated[bool, typer.Option("--trust-remote-code", help="Run code that comes with the model.")]
-Formulation = Annotated[
-    str, typer.Option(help="mcf: answer with a label; cf: score each option's text; auto: what suits the model.")
+Trust = Annotated[
+    bool, typer.Option("--trust-remote-code", help="Run code that comes with the model.", rich_help_panel=MODEL)
 ]
-Chat = Annotated[str, typer.Option("--chat-template", help="auto (on for mcf if there is one), on, off.")]
-Bos = Annotated[str, typer.Option(help="auto (what the tokenizer does), on, off.")]
-Wordings = Annotated[str, typer.Option(help="Prompt wordings of each item: a number, or all.")]
-System = Annotated[str | None, typer.Option(help="System prompt (with a chat template).")]
-TemplateFile = Annotated[str | None, typer.Option("--template", help="Prompt template: a name, or your YAML file.")]
-Countries = Annotated[str | None, typer.Option(help="Only these, separated by commas.")]
-Limit = Annotated[int | None, typer.Option("--limit-per-country", help="A seeded sample of so many items a country.")]
-Draws = Annotated[int | None, typer.Option(help="Option draws of each question (everyday has 3).")]
+Dtype = Annotated[
+    str,
+    typer.Option(
+        help="float32, bfloat16, float16; auto: float32 on a CPU, else the checkpoint's.", rich_help_panel=MODEL
+    ),
+]
+Bos = Annotated[str, typer.Option(help="auto (what the tokenizer does), on, off.", rich_help_panel=PROMPTS)]
+Wordings = Annotated[str, typer.Option(help="Prompt wordings of each item: a number, or all.", rich_help_panel=PROMPTS)]
+TemplateFile = Annotated[
+    str | None, typer.Option("--template", help="Prompt template: a name, or your YAML file.", rich_help_panel=PROMPTS)
+]
 Seed = Annotated[int, typer.Option(help="Seed of option draws and samples.")]
+Op = Annotated[str, typer.Option(help="suppress, enhance, or scale=FACTOR.", rich_help_panel=INTERVENTION)]
 Budget = Annotated[
     int | None, typer.Option("--token-budget", help="Padded tokens a batch; results do not depend on it.")
 ]
 Json = Annotated[bool, typer.Option("--json", help="Print the result as JSON, and no progress.")]
 Out = Annotated[Path, typer.Option("--out", "-o", help="File to write.")]
+
+
+@dataclass(frozen=True)
+class Choosing:
+    """Which items of those named."""
+
+    countries: Annotated[str | None, typer.Option(help="Only these, separated by commas.", rich_help_panel=ITEMS)] = (
+        None
+    )
+    limit: Annotated[
+        int | None,
+        typer.Option("--limit-per-country", help="A seeded sample of so many items a country.", rich_help_panel=ITEMS),
+    ] = None
+    draws: Annotated[
+        int | None,
+        typer.Option(
+            help="Option draws of each question (everyday has 3); for benchmarks that bring prompts, so many of them.",
+            rich_help_panel=ITEMS,
+        ),
+    ] = None
+    seed: Annotated[int, typer.Option(help="Seed of option draws and samples.", rich_help_panel=ITEMS)] = 0
+
+    def load(self, source: str) -> list[Item]:
+        """The items; rows that gave none are told on stderr."""
+        from culnig.benchmarks import ItemList, load_items
+
+        found = load_items(
+            source,
+            countries=split_list(self.countries),
+            limit_per_country=self.limit,
+            draws=self.draws,
+            seed=self.seed,
+        )
+        if isinstance(found, ItemList):
+            typer.secho(f"  {source}: {len(found):,} items of {found.account}", fg="bright_black", err=True)
+        return found
+
+
+@dataclass(frozen=True)
+class Prompting:
+    """How items are put to the model."""
+
+    formulation: Annotated[
+        str,
+        typer.Option(
+            help="mcf: answer with a label; cf: score each option's text; auto: what suits the model.",
+            rich_help_panel=PROMPTS,
+        ),
+    ] = "auto"
+    chat_template: Annotated[
+        str, typer.Option(help="auto (on if there is one, but not for cf), on, off.", rich_help_panel=PROMPTS)
+    ] = "auto"
+    bos: Bos = "auto"
+    wordings: Wordings = "1"
+    system: Annotated[
+        str | None, typer.Option(help="System prompt (with a chat template).", rich_help_panel=PROMPTS)
+    ] = None
+    template: TemplateFile = None
+
+    def policy(self, lm: LanguageModel) -> PromptPolicy:
+        """The prompt policy, with the formulation that suits the model where it is left to it.
+
+        Raises:
+            UsageError: a value that is not one of an option's.
+        """
+        from pydantic import ValidationError
+
+        from culnig.prompts import PromptPolicy
+
+        values: dict[str, Any] = {
+            "formulation": lm.formulation if self.formulation == "auto" else self.formulation,
+            "chat_template": self.chat_template,
+            "bos": self.bos,
+            "wordings": int(self.wordings) if self.wordings.isdigit() else self.wordings,
+            "system": self.system,
+            "template": self.template,
+        }
+        try:
+            return PromptPolicy(**values)
+        except ValidationError as error:
+            first = error.errors()[0]
+            name = str(first["loc"][0]).replace("_", "-")
+            raise UsageError(f"--{name} {first['input']}: {first['msg'].lower()}") from error
+
+
+@dataclass(frozen=True)
+class Loading:
+    """How a model is loaded."""
+
+    dtype: Dtype = "auto"
+    device: Annotated[
+        str, typer.Option(help="cpu, cuda, cuda:1, mps; auto: the first GPU if there is one.", rich_help_panel=MODEL)
+    ] = "auto"
+    revision: Revision = None
+    trust: Trust = False
+    quantize: Annotated[
+        str | None, typer.Option(help="4bit or 8bit: load with bitsandbytes.", rich_help_panel=MODEL)
+    ] = None
+    merge_adapter: MergeAdapter = False
+    device_map: Annotated[
+        str | None,
+        typer.Option(
+            help="auto, balanced, sequential: spread a large model over all devices (accelerate).",
+            rich_help_panel=MODEL,
+        ),
+    ] = None
+
+    def load(self, model: str, show: Reporter) -> LanguageModel:
+        """The model, with a line of progress."""
+        return load(
+            model,
+            show,
+            dtype=self.dtype,
+            device=self.device,
+            revision=self.revision,
+            trust_remote_code=self.trust,
+            quantize=self.quantize,
+            merge_adapter=self.merge_adapter,
+            device_map=self.device_map,
+        )
+
+
+@dataclass(frozen=True)
+class Intervening:
+    """What is done to the model, if anything."""
+
+    neurons: Annotated[
+        Path | None,
+        typer.Option(
+            help="Neuron set to intervene on; without it the model is untouched.", rich_help_panel=INTERVENTION
+        ),
+    ] = None
+    op: Op = "suppress"
+    how: Annotated[
+        str,
+        typer.Option(help="weights, hooks; auto: weights where they can be edited.", rich_help_panel=INTERVENTION),
+    ] = "auto"
+
+    def read(self) -> Intervention:
+        """The operation and the set, both checked; before the model is loaded, since that takes time."""
+        from culnig.intervention import Operation
+        from culnig.neurons import NeuronSet
+
+        operation = Operation.parse(self.op)
+        return Intervention(self, operation, NeuronSet.load(self.neurons) if self.neurons else None)
+
+
+@dataclass(frozen=True)
+class Intervention:
+    """An operation on a set of neurons, or none."""
+
+    options: Intervening
+    operation: Operation
+    chosen: NeuronSet | None
+
+    def check(self, lm: LanguageModel) -> None:
+        """Check that the set belongs to the model."""
+        if self.chosen is not None:
+            check_model(self.chosen, lm, self.options.neurons)
+
+    def on(self, lm: LanguageModel) -> AbstractContextManager[Any]:
+        """A block in which the model is changed."""
+        from culnig.intervention import scale
+
+        if self.chosen is None:
+            return nullcontext()
+        return scale(lm, self.chosen, self.operation.factor, how=self.options.how)
+
+    @property
+    def meta(self) -> dict[str, Any]:
+        """What a result says of it; empty for an untouched model."""
+        if self.chosen is None:
+            return {}
+        facts = {"neurons": str(self.options.neurons), "count": len(self.chosen), "operation": self.options.op}
+        return {"intervention": facts}
+
+
+def grouped(verb: Callable[..., None], **fixed: Any) -> Callable[..., None]:
+    """The verb as typer wants it: each parameter that is a group of options becomes the options of its fields.
+
+    Args:
+        verb: a function; parameters annotated with a dataclass are groups.
+        **fixed: fields that are no options of this verb, and their values.
+    """
+    hints = get_type_hints(verb, include_extras=True)
+    groups = {name: kind for name, kind in hints.items() if is_dataclass(kind)}
+    parameters = []
+    for name, parameter in inspect.signature(verb).parameters.items():
+        if name not in groups:
+            parameters.append(parameter.replace(kind=inspect.Parameter.KEYWORD_ONLY, annotation=hints[name]))
+            continue
+        own = get_type_hints(groups[name], include_extras=True)
+        for field in fields(groups[name]):
+            if field.name not in fixed:
+                default = inspect.Parameter.empty if field.default is MISSING else field.default
+                parameters.append(
+                    inspect.Parameter(
+                        field.name, inspect.Parameter.KEYWORD_ONLY, default=default, annotation=own[field.name]
+                    )
+                )
+
+    def called(**values: Any) -> None:
+        verb(**_gathered(groups, fixed, values))
+
+    called.__name__, called.__doc__ = verb.__name__, verb.__doc__
+    called.__annotations__ = {parameter.name: parameter.annotation for parameter in parameters}
+    called.__signature__ = inspect.Signature(parameters)  # type: ignore[attr-defined]
+    return called
+
+
+def _gathered(groups: Mapping[str, Any], fixed: Mapping[str, Any], values: dict[str, Any]) -> dict[str, Any]:
+    """The values of a command line, those of a group put into it."""
+    taken = {}
+    for name, kind in groups.items():
+        names = [field.name for field in fields(kind)]
+        taken[name] = kind(**{each: fixed[each] if each in fixed else values.pop(each) for each in names})
+    return values | taken
 
 
 def split_list(text: str | None) -> list[str] | None:
@@ -65,44 +292,6 @@ def load(model: str, show: Reporter, **options: Any) -> LanguageModel:
 
     with show.step(f"load {model}"):
         return load_model(model, say=show.say, **options)
-
-
-def items(source: str, countries: str | None, limit: int | None, draws: int | None, seed: int) -> list[Item]:
-    """Load items; rows that gave none are told on stderr."""
-    from culnig.benchmarks import ItemList, load_items
-
-    found = load_items(source, countries=split_list(countries), limit_per_country=limit, draws=draws, seed=seed)
-    if isinstance(found, ItemList):
-        typer.secho(f"  {source}: {len(found):,} items of {found.account}", fg="bright_black", err=True)
-    return found
-
-
-def policy(
-    lm: LanguageModel, formulation: str, chat: str, bos: str, wordings: str, system: str | None, template: str | None
-) -> PromptPolicy:
-    """The prompt policy of the options.
-
-    Raises:
-        UsageError: a value that is not one of an option's.
-    """
-    from pydantic import ValidationError
-
-    from culnig.prompts import PromptPolicy
-
-    values: dict[str, Any] = {
-        "formulation": lm.formulation if formulation == "auto" else formulation,
-        "chat_template": chat,
-        "bos": bos,
-        "wordings": int(wordings) if wordings.isdigit() else wordings,
-        "system": system,
-        "template": template,
-    }
-    try:
-        return PromptPolicy(**values)
-    except ValidationError as error:
-        first = error.errors()[0]
-        name = str(first["loc"][0]).replace("_", "-")
-        raise UsageError(f"--{name} {first['input']}: {first['msg'].lower()}") from error
 
 
 def check_model(chosen: NeuronSet, lm: LanguageModel, path: Path | None) -> None:

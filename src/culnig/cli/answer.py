@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from contextlib import nullcontext
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -19,37 +18,21 @@ def add_to(app: typer.Typer) -> None:
     app.command(
         "answer",
         epilog="Example:  culnig answer --model gemma3-270m --items blend_short:test --draws 1 --out a.parquet",
-    )(answer)
+    )(o.grouped(answer, formulation="short"))
 
 
 def answer(
+    *,
     model: o.Model,
     items: o.Items,
     out: o.Out,
-    neurons: Annotated[
-        Path | None, typer.Option(help="Neuron set to intervene on; without it the model is untouched.")
-    ] = None,
-    op: Annotated[str, typer.Option(help="suppress, enhance, or scale=FACTOR.")] = "suppress",
-    how: Annotated[str, typer.Option(help="weights, hooks; auto: weights where they can be edited.")] = "auto",
     max_new_tokens: Annotated[
         int, typer.Option(min=1, help="Length of an answer at most; it ends with its line.")
     ] = 32,
-    chat_template: Annotated[str, typer.Option(help="auto (on if there is one), on, off.")] = "auto",
-    bos: o.Bos = "auto",
-    wordings: o.Wordings = "1",
-    system: o.System = None,
-    template: o.TemplateFile = None,
-    countries: o.Countries = None,
-    limit: o.Limit = None,
-    draws: Annotated[int | None, typer.Option(help="1: only the first of the wordings that BLEnD brings.")] = None,
-    seed: o.Seed = 0,
-    dtype: o.Dtype = "auto",
-    device: o.Device = "auto",
-    revision: o.Revision = None,
-    trust: o.Trust = False,
-    quantize: o.Quantize = None,
-    merge_adapter: o.MergeAdapter = False,
-    device_map: o.DeviceMap = None,
+    choosing: o.Choosing,
+    intervening: o.Intervening,
+    prompting: o.Prompting,
+    loading: o.Loading,
     token_budget: o.Budget = None,
     as_json: o.Json = False,
 ) -> None:
@@ -57,35 +40,19 @@ def answer(
     from culnig.evaluation import answer as compute
     from culnig.evaluation._run import count_rows
     from culnig.files import check_writable
-    from culnig.intervention import Operation, scale
-    from culnig.neurons import NeuronSet
 
     check_writable(out)
-    operation = Operation.parse(op)
-    chosen = NeuronSet.load(neurons) if neurons else None
-    rows = o.items(items, countries, limit, draws, seed)
+    intervention = intervening.read()
+    rows = choosing.load(items)
     show = o.reporter(as_json)
-    lm = o.load(
-        model,
-        show,
-        dtype=dtype,
-        device=device,
-        revision=revision,
-        trust_remote_code=trust,
-        quantize=quantize,
-        merge_adapter=merge_adapter,
-        device_map=device_map,
-    )
-    if chosen is not None:
-        o.check_model(chosen, lm, neurons)
-    policy = o.policy(lm, "short", chat_template, bos, wordings, system, template)
-    block: Any = nullcontext() if chosen is None else scale(lm, chosen, operation.factor, how=how)
-    with show.step(f"answer {items}", count_rows(rows, policy), "prompts") as progress, block:
+    lm = loading.load(model, show)
+    intervention.check(lm)
+    policy = prompting.policy(lm)
+    with show.step(f"answer {items}", count_rows(rows, policy), "prompts") as progress, intervention.on(lm):
         result = compute(
             lm, rows, policy=policy, max_new_tokens=max_new_tokens, token_budget=token_budget, progress=progress
         )
-    if chosen is not None:
-        result.meta["intervention"] = {"neurons": str(neurons), "count": len(chosen), "operation": op}
+    result.meta |= intervention.meta
     result.save(out)
     _print(result, out, as_json)
 

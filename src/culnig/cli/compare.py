@@ -11,8 +11,10 @@ from culnig.cli import _options as o
 
 if TYPE_CHECKING:
     from culnig.attribution import Scores
+    from culnig.benchmarks import Item
     from culnig.models import LanguageModel
     from culnig.progress import Reporter
+    from culnig.prompts import PromptPolicy
 
 SHOWN = 10
 
@@ -22,24 +24,22 @@ def add_to(app: typer.Typer) -> None:
     app.command(
         "compare",
         epilog="Example:  culnig compare smollm2-135m runs/tuned/model --neurons g.json --items everyday:test",
-    )(compare)
+    )(o.grouped(compare, quantize=None, merge_adapter=True, device_map=None))
 
 
 def compare(
+    *,
     base: Annotated[str, typer.Argument(help="Model before: alias, GGUF file, folder, or hub id.")],
     tuned: Annotated[str, typer.Argument(help="Model after.")],
     neurons: Annotated[Path, typer.Option(help="Neuron set to look at.")],
     items: Annotated[str | None, typer.Option("--items", "-i", help="Score both models on these items too.")] = None,
     base_scores: Annotated[Path | None, typer.Option(help="Scores of the model before, instead of --items.")] = None,
     tuned_scores: Annotated[Path | None, typer.Option(help="Scores of the model after.")] = None,
-    limit: o.Limit = None,
-    draws: o.Draws = None,
-    formulation: o.Formulation = "auto",
     random_sets: Annotated[int, typer.Option(min=1, help="Matched random sets to compare with.")] = 20,
-    seed: o.Seed = 0,
     out: Annotated[Path | None, typer.Option("--out", "-o", help="Write a row a neuron (.parquet or .csv).")] = None,
-    revision: o.Revision = None,
-    trust: o.Trust = False,
+    choosing: o.Choosing,
+    prompting: o.Prompting,
+    loading: o.Loading,
     as_json: o.Json = False,
 ) -> None:
     """Which neurons' weights moved, against random rows of the same projections; and whose scores, given items or scores."""
@@ -57,19 +57,19 @@ def compare(
         check_writable(out)
     chosen = NeuronSet.load(neurons)
     show = o.reporter(as_json)
-    before, after = (o.load(name, show, revision=revision, trust_remote_code=trust) for name in (base, tuned))
+    before, after = (loading.load(name, show) for name in (base, tuned))
     o.check_model(chosen, before, neurons)
     changes = row_changes(before, after)
     scores: tuple[Scores, Scores] | None = None
     if items:
-        rows = o.items(items, None, limit, draws, seed)
-        scores = (_scored(before, rows, formulation, before, show), _scored(after, rows, formulation, before, show))
+        rows, policy = choosing.load(items), prompting.policy(before)
+        scores = (_scored(before, rows, policy, show), _scored(after, rows, policy, show))
     elif base_scores and tuned_scores:
         scores = (Scores.load(base_scores), Scores.load(tuned_scores))
     if scores:
         check_scores(*scores)
     table = neuron_table(changes, chosen, scores)
-    totals = summary(changes, chosen, before.shapes, scores, draws=random_sets, seed=seed)
+    totals = summary(changes, chosen, before.shapes, scores, draws=random_sets, seed=choosing.seed)
     if out is not None:
         _write(table, out)
     if as_json:
@@ -78,11 +78,10 @@ def compare(
     _show(totals, table, random_sets, out)
 
 
-def _scored(lm: LanguageModel, rows: Any, formulation: str, base: LanguageModel, show: Reporter) -> Scores:
-    """Scores under the base model's formulation, whatever a tuned folder says of itself."""
+def _scored(lm: LanguageModel, rows: list[Item], policy: PromptPolicy, show: Reporter) -> Scores:
+    """Scores under the base model's policy, whatever a tuned folder says of itself."""
     from culnig.attribution import score
 
-    policy = o.policy(base, formulation, "auto", "auto", "1", None, None)
     with show.step(f"score {lm.name}", len(rows), "prompts") as progress:
         return score(lm, rows, policy=policy, progress=progress)
 

@@ -21,7 +21,7 @@ def export(
     model: o.Model,
     neurons: Annotated[Path, typer.Option(help="Neuron set.")],
     out: Annotated[Path, typer.Option("--out", "-o", help="New folder for the checkpoint.")],
-    op: Annotated[str, typer.Option(help="suppress, enhance, or scale=FACTOR.")] = "suppress",
+    op: o.Op = "suppress",
     dtype: o.Dtype = "auto",
     revision: o.Revision = None,
     trust: o.Trust = False,

@@ -21,10 +21,11 @@ def add_to(app: typer.Typer) -> None:
         "fidelity",
         epilog="Example:  culnig fidelity --model smollm2-135m --items everyday:neur --countries Iran,Spain --draws 1"
         " --limit-per-country 4 --layers 6 --out fidelity     Again, without the model:  culnig fidelity --out fidelity",
-    )(fidelity)
+    )(o.grouped(fidelity))
 
 
 def fidelity(
+    *,
     out: Folder,
     model: Annotated[
         str | None,
@@ -48,20 +49,9 @@ def fidelity(
         float, typer.Option(min=0.0, max=100.0, help="Largest group suppressed together, in % of the neurons.")
     ] = 1.0,
     groups: Annotated[int, typer.Option(min=0, help="Group sizes from 1 to the largest; 0 for none.")] = 9,
-    formulation: o.Formulation = "auto",
-    chat_template: o.Chat = "auto",
-    bos: o.Bos = "auto",
-    wordings: o.Wordings = "1",
-    system: o.System = None,
-    template: o.TemplateFile = None,
-    countries: o.Countries = None,
-    limit: o.Limit = None,
-    draws: o.Draws = None,
-    seed: o.Seed = 0,
-    dtype: o.Dtype = "auto",
-    device: o.Device = "auto",
-    revision: o.Revision = None,
-    trust: o.Trust = False,
+    choosing: o.Choosing,
+    prompting: o.Prompting,
+    loading: o.Loading,
     token_budget: o.Budget = None,
     as_json: o.Json = False,
 ) -> None:
@@ -76,29 +66,29 @@ def fidelity(
     if (model is None) != (items is None):
         raise UsageError("--model and --items belong together: give both, or neither to look at saved rows again")
     if model is None or items is None:
-        if method or modules or layers or countries:
+        if method or modules or layers or choosing.countries:
             raise UsageError("saved rows are looked at as they are; to measure others give --model and --items")
         found = Fidelity.load(out)
     else:
         check_writable(out / "x")
         if largest == 0:
             raise UsageError("--largest 0: give a share of the neurons in %, or --groups 0 for no groups")
-        sampling = Sampling(layers, per_cell, largest / 100, groups, seed)
-        chosen = o.items(items, countries, limit, draws, seed)
+        sampling = Sampling(layers, per_cell, largest / 100, groups, choosing.seed)
+        chosen = choosing.load(items)
         show = o.reporter(as_json)
-        lm = o.load(model, show, dtype=dtype, device=device, revision=revision, trust_remote_code=trust)
+        lm = loading.load(model, show)
         found = measure_fidelity(
             lm,
             chosen,
             **({"methods": method} if method else {}),
             modules=o.split_list(modules),
             sampling=sampling,
-            policy=o.policy(lm, formulation, chat_template, bos, wordings, system, template),
+            policy=prompting.policy(lm),
             token_budget=token_budget,
             reporter=show,
         )
         found.save(out)
-    _tell(found, out, seed, as_json)
+    _tell(found, out, choosing.seed, as_json)
 
 
 def _tell(found: Fidelity, out: Path, seed: int, as_json: bool) -> None:

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-from contextlib import nullcontext
-from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
 
@@ -16,26 +14,20 @@ def add_to(app: typer.Typer) -> None:
     app.command(
         "perplexity",
         epilog="Example:  culnig perplexity --model smollm2-135m --neurons g.json --op suppress --out p.parquet",
-    )(perplexity)
+    )(o.grouped(perplexity))
 
 
 def perplexity(
+    *,
     model: o.Model,
     out: o.Out,
     text: Annotated[
         str,
         typer.Option(help="plain (embedded, about nothing cultural), or a text file: paragraphs between blank lines."),
     ] = "plain",
-    neurons: Annotated[
-        Path | None, typer.Option(help="Neuron set to intervene on; without it the model is untouched.")
-    ] = None,
-    op: Annotated[str, typer.Option(help="suppress, enhance, or scale=FACTOR.")] = "suppress",
-    how: Annotated[str, typer.Option(help="weights, hooks; auto: weights where they can be edited.")] = "auto",
     bos: o.Bos = "auto",
-    dtype: o.Dtype = "auto",
-    device: o.Device = "auto",
-    revision: o.Revision = None,
-    trust: o.Trust = False,
+    intervening: o.Intervening,
+    loading: o.Loading,
     token_budget: o.Budget = None,
     as_json: o.Json = False,
 ) -> None:
@@ -43,23 +35,17 @@ def perplexity(
     from culnig.benchmarks import load_texts
     from culnig.evaluation import perplexity as compute
     from culnig.files import check_writable
-    from culnig.intervention import Operation, scale
-    from culnig.neurons import NeuronSet
 
     check_writable(out)
-    operation = Operation.parse(op)
-    chosen = NeuronSet.load(neurons) if neurons else None
+    intervention = intervening.read()
     paragraphs = load_texts(text)
     show = o.reporter(as_json)
-    lm = o.load(model, show, dtype=dtype, device=device, revision=revision, trust_remote_code=trust)
-    if chosen is not None:
-        o.check_model(chosen, lm, neurons)
-    block: Any = nullcontext() if chosen is None else scale(lm, chosen, operation.factor, how=how)
-    with show.step(f"read {text}", len(paragraphs), "paragraphs") as progress, block:
+    lm = loading.load(model, show)
+    intervention.check(lm)
+    with show.step(f"read {text}", len(paragraphs), "paragraphs") as progress, intervention.on(lm):
         result = compute(lm, paragraphs, bos=bos, token_budget=token_budget, progress=progress)
     result.meta["text"] = text
-    if chosen is not None:
-        result.meta["intervention"] = {"neurons": str(neurons), "count": len(chosen), "operation": op}
+    result.meta |= intervention.meta
     result.save(out)
     facts = {
         "out": str(out),

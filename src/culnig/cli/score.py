@@ -14,14 +14,14 @@ def add_to(app: typer.Typer) -> None:
     app.command(
         "score",
         epilog="Example:  culnig score --model smollm2-135m --items everyday:neur --draws 1 --out neur.safetensors",
-    )(score)
+    )(o.grouped(score))
 
 
 def score(
+    *,
     model: o.Model,
     items: o.Items,
     out: o.Out,
-    formulation: o.Formulation = "auto",
     control: Annotated[bool, typer.Option("--control", help="Clamp scores at 0: the items are controls.")] = False,
     method: Annotated[
         str,
@@ -33,22 +33,9 @@ def score(
     blocks: Annotated[
         int | None, typer.Option(help="Keep sums of so many blocks of items too, to resample them (20).")
     ] = None,
-    chat_template: o.Chat = "auto",
-    bos: o.Bos = "auto",
-    wordings: o.Wordings = "1",
-    system: o.System = None,
-    template: o.TemplateFile = None,
-    countries: o.Countries = None,
-    limit: o.Limit = None,
-    draws: o.Draws = None,
-    seed: o.Seed = 0,
-    dtype: o.Dtype = "auto",
-    device: o.Device = "auto",
-    revision: o.Revision = None,
-    trust: o.Trust = False,
-    quantize: o.Quantize = None,
-    merge_adapter: o.MergeAdapter = False,
-    device_map: o.DeviceMap = None,
+    choosing: o.Choosing,
+    prompting: o.Prompting,
+    loading: o.Loading,
     token_budget: o.Budget = None,
     padded_zeros: Annotated[
         int | None,
@@ -71,20 +58,10 @@ def score(
 
     check_writable(out)
     parse_methods(method)
-    chosen = o.items(items, countries, limit, draws, seed)
+    chosen = choosing.load(items)
     show = o.reporter(as_json)
-    lm = o.load(
-        model,
-        show,
-        dtype=dtype,
-        device=device,
-        revision=revision,
-        trust_remote_code=trust,
-        quantize=quantize,
-        merge_adapter=merge_adapter,
-        device_map=device_map,
-    )
-    policy = o.policy(lm, formulation, chat_template, bos, wordings, system, template)
+    lm = loading.load(model, show)
+    policy = prompting.policy(lm)
     prompts = len(chosen) * (policy.wordings if isinstance(policy.wordings, int) else 1)
     with show.step(f"score {items}", prompts, "prompts") as progress:
         scores = compute(

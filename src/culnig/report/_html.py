@@ -54,7 +54,10 @@ SHOWN = {
     "published": "Published and measured, %",
 }
 """Tables that the page shows, with their headings; the others are in tables/."""
-WRAPPED = 48
+WRAPPED, WRAPPED_IF_WIDE = 48, 20
+"""Characters over which a column's text may run over several lines; the second in tables wider than `FITS`."""
+FITS = 100
+"""Characters beside each other in a table as wide as the page."""
 """Characters from which on a cell's text may be broken."""
 
 
@@ -103,6 +106,11 @@ def render_report(directory: RunDirectory, sections: list[Section]) -> Path:
 def _table(name: str, frame: pd.DataFrame) -> dict[str, Any]:
     columns = [str(column).replace("_", " ") for column in frame.columns]
     rows = [[_cell(value, column) for column, value in row.items()] for _, row in frame.iterrows()]
+    widest = [max((len(row[c]["text"]) for row in rows), default=0) for c in range(len(columns))]
+    limit = WRAPPED if sum(widest) <= FITS else WRAPPED_IF_WIDE
+    for row in rows:
+        for cell, width in zip(row, widest, strict=True):
+            cell["wrap"] = not cell["number"] and width > limit
     return {"name": name, "title": SHOWN[name], "columns": columns, "rows": rows, "long": len(rows) > 12}
 
 
@@ -115,7 +123,7 @@ def _cell(value: Any, column: Any) -> dict[str, Any]:
         return {"text": text, "number": True}
     if isinstance(value, int) or hasattr(value, "dtype"):
         return {"text": f"{int(value):,}", "number": True}
-    return {"text": str(value), "number": False, "wrap": len(str(value)) > WRAPPED}
+    return {"text": str(value), "number": False}
 
 
 def _run_facts(directory: RunDirectory, manifest: dict[str, Any]) -> list[tuple[str, str]]:

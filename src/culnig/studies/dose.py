@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 import pandas as pd
 
 from culnig.evaluation import estimate
+from culnig.intervention._edit import Operation
 from culnig.neurons import NeuronSet
 from culnig.report import study_figures
 from culnig.studies._base import STUDIES, UNTOUCHED, Condition, Section
@@ -31,8 +32,7 @@ class DoseStudy:
         return self.planned(run.config, [])
 
     def planned(self, config: RunConfig, countries: list[str]) -> list[Condition]:
-        doses = [Condition(_name(f), GENERAL, f"scale={f:g}", ROLES) for f in _factors(config)]
-        return [UNTOUCHED, *doses]
+        return [UNTOUCHED, *(_condition(factor, config) for factor in _factors(config))]
 
     def analyse(self, run: RunDirectory) -> Section:
         section = Section(self.title)
@@ -41,7 +41,7 @@ class DoseStudy:
             if (test := run.config.test_of(role)) is None:
                 continue
             for factor in sorted([1.0, *_factors(run.config)]):
-                result = run.result_on(test, "none" if factor == 1 else _name(factor))
+                result = run.result_on(test, _condition(factor, run.config).name)
                 for metric in METRICS:
                     e = estimate(result, metric, seed=run.config.seed)
                     rows.append(
@@ -55,7 +55,11 @@ class DoseStudy:
                         }
                     )
         table = pd.DataFrame(rows)
-        pairs = [row for f in _factors(run.config) for row in metric_table(run, _name(f), where={"factor": f})]
+        pairs = [
+            row
+            for f in _factors(run.config)
+            for row in metric_table(run, _condition(f, run.config).name, where={"factor": f})
+        ]
         paired = pd.DataFrame(pairs)
         section.tables = {"dose": table, "dose-changes": paired}
         section.numbers = {"changes": changes(paired, "factor")}
@@ -86,5 +90,10 @@ def _factors(config: RunConfig) -> list[float]:
     return sorted({factor for factor in config.dose.factors if factor != 1})
 
 
-def _name(factor: float) -> str:
-    return f"dose-{factor:g}"
+def _condition(factor: float, config: RunConfig) -> Condition:
+    """The general set under a factor; what another study evaluates anyway keeps its name."""
+    if factor == 1:
+        return UNTOUCHED
+    if factor == Operation.parse(config.operation).factor:
+        return Condition(GENERAL, GENERAL, config.operation, ROLES)
+    return Condition(f"dose-{factor:g}", GENERAL, f"scale={factor:g}", ROLES)

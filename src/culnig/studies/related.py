@@ -56,10 +56,12 @@ class RelatedStudy:
                 study_figures.rank_dots(ranks),
             )
         ]
-        means = ranks[["own", "related", "others"]].mean()
+        means = ranks[["own", "related", "others"]].mean().dropna()
+        whose = {"own": "the own country", "related": "countries of its cultural cluster", "others": "all others"}
         section.text = [
-            f"Of {raw.shape[1]} countries, the own country ranks {means['own']:.1f} on average, countries of its cultural"
-            f" cluster {means['related']:.1f}, all others {means['others']:.1f}. A negative correlation below means that"
+            f"Mean rank among {raw.shape[1]} countries: "
+            + ", ".join(f"{whose[who]} {mean:.1f}" for who, mean in means.items())
+            + ". A negative correlation below means that"
             " near countries suffer more; p by permuting countries (Mantel, one-sided).",
             *(_sentence(row) for row in tests.to_dict("records")),
         ]

@@ -11,6 +11,7 @@ from culnig.report import stability_figures, study_figures
 from culnig.selection import size_general, size_specific, sweep_general
 from culnig.studies._base import STUDIES, UNTOUCHED, Condition, Section
 from culnig.studies._compared import ROLES, changes, metric_table
+from culnig.studies._general_set import GENERAL, general_of
 
 if TYPE_CHECKING:
     from culnig.config import RunConfig
@@ -36,21 +37,22 @@ class ThresholdsStudy:
             preset=preset,
             general=plain,
         )
-        return {f"sweep-{name}": chosen for name, (_, chosen) in zip(named, swept, strict=True)}
+        sets = {_set_of(name, run.config): chosen for name, (_, chosen) in zip(named, swept, strict=True)}
+        return sets | ({GENERAL: general_of(run)} if GENERAL in sets else {})
 
     def conditions(self, run: RunDirectory) -> list[Condition]:
         return [c for c in self.planned(run.config, []) if c.neurons is None or len(run.neurons(c.neurons))]
 
     def planned(self, config: RunConfig, countries: list[str]) -> list[Condition]:
-        names = [f"sweep-{name}" for name in settings(config)]
+        names = [_set_of(name, config) for name in settings(config)]
         return [UNTOUCHED, *(Condition(n, n, config.operation, ROLES) for n in names)]
 
     def analyse(self, run: RunDirectory) -> Section:
         sizes, specific = _sizes(run)
         rows = []
-        for condition in self.conditions(run)[1:]:
-            where = {"setting": condition.name.removeprefix("sweep-"), "size": len(run.neurons(condition.name))}
-            rows += metric_table(run, condition.name, where=where)
+        for name in settings(run.config):
+            if size := len(run.neurons(made := _set_of(name, run.config))):
+                rows += metric_table(run, made, where={"setting": name, "size": size})
         section = Section(self.title)
         section.tables = {"thresholds-general": sizes, "thresholds-specific": specific}
         section.figures = [
@@ -84,6 +86,12 @@ def settings(config: RunConfig) -> dict[str, dict[str, Any]]:
     ratio = config.general.t_attn / config.general.t_mlp
     taken = {f"t={t:g}": {"t_mlp": t, "t_attn": min(1.0, ratio * t)} for t in config.thresholds.t}
     return taken | {f"r={r:g}": {"r": r} for r in config.thresholds.r if r != config.general.r}
+
+
+def _set_of(name: str, config: RunConfig) -> str:
+    """Name of a setting's set, and of its condition: the run's own rule gives the culture-general set."""
+    own = {"t_mlp": config.general.t_mlp, "t_attn": config.general.t_attn, "r": config.general.r}
+    return GENERAL if own | settings(config)[name] == own else f"sweep-{name}"
 
 
 def _sizes(run: RunDirectory) -> tuple[pd.DataFrame, pd.DataFrame]:
