@@ -8,10 +8,13 @@ import numpy as np
 import pytest
 import torch
 from torch import nn
+from typer.testing import CliRunner
 
 import culnig
 from culnig import Neuron, NeuronSet
+from culnig.cli._app import app
 from culnig.errors import ModelError, UsageError
+from culnig.finetune._movement import row_changes
 from culnig.models import LanguageModel
 from culnig.prompts import PromptPolicy
 from tests import tiny_models
@@ -73,6 +76,18 @@ def test_suppression_with_an_adapter(adapter):
     refusal = pytest.raises(UsageError, match=r"mlp.gate_proj in layer 1 cannot be edited; use hooks")
     with refusal, culnig.suppress(lm, SET, how="weights"):
         pass
+
+
+def test_what_an_adapter_moved(adapter, base, tmp_path):
+    """`compare` adds it to the weights; rows of projections without one have not moved."""
+    SET.save(tmp_path / "set.json")
+    done = CliRunner().invoke(
+        app, ["compare", str(base), str(adapter), "--neurons", str(tmp_path / "set.json"), "--json"]
+    )
+    moved = {row["module"]: row["change"] > 0 for row in json.loads(done.stdout)["neurons"]}
+    assert moved == {"mlp.gate_proj": True, "self_attn.q_proj": True, "self_attn.v_proj": False}
+    with pytest.raises(UsageError, match="adapter beside it"):
+        row_changes(culnig.load_model(base), culnig.load_model(adapter))
 
 
 def test_wrapped_by_the_user(base):

@@ -23,7 +23,8 @@ def row_changes(base: LanguageModel, tuned: LanguageModel) -> Changes:
     """|w' - w| / |w| of every neuron's row w (its bias is one of its numbers); 0 where nothing moved.
 
     Raises:
-        UsageError: the two models differ in shape, or a projection's weight cannot be read as rows (quantised).
+        UsageError: the two models differ in shape, or a projection's weight cannot be read as rows (quantised, or with an
+            adapter beside it).
     """
     if base.shapes != tuned.shapes:
         raise UsageError(f"{base.name} and {tuned.name} have different shapes; compare a model with one tuned from it")
@@ -43,6 +44,10 @@ def _rows(found: SiteModule) -> torch.Tensor:
 
     index = found.outputs(range(found.width))
     module = found.module
+    if hasattr(module, "base_layer"):  # its weight is the base model's
+        raise UsageError(
+            f"{found.site.module} in layer {found.site.layer} has an adapter beside it; load with merge_adapter"
+        )
     weight = getattr(module, found.stacked or "weight", None)
     if not isinstance(weight, torch.Tensor) or not weight.is_floating_point():
         raise UsageError(f"{found.site.module} in layer {found.site.layer} is quantised; its rows cannot be compared")
