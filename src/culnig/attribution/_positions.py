@@ -13,17 +13,15 @@ Reduce = Callable[[torch.Tensor, "torch.Tensor | None", torch.Tensor], torch.Ten
 
 
 def _max(x: torch.Tensor, real: torch.Tensor | None, last: torch.Tensor) -> torch.Tensor:
-    if real is not None:
-        x.masked_fill_(~real[..., None], -torch.inf)
-    return x.amax(dim=1)
+    return _filled(x, real, -torch.inf).amax(dim=1)
 
 
 def _absmax(x: torch.Tensor, real: torch.Tensor | None, last: torch.Tensor) -> torch.Tensor:
-    return _zeroed(x, real).abs_().amax(dim=1)
+    return _filled(x, real, 0).abs_().amax(dim=1)
 
 
 def _sum(x: torch.Tensor, real: torch.Tensor | None, last: torch.Tensor) -> torch.Tensor:
-    return _zeroed(x, real).sum(dim=1, dtype=torch.float32)
+    return _filled(x, real, 0).sum(dim=1, dtype=torch.float32)
 
 
 def _mean(x: torch.Tensor, real: torch.Tensor | None, last: torch.Tensor) -> torch.Tensor:
@@ -34,8 +32,14 @@ def _last(x: torch.Tensor, real: torch.Tensor | None, last: torch.Tensor) -> tor
     return x[torch.arange(len(x), device=x.device), last]
 
 
-def _zeroed(x: torch.Tensor, real: torch.Tensor | None) -> torch.Tensor:
-    return x if real is None else x.masked_fill_(~real[..., None], 0)
+def _filled(x: torch.Tensor, real: torch.Tensor | None, value: float) -> torch.Tensor:
+    """x with `value` at padding, which is at the right: columns that are real in every row are left alone."""
+    if real is None:
+        return x
+    # Counting would make the host wait for a GPU.
+    first = int(real.all(dim=0).sum()) if real.device.type == "cpu" else 0
+    x[:, first:].masked_fill_(~real[:, first:, None], value)
+    return x
 
 
 REDUCE: dict[str, Reduce] = {"max": _max, "sum": _sum, "mean": _mean, "last": _last, "absmax": _absmax}
