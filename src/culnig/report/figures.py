@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from typing import Any
 
 import numpy as np
 import pandas as pd
 import plotly.graph_objects as go
+from plotly.subplots import make_subplots
 
 from culnig.neurons import MODULES, Site
 
 INK, MUTED, GRID = "#1f2430", "#8a8f9c", "#e8e6e1"
 ACCENT, COOL, QUIET = "#b5472f", "#2f6690", "#b9bcc4"
+SERIES, SOLID = (INK, ACCENT, COOL, MUTED, "#6a8f3c", "#8a5fa8"), 4
+"""Colours of things that are many and alike; lines after so many are dotted, for those that lie on another."""
 WARM_SCALE = [[0.0, "#fbfaf7"], [0.25, "#f3d9c9"], [0.6, "#d98862"], [1.0, "#8f2d17"]]
 DIVERGING = [[0.0, "#2f6690"], [0.5, "#fbfaf7"], [1.0, "#b5472f"]]
 FONT = "Inter, 'Segoe UI', system-ui, -apple-system, Helvetica, Arial, sans-serif"
@@ -181,12 +185,12 @@ def drop_map(matrix: pd.DataFrame, unit: str, *, diagonal: bool = False) -> go.F
 def loss_curves(tables: Mapping[str, pd.DataFrame]) -> go.Figure:
     """Training loss by update, a line for each table (columns step, loss, eval_loss); dots where it was validated."""
     figure = empty_figure(320)
-    colours = (ACCENT, COOL, INK, "#6a8f3c", "#8a5fa8", MUTED)
     for number, (name, table) in enumerate(tables.items()):
-        colour = colours[number % len(colours)]
+        colour = SERIES[number % len(SERIES)]
         # A dozen answers an update make a rough curve; the running mean is what can be read.
         smooth = table["loss"].rolling(max(1, len(table) // 20), min_periods=1).mean()
-        figure.add_scatter(x=table["step"], y=smooth, mode="lines", name=name, line={"color": colour, "width": 2})
+        line = {"color": colour, "width": 2, "dash": "solid" if number < SOLID else "dot"}
+        figure.add_scatter(x=table["step"], y=smooth, mode="lines", name=name, line=line)
         checked = table.dropna(subset=["eval_loss"])
         if len(checked):
             figure.add_scatter(
@@ -198,44 +202,54 @@ def loss_curves(tables: Mapping[str, pd.DataFrame]) -> go.Figure:
             )
     figure.update_layout(showlegend=len(tables) > 1, legend={"orientation": "h", "y": -0.25})
     figure.update_xaxes(title="update")
-    figure.update_yaxes(title="loss of the answers (running mean)")
+    figure.update_yaxes(title="loss (running mean)", type="log", dtick=1, tickformat="~g")
     return figure
 
 
 def gain_against_loss(table: pd.DataFrame) -> go.Figure:
-    """Change on culture (up is kept) against gain on the task, a point an arm with intervals both ways.
+    """Change on culture, and on general ability, against gain on the task; a point an arm with intervals both ways.
 
     Args:
-        table: columns arm, and change, low and high of task and culture ("task change", "culture low", ...), as shares.
+        table: columns arm, and change, low and high of task, culture and, if measured, general ("task change",
+            "culture low", ...), as shares.
     """
-    figure = empty_figure(380)
-    colours = (INK, ACCENT, COOL, MUTED, "#6a8f3c", "#8a5fa8")
-    for number, (_, row) in enumerate(table.iterrows()):
-        colour = colours[number % len(colours)]
-        bars = {
-            axis: {
-                "type": "data",
-                "symmetric": False,
-                "array": [100 * (row[f"{role} high"] - row[f"{role} change"])],
-                "arrayminus": [100 * (row[f"{role} change"] - row[f"{role} low"])],
-                "color": colour,
-                "thickness": 1.4,
-                "width": 0,
-            }
-            for axis, role in (("error_x", "task"), ("error_y", "culture"))
-        }
-        figure.add_scatter(
-            x=[100 * row["task change"]],
-            y=[100 * row["culture change"]],
-            mode="markers+text",
-            text=[row["arm"]],
-            textposition="top right",
-            textfont={"color": colour},
-            marker={"size": 11, "color": colour},
-            hovertemplate=f"{row['arm']}: task %{{x:+.1f}}, culture %{{y:+.1f}} points<extra></extra>",
-            **bars,
-        )
+    titles = {"culture": "change on culture, points", "general": "change on general ability, points"}
+    roles = [role for role in titles if f"{role} change" in table]
+    figure = make_subplots(cols=len(roles), subplot_titles=[titles[role] for role in roles], horizontal_spacing=0.09)
+    figure.update_layout(empty_figure(380).layout, margin_t=36)
+    for column, role in enumerate(roles, start=1):
+        for number, (_, row) in enumerate(table.iterrows()):
+            figure.add_scatter(**_arm(row, role, number), row=1, col=column)
     figure.add_hline(y=0, line={"color": INK, "width": 1})
-    figure.update_xaxes(title="gain on the task, points")
-    figure.update_yaxes(title="change on culture, points")
+    figure.update_xaxes(title="gain on the task, points", gridcolor=GRID, zeroline=False, fixedrange=True)
+    figure.update_yaxes(gridcolor=GRID, zeroline=False, fixedrange=True, automargin=True)
+    figure.update_annotations(font_size=13)
     return figure
+
+
+def _arm(row: pd.Series, role: str, number: int) -> dict[str, Any]:
+    """A point with two intervals."""
+    colour = SERIES[number % len(SERIES)]
+    bars = {
+        axis: {
+            "type": "data",
+            "symmetric": False,
+            "array": [100 * (row[f"{of} high"] - row[f"{of} change"])],
+            "arrayminus": [100 * (row[f"{of} change"] - row[f"{of} low"])],
+            "color": colour,
+            "thickness": 1.4,
+            "width": 0,
+        }
+        for axis, of in (("error_x", "task"), ("error_y", role))
+    }
+    return bars | {
+        "x": [100 * row["task change"]],
+        "y": [100 * row[f"{role} change"]],
+        "mode": "markers+text",
+        "text": [row["arm"]],
+        # Arms that learn alike lie close together.
+        "textposition": ("top right", "bottom left", "bottom right", "top left")[number % 4],
+        "textfont": {"color": colour},
+        "marker": {"size": 10, "color": colour},
+        "hovertemplate": f"{row['arm']}: task %{{x:+.1f}}, {role} %{{y:+.1f}} points<extra></extra>",
+    }

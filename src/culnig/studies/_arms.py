@@ -61,6 +61,20 @@ def arm_table(run: RunDirectory, arms: list[str], changes: pd.DataFrame, roles: 
     return pd.DataFrame(rows)
 
 
+def shown(table: pd.DataFrame, roles: list[str]) -> pd.DataFrame:
+    """An arm table for people: in %, changes in points with their intervals."""
+    made = table[["arm"]].assign(trainable=[f"{count:,}" if count else "" for count in table["trainable"]])
+    for role in roles:
+        made[f"{role}, %"] = [f"{100 * value:.1f}" for value in table[role]]
+        made[f"{role}, change"] = [
+            ""
+            if row["arm"] == "none"
+            else f"{points(row[f'{role} change'])} ({points(row[f'{role} low'])} to {points(row[f'{role} high'])})"
+            for _, row in table.iterrows()
+        ]
+    return made
+
+
 def seed_table(run: RunDirectory, arms: list[str], roles: list[str]) -> pd.DataFrame:
     """Accuracy of every single tuning."""
     rows = []

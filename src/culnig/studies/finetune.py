@@ -70,6 +70,7 @@ class FinetuneStudy:
         table = a.arm_table(run, arms, changes, roles)
         between = a.change_table(run, _pairs(arms), roles) if _pairs(arms) else changes.iloc[:0]
         section.tables = {
+            "finetune-summary": a.shown(table, roles),
             "finetune-arms": table,
             "finetune-differences": pd.concat([changes, between], ignore_index=True),
             "finetune-seeds": a.seed_table(run, arms, roles),
@@ -77,8 +78,8 @@ class FinetuneStudy:
         }
         section.figures = [
             (
-                "Gain on the task against change on culture, one point an arm, with 95 % intervals: up is culture kept,"
-                " right is the task learnt.",
+                "Change on culture and on general ability against gain on the task, one point an arm, with 95 % intervals: up is"
+                " kept, right is learnt.",
                 figures.gain_against_loss(table[table["arm"] != "none"]),
             ),
             ("Loss of the answers in training, first seed.", figures.loss_curves(a.loss_tables(run, arms))),
@@ -152,11 +153,13 @@ def _text(run: RunDirectory, between: pd.DataFrame) -> list[str]:
         " Changes are paired with the model before; intervals are over questions, figures averaged over seeds, so that the"
         " spread between seeds (table of seeds) is not in them."
     ]
-    correct = between[(between["metric"] == "correct") & (between["role"] == "culture")]
-    text += [
-        f"Culture, {row['pair']}: {a.points(row['difference'])} points ({a.interval(row)}; p = {row['p']:.2g})."
-        for _, row in correct.iterrows()
-    ]
+    for pair, rows in between[between["role"] == "culture"].groupby("pair", sort=False):
+        by = rows.set_index("metric")
+        share, nats = by.loc["correct"], by.loc["log_odds"]
+        text.append(
+            f"Culture, {str(pair).replace(' - ', ' against ')}: {a.points(share['difference'])} points ({a.interval(share)}; p = {share['p']:.2g}); log-odds of"
+            f" the right answer {nats['difference']:+.2f} ({nats['low']:+.2f} to {nats['high']:+.2f}; p = {nats['p']:.2g})."
+        )
     return text
 
 

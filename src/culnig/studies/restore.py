@@ -64,8 +64,10 @@ class RestoreStudy:
         roles = a.roles_of(run, ROLES)
         pairs = [*((arm, "none") for arm in ARMS), (ARMS[0], ARMS[1])]
         changes = a.change_table(run, pairs, roles)
+        table = a.arm_table(run, ARMS, changes, roles)
         section.tables = {
-            "restore-arms": a.arm_table(run, ARMS, changes, roles),
+            "restore-summary": a.shown(table, roles),
+            "restore-arms": table,
             "restore-differences": changes,
             "restore-seeds": a.seed_table(run, ARMS, roles),
             "restore-moved": a.moved_table(run, ARMS),
@@ -95,7 +97,7 @@ class RestoreStudy:
             )
         section.numbers = {
             "seeds": run.config.seeds,
-            "arms": section.tables["restore-arms"].to_dict("records"),
+            "arms": table.to_dict("records"),
             "differences": changes.to_dict("records"),
         }
         return section
