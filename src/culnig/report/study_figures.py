@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 import pandas as pd
 import plotly.graph_objects as go
 
@@ -26,6 +28,8 @@ def changes_by_part(table: pd.DataFrame, column: str) -> go.Figure:
             y=[f"{value}: {ROLE_NAMES[role].lower()}" for value, role in zip(part[column], part["role"], strict=True)],
             error_x=_bars(part, "difference", 100),
             mode="markers",
+            orientation="h",
+            offsetgroup=against,
             marker={"size": 9, "color": colour},
             name=f"against {against}",
         )
@@ -116,7 +120,7 @@ def size_and_drop(table: pd.DataFrame) -> go.Figure:
         )
     figure.add_hline(y=0, line={"color": QUIET, "width": 1})
     figure.update_layout(showlegend=True, legend={"orientation": "h", "y": -0.3})
-    figure.update_xaxes(title="neurons in the set", type="log")
+    figure.update_xaxes(title="neurons in the set", type="log", dtick=math.log10(2), tick0=0)
     figure.update_yaxes(title="change of accuracy, points")
     return figure
 

@@ -62,8 +62,8 @@ class ModulesStudy:
         section.numbers = {"sizes": sizes, "changes": changes(table, "part")}
         section.figures = [
             (
-                f"Change of accuracy when only a part of the culture-general set is under {run.config.operation}; grey: the"
-                " mean of random sets of the same modules and layers. 95 % intervals.",
+                f"Change of accuracy when only a part of the culture-general set is under {run.config.operation}, against"
+                " the untouched model and against the mean of random sets of the same modules and layers. 95 % intervals.",
                 study_figures.changes_by_part(table, "part"),
             )
         ]
