@@ -130,3 +130,12 @@ def test_related_ranks(finished):
     ranks = table(finished, "related-ranks")
     assert ranks["own"].between(1, 4).all() and ranks["others"].between(1, 4).all()
     assert {"geographic", "linguistic", "values"} == set(table(finished, "related-distances")["distance"])
+
+
+def test_nothing_is_evaluated_twice(finished):
+    """A dose or a threshold that is the run's own is the general study's condition."""
+    own = f"t={finished.config.general.t_mlp:g}"
+    assert not {"dose-0", f"sweep-{own}"} & {path.stem for path in (finished.path / "evals").rglob("*.parquet")}
+    dose, swept = table(finished, "dose-changes"), table(finished, "thresholds-changes")
+    at_zero, at_own = dose[dose["factor"] == 0], swept[swept["setting"] == own]
+    assert len(at_own) and list(at_own["difference"]) == list(at_zero["difference"])
