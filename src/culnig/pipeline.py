@@ -87,9 +87,11 @@ def _claim_folder(directory: RunDirectory) -> None:
         write_text(path, text)
         return
     theirs = RunDirectory.open(directory.path).config.model_dump(mode="json")
-    different = [key for key in mine if key not in {"compute", "studies"} and mine[key] != theirs[key]]
-    if not different and mine["studies"] != theirs["studies"]:
-        write_text(path, text)  # further studies of the same run: its scores and evaluations stay
+    different = [key for key in mine if key not in {"compute", "studies", "seeds"} and mine[key] != theirs[key]]
+    if mine["seeds"] < theirs["seeds"]:
+        different.append("fewer seeds")
+    if not different and any(mine[key] != theirs[key] for key in ("studies", "seeds")):
+        write_text(path, text)  # further studies or seeds of the same run: what is measured stays
     if different:
         raise UsageError(
             f"{directory.path} holds a run with other settings ({', '.join(different)}); choose another --out, or delete it"

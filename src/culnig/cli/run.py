@@ -20,7 +20,7 @@ def run(
         str | None,
         typer.Argument(
             help="YAML file, or an embedded config: quickstart, full, studies, methods, methods-quick, finetune, restore,"
-            " short-answers, paper, paper-MODEL."
+            " blend-built, culturalbench, short-answers, paper, paper-MODEL."
         ),
     ] = None,
     out: Annotated[Path | None, typer.Option("--out", "-o", help="Run folder; runs/<name> if not given.")] = None,
