@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 
 import numpy as np
 import pandas as pd
@@ -135,6 +136,23 @@ def test_everything_again_from_saved_files(finished):
     before = json.loads((finished.path / "results.json").read_text())
     analyse(RunDirectory.open(finished.path))
     assert json.loads((finished.path / "results.json").read_text()) == before
+
+
+def test_guards_are_added_to_a_finished_run(finished, tmp_path):
+    text, config = tmp_path / "text.txt", yaml.safe_load((finished.path / "config.yaml").read_text())
+    text.write_text("one two three four\n\nfive six seven eight\n")
+    path = tmp_path / "guarded.yaml"
+    path.write_text(yaml.safe_dump(config | {"guards": {"text": str(text)}}))
+    shutil.copytree(finished.path, tmp_path / "run")
+    stamp = (tmp_path / "run" / "scores" / "neur.safetensors").stat().st_mtime_ns
+    guarded = run(load_config(path), tmp_path / "run")
+    assert stamp == (tmp_path / "run" / "scores" / "neur.safetensors").stat().st_mtime_ns
+    table = pd.read_parquet(guarded.path / "tables" / "methods-guards.parquet").set_index(["modules", "method"])
+    assert table.loc[("all", "culnig"), "5 %"].split()[-1] in ("within", "beyond", "open")
+    assert ("gate", "lape") in table.index and ("all", "lape") not in table.index and not table.isna().any(axis=None)
+    assert "Guards: does the model still predict plain text?" in (guarded.path / "report.html").read_text()
+    with pytest.raises(UsageError, match=r"other settings \(guards.text\)"):
+        run(load_config(path, ["guards.text=plain"]), guarded.path)
 
 
 def test_embedded_configs_are_read():

@@ -9,7 +9,7 @@ import os
 import platform
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -87,15 +87,27 @@ def _claim_folder(directory: RunDirectory) -> None:
         write_text(path, text)
         return
     theirs = RunDirectory.open(directory.path).config.model_dump(mode="json")
-    different = [key for key in mine if key not in {"compute", "studies", "seeds"} and mine[key] != theirs[key]]
-    if mine["seeds"] < theirs["seeds"]:
-        different.append("fewer seeds")
-    if not different and any(mine[key] != theirs[key] for key in ("studies", "seeds")):
-        write_text(path, text)  # further studies or seeds of the same run: what is measured stays
+    different = _at_odds(mine, theirs)
+    if not different and any(mine[key] != theirs[key] for key in GROWING):
+        write_text(path, text)  # further studies, seeds or guards of the same run: what is measured stays
     if different:
         raise UsageError(
             f"{directory.path} holds a run with other settings ({', '.join(different)}); choose another --out, or delete it"
         )
+
+
+GROWING = ("studies", "seeds", "guards")
+"""Settings that may change in a folder that holds a run: they add to what is measured."""
+
+
+def _at_odds(mine: Mapping[str, Any], theirs: Mapping[str, Any]) -> list[str]:
+    """Settings that a folder's measurements do not have."""
+    different = [key for key in mine if key not in (*GROWING, "compute") and mine[key] != theirs[key]]
+    if mine["seeds"] < theirs["seeds"]:
+        different.append("fewer seeds")
+    if theirs["guards"]["text"] not in (None, mine["guards"]["text"]):
+        different.append("guards.text")
+    return different
 
 
 class _Run:

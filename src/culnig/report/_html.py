@@ -20,6 +20,7 @@ SHOWN = {
     "fidelity": "Agreement with exact suppression",
     "fidelity-groups": "Groups: sum of the estimates and exact drop",
     "methods-winners": "Which method wins where",
+    "methods-guards": "Guards: does the model still predict plain text?",
     "methods-curves": "All drops, by method and budget",
     "stability": "Stability of each method's set",
     "stability-wordings": "Other prompt wordings",

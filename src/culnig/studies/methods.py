@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 import pandas as pd
 
 from culnig.evaluation import Drops, EvalResult, drops, verdict, winners
+from culnig.evaluation._guards import PERPLEXITY_MARGIN
 from culnig.neurons import NeuronSet
 from culnig.report import method_figures
 from culnig.studies._base import STUDIES, UNTOUCHED, Condition, Finding, Section
@@ -74,6 +75,13 @@ class MethodsStudy:
             if len(part):
                 section.figures.append((caption, method_figures.curves(part)))
         section.text = [_setting(run), *_not_best(won, method_names(run.config)[0])]
+        if run.text("none") is not None:
+            section.tables["methods-guards"] = _plain_text(run, cells)
+            section.text.append(
+                "Guards: change of perplexity on plain text, and whether its whole 95 % interval lies within the margin of"
+                f" {percent(PERPLEXITY_MARGIN)},"
+                " beyond it, or neither (open). Beyond it the model itself is damaged, and selectivity is that of a damaged model."
+            )
         section.claim, section.findings = _claim(won, method_names(run.config)[0])
         section.numbers = {"winners": section.tables["methods-winners"].to_dict("records")}
         return section
@@ -146,6 +154,17 @@ def _curves(run: RunDirectory, cells: Cells, found: dict[str, Drops]) -> pd.Data
                     row["model"] = verdict(measure(run, name))
                 rows.append(row)
     return pd.DataFrame(rows)
+
+
+def _plain_text(run: RunDirectory, cells: Cells) -> pd.DataFrame:
+    """The guard of plain text: a row for modules and method, random draws included, a column for a budget."""
+    rows: dict[tuple[str, str], dict[str, str]] = {}
+    for (place, share), members in cells.items():
+        for method, name in members.items():
+            guard = next(each for each in measure(run, name) if each.name == "plain text")
+            row = rows.setdefault((place, method), {"modules": place, "method": method})
+            row[percent(share)] = f"{_points(guard.change)} % {guard.state}"
+    return pd.DataFrame(rows.values()).sort_values("modules", kind="stable", ignore_index=True)
 
 
 def _winners(found: Drops, cells: Cells, metric: str) -> pd.DataFrame:
