@@ -93,6 +93,11 @@ class TestConfig(DataConfig):
         " task: what a fine-tuning is to teach; short: short answers that the model writes"
     )
 
+    @property
+    def label(self) -> str:
+        """Benchmark and split, without the place of the rows."""
+        return self.items.partition("@")[0]
+
 
 class IdentifyConfig(_Section):
     """The sets that neurons are found on."""
@@ -280,8 +285,8 @@ class RunConfig(_Section):
     @classmethod
     def _distinct(cls, tests: list[TestConfig]) -> list[TestConfig]:
         for number, test in enumerate(tests):
-            if any(test.items == other.items for other in tests[:number]):
-                raise ValueError(f"{test.items} is listed twice; results are kept by its name")
+            if any(test.label == other.label for other in tests[:number]):
+                raise ValueError(f"{test.label} is listed twice; results are kept by its name")
         return tests
 
     @field_validator("operation")

@@ -20,7 +20,7 @@ WARM_SCALE = [[0.0, "#fbfaf7"], [0.25, "#f3d9c9"], [0.6, "#d98862"], [1.0, "#8f2
 DIVERGING = [[0.0, "#2f6690"], [0.5, "#fbfaf7"], [1.0, "#b5472f"]]
 FONT = "Inter, 'Segoe UI', system-ui, -apple-system, Helvetica, Arial, sans-serif"
 ROLE_NAMES = {
-    "culture": "Everyday culture",
+    "culture": "Culture",
     "general": "Plain language ability",
     "surface": "Country reading",
     "task": "Task",

@@ -11,7 +11,7 @@ if TYPE_CHECKING:
 
     from culnig.run_directory import RunDirectory
 
-ROLES = {"culture": "everyday culture", "general": "general ability", "surface": "country reading", "task": "task"}
+ROLES = {"culture": "culture", "general": "general ability", "surface": "country reading", "task": "task"}
 ARMS = ("finetune-arms", "restore-arms")
 """Tables of tuned models."""
 

@@ -124,7 +124,7 @@ def _accuracy_table(run: RunDirectory) -> pd.DataFrame:
             rows.append(
                 {
                     "role": test.role,
-                    "test": test.items,
+                    "test": test.label,
                     "condition": name,
                     "accuracy": e.value,
                     "low": e.low,
@@ -153,7 +153,7 @@ def _difference_table(run: RunDirectory) -> pd.DataFrame:
             pairs += [(f"{name} - none", c, untouched) for name, c in zip(names, controls, strict=True)]
         for name, a, b in pairs:
             metrics = METRICS if name.startswith("general") else METRICS[:1]
-            where = {"role": test.role, "test": test.items, "pair": name}
+            where = {"role": test.role, "test": test.label, "pair": name}
             rows += [where | compare(a, b, metric).to_dict() for metric in metrics]
             if isinstance(b, EvalResult):
                 rows[-len(metrics)] |= {"p_mcnemar": mcnemar(a, b).p}
@@ -193,10 +193,10 @@ def _numbers(run: RunDirectory, differences: pd.DataFrame) -> dict[str, Any]:
     keep = ["a", "b", "difference", "low", "high", "p", "p_adjusted"]
 
     def pick(test: TestConfig, pair: str) -> dict[str, float] | None:
-        return correct.loc[(test.items, pair), keep].to_dict() if (test.items, pair) in correct.index else None
+        return correct.loc[(test.label, pair), keep].to_dict() if (test.label, pair) in correct.index else None
 
     def drops(test: TestConfig) -> list[float]:
-        return [float(correct.loc[(test.items, f"{name} - none"), "difference"]) for name in _controls(run, test)]
+        return [float(correct.loc[(test.label, f"{name} - none"), "difference"]) for name in _controls(run, test)]
 
     first = {role: test for role in ROLES if (test := run.config.test_of(role))}
     random = {role: drops(test) for role, test in first.items() if drops(test)}
@@ -208,7 +208,7 @@ def _numbers(run: RunDirectory, differences: pd.DataFrame) -> dict[str, Any]:
         "against_random": {role: pick(first[role], "general - random") for role in random},
         "random_drops": random,
         "tests": {
-            test.items: {
+            test.label: {
                 "role": test.role,
                 "drop": pick(test, "general - none"),
                 "against_random": pick(test, "general - random"),
@@ -239,8 +239,8 @@ def _claim(run: RunDirectory, numbers: dict[str, Any]) -> tuple[str, list[Findin
     verb = {"suppress": "Switching off", "enhance": "Doubling"}.get(run.config.operation, f"{run.config.operation} on")
     claim = (
         f"{verb} {numbers['neurons']:,} of {numbers['neurons_in_model']:,} neurons ({numbers['share']:.2%}) of"
-        f" {run.scores('neur').meta['model']} changes its accuracy on questions about everyday culture from"
-        f" {drop['b']:.1%} to {drop['a']:.1%} ({_points(drop['difference'])} points, 95 % interval {_interval(drop)});"
+        f" {run.scores('neur').meta['model']} changes its accuracy on questions about culture ({run.config.tests_of('culture')[0].label})"
+        f" from {drop['b']:.1%} to {drop['a']:.1%} ({_points(drop['difference'])} points, 95 % interval {_interval(drop)});"
         f" {len(random)} random sets of the same modules and layers change it by"
         f" {_points(min(random))} to {_points(max(random))} points."
     )

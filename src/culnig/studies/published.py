@@ -73,7 +73,7 @@ def model_of(config: RunConfig, figures: dict[str, Any]) -> str | None:
 
 
 def _table(run: RunDirectory, columns: dict[str, str], published: dict[str, Any]) -> pd.DataFrame:
-    tests = {test.items.partition("@")[0]: test for test in run.config.test}
+    tests = {test.label: test for test in run.config.test}
     rows = []
     for number, (benchmark, title) in enumerate(columns.items()):
         for condition, label in LABELS.items():
