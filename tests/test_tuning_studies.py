@@ -126,11 +126,12 @@ def test_seeds_are_averaged_row_by_row(finished, tmp_path):
 
 
 def test_seeds_are_added_to_a_finished_run(finished, config_path, tmp_path):
-    settings = ["studies=[finetune]", "finetune.arms=[top]", f"compute.scores_from={finished.path}"]
+    settings = ["studies=[finetune,restore]", "finetune.arms=[top]", f"compute.scores_from={finished.path}"]
     run(load_config(config_path, settings), tmp_path / "out")
     stamp = (tmp_path / "out" / "evals" / "test" / "top-0.parquet").stat().st_mtime_ns
     more = run(load_config(config_path, [*settings, "seeds=2"]), tmp_path / "out")
     assert len(pd.read_parquet(more.path / "tables" / "finetune-seeds.parquet")) == 2
+    assert len(pd.read_parquet(more.path / "tables" / "restore-seeds.parquet")) == 4
     assert stamp == (more.path / "evals" / "test" / "top-0.parquet").stat().st_mtime_ns
     with pytest.raises(UsageError, match=r"other settings \(fewer seeds\)"):
         run(load_config(config_path, settings), more.path)

@@ -90,6 +90,9 @@ def _claim_folder(directory: RunDirectory) -> None:
     different = _at_odds(mine, theirs)
     if not different and any(mine[key] != theirs[key] for key in GROWING):
         write_text(path, text)  # further studies, seeds or guards of the same run: what is measured stays
+        if mine["seeds"] != theirs["seeds"]:  # a seed has sets of its own
+            for done in (directory.path / "neurons").glob(".*.done"):
+                done.unlink()
     if different:
         raise UsageError(
             f"{directory.path} holds a run with other settings ({', '.join(different)}); choose another --out, or delete it"

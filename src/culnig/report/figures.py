@@ -14,6 +14,8 @@ from culnig.neurons import MODULES, Site
 
 INK, MUTED, GRID = "#1f2430", "#8a8f9c", "#e8e6e1"
 ACCENT, COOL, QUIET = "#b5472f", "#2f6690", "#b9bcc4"
+WIDE = 30
+"""Largest over smallest value from which on an axis is logarithmic."""
 SERIES, SOLID = (INK, ACCENT, COOL, MUTED, "#6a8f3c", "#8a5fa8"), 4
 """Colours of things that are many and alike; lines after so many are dotted, for those that lie on another."""
 WARM_SCALE = [[0.0, "#fbfaf7"], [0.25, "#f3d9c9"], [0.6, "#d98862"], [1.0, "#8f2d17"]]
@@ -202,7 +204,10 @@ def loss_curves(tables: Mapping[str, pd.DataFrame]) -> go.Figure:
             )
     figure.update_layout(showlegend=len(tables) > 1, legend={"orientation": "h", "y": -0.25})
     figure.update_xaxes(title="update")
-    figure.update_yaxes(title="loss (running mean)", type="log", dtick=1, tickformat="~g")
+    figure.update_yaxes(title="loss (running mean)")
+    seen = [value for trace in figure.data for value in trace.y if value > 0]
+    if seen and max(seen) > WIDE * min(seen):
+        figure.update_yaxes(type="log", dtick=1, tickformat="~g")
     return figure
 
 

@@ -95,6 +95,7 @@ class RestoreStudy:
             section.findings.append(
                 Finding("trained culture rows: general", f"{a.points(cost['difference'])} points", a.interval(cost))
             )
+        section.text = [_text(run)]
         section.numbers = {
             "seeds": run.config.seeds,
             "arms": table.to_dict("records"),
@@ -104,6 +105,15 @@ class RestoreStudy:
 
 
 STUDIES.register("restore")(RestoreStudy())
+
+
+def _text(run: RunDirectory) -> str:
+    task, rate, seeds = run.config.restore.task.items, run.config.restore.training.learning_rate, run.config.seeds
+    return (
+        f"Only the rows of the culture-general neurons, or as many random rows of the same modules and layers, are trained on {task}"
+        f" with learning rate {rate:g}, {seeds} seed{'s' if seeds > 1 else ''} an arm; everything else keeps its value. Changes are"
+        " paired with the model before; intervals are over questions, figures averaged over seeds."
+    )
 
 
 def _rows(arm: str, seed: int) -> str:
