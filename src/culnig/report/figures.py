@@ -253,7 +253,7 @@ def _arm(row: pd.Series, role: str, number: int) -> dict[str, Any]:
         "mode": "markers+text",
         "text": [row["arm"]],
         # Arms that learn alike lie close together.
-        "textposition": ("top right", "bottom left", "bottom right", "top left")[number % 4],
+        "textposition": ("top right", "bottom left", "bottom right", "top left", "bottom center")[number % 5],
         "textfont": {"color": colour},
         "marker": {"size": 10, "color": colour},
         "hovertemplate": f"{row['arm']}: task %{{x:+.1f}}, {role} %{{y:+.1f}} points<extra></extra>",
