@@ -184,9 +184,13 @@ def test_two_processes_run_the_pipeline(tmp_path, reference_dir):
         [*launch, "run", config, "--out", double], capture_output=True, text=True, env=environment, check=False
     )
     assert done.returncode == 0, done.stderr
-    from culnig.evaluation import EvalResult
+    from culnig.evaluation import EvalResult, TextResult
 
-    for path in sorted((single / "evals").rglob("*.parquet")):
-        a, b = (EvalResult.load(root / path.relative_to(single)).rows for root in (single, double))
-        assert list(a["id"]) == list(b["id"])
-        np.testing.assert_allclose(a["p_gold"], b["p_gold"], atol=1e-5)
+    found = sorted((single / "evals").rglob("*.parquet"))
+    assert {path.parent.name for path in found} >= {"plain-text", "test"}
+    for path in found:
+        reading = path.parent.name == "plain-text"
+        kind, by, value = (TextResult, "paragraph", "logprob") if reading else (EvalResult, "id", "p_gold")
+        a, b = (kind.load(root / path.relative_to(single)).rows for root in (single, double))
+        assert list(a[by]) == list(b[by])
+        np.testing.assert_allclose(a[value], b[value], atol=1e-5 if value == "p_gold" else 1e-3)
