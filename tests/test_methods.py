@@ -1,4 +1,4 @@
-"""Other scoring methods against a slow reference by definition, and the properties that it is known for."""
+"""Other scoring methods against a slow reference by definition, and the properties that they are known for."""
 
 from __future__ import annotations
 
