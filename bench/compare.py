@@ -24,10 +24,10 @@ from bench import straightforward
 from bench.measure import best_of, peak_extra_bytes
 from bench.shapes import SHAPES, load
 from culnig.models import LanguageModel
-from culnig.models._batch import Row, answer_logprobs, batches, collate
-from culnig.models._onednn import fast_linear
-from culnig.planning._cost import shape_of
+from culnig.passes.cpu_kernels import fast_linear
+from culnig.passes.forward import Row, answer_logprobs, batches, collate
 from culnig.prompts import encode, render
+from culnig.run._plan_memory import shape_of
 
 
 @dataclass(frozen=True)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 
 import culnig
-from culnig.models._batch import Row, answer_logprobs, batches, collate
+from culnig.passes.forward import Row, answer_logprobs, batches, collate
 from culnig.prompts import encode, render
 
 

@@ -11,13 +11,13 @@ import yaml
 
 import culnig
 from culnig import Item, NeuronSet, load_items, read_items, suppress, write_items
-from culnig.benchmarks import Answer
-from culnig.config import load_config
+from culnig.data import Answer
 from culnig.errors import DataError, FetchError, PromptError, UsageError
 from culnig.evaluation import AnswerResult, answer, compare
-from culnig.evaluation._answers import judge
-from culnig.models._generate import _FirstLine, first_line, write_lines
-from culnig.pipeline import run
+from culnig.evaluation.short_answers import judge
+from culnig.passes.generation import _FirstLine, first_line, write_lines
+from culnig.run.config import load_config
+from culnig.run.pipeline import run
 from tests.benchmark_files import write_csv, write_json, write_questions
 from tests.test_cli import invoke
 from tests.test_pipeline import write_config

@@ -9,7 +9,7 @@ import pytest
 import torch
 
 import culnig
-from culnig.models._batch import Row, answer_logprobs, batches, collate
+from culnig.passes.forward import Row, answer_logprobs, batches, collate
 from culnig.prompts import PromptPolicy, encode, render
 from tests.slow_reference import slow_scores
 
@@ -129,8 +129,8 @@ def test_loaded_scores_are_mapped_not_read(tiny, word_items, tmp_path):
 
 def test_batches_shrink_to_what_memory_holds(tiny, word_items, monkeypatch):
     """A device that holds three rows at a time: same scores and results; the limit is met once, then known."""
-    from culnig.attribution import _work
-    from culnig.evaluation import _run
+    from culnig.attribution import batch as _work
+    from culnig.evaluation import multiple_choice as _run
 
     expected = culnig.score(tiny, word_items, policy=CF), culnig.evaluate(tiny, word_items, policy=CF)
     failures = []
@@ -156,7 +156,7 @@ def test_fast_linear_has_pytorchs_gradients():
     """Frozen and trainable weights, with and without a bias, in every combination of what needs a gradient."""
     from itertools import product
 
-    from culnig.models._onednn import fast_linear
+    from culnig.passes.cpu_kernels import fast_linear
 
     torch.manual_seed(0)
     for x_grad, w_grad, with_bias in product((True, False), repeat=3):

@@ -5,9 +5,9 @@ from __future__ import annotations
 import pytest
 
 from culnig import load_items, read_items, write_items
-from culnig.benchmarks._lint import lint
+from culnig.data.lint import lint
 from culnig.errors import DataError
-from culnig.evaluation._run import _alignment
+from culnig.evaluation.multiple_choice import _alignment
 from culnig.prompts import PromptPolicy, render
 from tests.benchmark_files import blend_row, blend_rows, culture_rows, survey, write_csv, write_json, write_questions
 

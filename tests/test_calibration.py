@@ -9,8 +9,8 @@ import pytest
 
 import culnig
 from culnig import Scores, select_specific
-from culnig.countries import TARGETS
-from culnig.evaluation import own_country_effect
+from culnig.data.countries import TARGETS
+from culnig.statistics.matrices import own_country_effect
 
 SEEDS = 20
 MOST_REJECTIONS = 3

@@ -7,10 +7,10 @@ from collections import Counter
 import pytest
 
 from culnig import Item, load_items, read_items, write_items
-from culnig.benchmarks._embedded import overlap, read_yaml
-from culnig.benchmarks._lint import lint, lint_control, lint_items
 from culnig.benchmarks.everyday import FILES
-from culnig.countries import BLEND, TARGETS, canonical, resolve
+from culnig.data.countries import BLEND, TARGETS, canonical, resolve
+from culnig.data.lint import lint, lint_control, lint_items
+from culnig.data.options import overlap, read_yaml
 from culnig.errors import UsageError
 
 

@@ -10,8 +10,8 @@ import pytest
 from scipy.optimize import minimize
 
 from culnig import load_items
-from culnig.benchmarks._embedded import read_yaml
-from culnig.benchmarks._lint import lint
+from culnig.data.lint import lint
+from culnig.data.options import read_yaml
 
 
 @pytest.fixture(scope="module")

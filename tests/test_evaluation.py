@@ -8,9 +8,10 @@ import pytest
 
 import culnig
 from culnig.errors import DataError, UsageError
-from culnig.evaluation import EvalResult, compare, compare_by, double_centre, estimate, own_country_effect
-from culnig.evaluation._compare import question_of
+from culnig.evaluation import EvalResult, compare, compare_by, estimate
+from culnig.evaluation.comparing import question_of
 from culnig.prompts import PromptPolicy
+from culnig.statistics.matrices import double_centre, own_country_effect
 
 CF, MCF = PromptPolicy(formulation="cf"), PromptPolicy(formulation="mcf")
 

@@ -11,8 +11,8 @@ import torch
 import culnig
 from culnig import Neuron, NeuronSet
 from culnig.models import LanguageModel
-from culnig.models._batch import Row, answer_logprobs, collate
 from culnig.neurons import Site
+from culnig.passes.forward import Row, answer_logprobs, collate
 from culnig.prompts import PromptPolicy, encode, render
 from tests import tiny_models
 from tests.slow_reference import slow_scores

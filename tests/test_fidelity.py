@@ -11,10 +11,10 @@ import pytest
 import culnig
 from culnig import Neuron, NeuronSet
 from culnig.errors import DataError, UsageError
-from culnig.fidelity import Fidelity, Sampling, agreement, levels, measure_fidelity, statement
-from culnig.fidelity._sample import geometric, stratified
 from culnig.neurons import GATE, VALUE
 from culnig.prompts import PromptPolicy
+from culnig.studies.fidelity import Fidelity, Sampling, agreement, levels, measure_fidelity, statement
+from culnig.studies.fidelity.sample import geometric, stratified
 from tests.test_cli import invoke
 from tests.test_wrong_uses import use
 
@@ -77,8 +77,8 @@ def test_groups_by_definition(tiny, word_items, measured):
 def test_saved_rows_are_enough(measured, tmp_path):
     measured.save(tmp_path)
     again = Fidelity.load(tmp_path)
-    for level, table in levels(measured, resamples=50).items():
-        pd.testing.assert_frame_equal(table, levels(again, resamples=50)[level])
+    for level, table in levels(measured.neurons, measured.methods, resamples=50).items():
+        pd.testing.assert_frame_equal(table, levels(again.neurons, again.methods, resamples=50)[level])
     (tmp_path / "neurons.parquet").write_text("no")
     with pytest.raises(DataError, match="not a Parquet file"):
         Fidelity.load(tmp_path)
@@ -96,13 +96,13 @@ def made_up(count=60):
 
 
 def test_agreement_on_made_up_rows():
-    table = agreement(made_up(), resamples=200).set_index("method")
+    table = agreement(made_up().neurons, made_up().methods, resamples=200).set_index("method")
     assert list(table.index) == ["right", "wrong"]  # `partial` does not score all of these neurons
     assert table.loc["right", ["rho", "behind", "signs"]].tolist() == [1.0, 0.0, 0.0]
     rows = made_up().neurons
     assert table.loc["wrong", "signs"] == pytest.approx(np.mean(np.sign(rows["wrong"]) != np.sign(rows["exact"])))
     assert table.loc["wrong", "behind_low"] > 0.5 and table.loc["wrong", "low"] < 0 < table.loc["wrong", "high"]
-    by = agreement(made_up(), ["module"], resamples=200)
+    by = agreement(made_up().neurons, made_up().methods, ["module"], resamples=200)
     assert set(by.loc[by["method"] == "partial", "module"]) == {"a"}
     assert statement(by, "right") == (["a", "b"], [], [])
     assert statement(by, "wrong") == ([], [], ["a", "b"])
@@ -111,7 +111,7 @@ def test_agreement_on_made_up_rows():
 def test_few_or_constant_neurons_give_no_correlation():
     few, same = made_up(6), made_up()
     same.neurons["exact"] = 0.0
-    assert not len(agreement(few, ["module"])) and not len(agreement(same))
+    assert not len(agreement(few.neurons, few.methods, ["module"])) and not len(agreement(same.neurons, same.methods))
 
 
 def test_methods_that_estimate_something_else_are_refused(tiny, word_items):

@@ -12,11 +12,11 @@ from transformers import AutoModelForCausalLM
 
 import culnig
 from culnig import Neuron, NeuronSet
-from culnig.benchmarks import write_items
-from culnig.config import FinetuneConfig, load_finetune_config
+from culnig.data import write_items
 from culnig.errors import CulnigError, UsageError
 from culnig.finetune import manifest, tune
-from culnig.finetune._data import IGNORED, answer_positions, collate, examples
+from culnig.finetune.examples import IGNORED, answer_positions, collate, examples
+from culnig.finetune.settings import FinetuneConfig, load_finetune_config
 from culnig.prompts import PromptPolicy
 from tests import tiny_models
 from tests.test_cli import invoke
@@ -165,7 +165,7 @@ def test_stacked_experts(bases, task, tmp_path):
 
 @pytest.mark.parametrize("update", [{}, {"protect": "set.json"}, {"what": "lora", "modules": ".*q_proj"}], ids=str)
 def test_interrupted_training_ends_the_same(update, bases, task, tmp_path, monkeypatch):
-    from culnig.finetune import _trainer
+    from culnig.finetune import trainer as _trainer
 
     base = bases["llama"]
     update = {key: str(base / "set.json") if key == "protect" else value for key, value in update.items()}

@@ -8,8 +8,8 @@ import torch
 
 import culnig
 from culnig import Neuron
-from culnig.attribution._method import parse_method
-from culnig.attribution._relevance import relevance_gradients
+from culnig.attribution.method import parse_method
+from culnig.attribution.relevance import relevance_gradients
 from culnig.errors import ModelError, UsageError
 from culnig.models import LanguageModel
 from culnig.neurons import GATE, UP, VALUE, Site

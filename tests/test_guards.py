@@ -10,10 +10,10 @@ import pytest
 import torch
 
 import culnig
-from culnig.benchmarks import load_texts
+from culnig.data import load_texts
 from culnig.errors import DataError, UsageError
 from culnig.evaluation import EvalResult, Guard, TextResult, compare_text, guards, perplexity, verdict
-from culnig.evaluation import _perplexity as module
+from culnig.evaluation import plain_text as module
 from tests.test_cli import invoke
 from tests.test_evaluation import made
 from tests.test_wrong_uses import use

@@ -97,7 +97,7 @@ def test_operations():
 def test_export_loads_in_plain_transformers(tiny, tmp_path):
     from transformers import AutoModelForCausalLM
 
-    from culnig.intervention._export import export
+    from culnig.intervention.export import export
 
     with culnig.suppress(tiny, SET):
         expected = logits(tiny)

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from culnig.countries import BLEND, resolve
-from culnig.languages import READERS, Matcher, fold, matcher, words
+from culnig.data.countries import BLEND, resolve
+from culnig.data.languages import READERS, Matcher, fold, matcher, words
 
 CASES = [
     # language, what the model writes, the accepted answer, whether it counts
@@ -94,7 +94,7 @@ def test_without_a_library_words_are_compared_as_written(monkeypatch):
 
 def test_every_dictionary_language_is_known_to_the_library():
     simplemma = pytest.importorskip("simplemma")
-    from culnig.languages.dictionary import Dictionary
+    from culnig.data.languages.dictionary import Dictionary
 
     for language, reader in READERS.items():
         if issubclass(reader, Dictionary):

@@ -8,11 +8,11 @@ import torch
 
 import culnig
 from culnig import Neuron
-from culnig.attribution._method import METHODS, parse_method, parse_methods
+from culnig.attribution.method import METHODS, parse_method, parse_methods
 from culnig.errors import UsageError
-from culnig.models._batch import Row, answer_logprobs, collate
-from culnig.models._from_layer import layer_inputs, starting_at
 from culnig.neurons import GATE, UP, VALUE, Site
+from culnig.passes.forward import Row, answer_logprobs, collate
+from culnig.passes.from_layer import layer_inputs, starting_at
 from culnig.prompts import PromptPolicy
 from tests import slow_methods as slow
 from tests import tiny_models
@@ -85,7 +85,7 @@ def test_values_with_experts(items):
     lm = model_of("mixtral")
     scores = culnig.score(lm, items, policy=MCF, method="lape,wanda_neuron,mean_contrast", token_budget=60)
     tokens, norms = {}, {}
-    from culnig.models._experts import tapped
+    from culnig.passes.experts import tapped
 
     experts = lm.model.model.layers[1].mlp.experts
 
@@ -337,8 +337,8 @@ def test_blocks_replace_a_second_scoring(lm, word_items):
     assert not any(method == "lape" for method, _ in scores.blocks)
     for (method, module), blocks in scores.blocks.items():
         np.testing.assert_allclose(blocks.sum(0), scores.total(module, method), atol=1e-5 * np.abs(blocks).max())
-    from culnig.attribution._blocks import block_numbers
-    from culnig.attribution._work import prepare
+    from culnig.attribution.batch import prepare
+    from culnig.attribution.store import block_numbers
 
     numbers = block_numbers(prepare(lm, word_items, MCF), 4)
     half = scores.of_method("culnig").of_blocks([1, 0, 1, 0])
@@ -359,7 +359,7 @@ def test_blocks_replace_a_second_scoring(lm, word_items):
 
 
 def test_draws_and_wordings_of_a_question_share_a_block():
-    from culnig.attribution._blocks import question_id
+    from culnig.attribution.store import question_id
 
     items = culnig.load_items("everyday:neur", countries=["Iran"])
     controls = culnig.load_items("everyday:ctrl", countries=["Iran"])
@@ -417,7 +417,7 @@ def test_on_the_command_line(tmp_path, reference_dir, reference_files, capsys, m
 
 def test_a_method_of_ones_own(lm, items, monkeypatch):
     """The example of docs/extending.md."""
-    from culnig.attribution._method import GradientMethod, Seen
+    from culnig.attribution.method import GradientMethod, Seen
 
     monkeypatch.setattr(METHODS, "_members", dict(METHODS.items()))
 

@@ -10,14 +10,14 @@ import pandas as pd
 import pytest
 import yaml
 
-from culnig.config import load_config
 from culnig.errors import UsageError
 from culnig.evaluation import EvalResult, drops, winners
 from culnig.neurons import GATE, KEY, VALUE
-from culnig.pipeline import analyse, run
-from culnig.run_directory import RunDirectory
+from culnig.run.config import load_config
+from culnig.run.directory import RunDirectory
+from culnig.run.pipeline import analyse, run
 from culnig.selection import bootstrap_budget, select_at_budgets
-from culnig.selection._rules import GeneralRule
+from culnig.selection.rules import GeneralRule
 from tests.test_pipeline import write_config
 from tests.test_selection import make
 from tests.test_stability import blocks
@@ -163,7 +163,7 @@ def test_embedded_configs_are_read():
 
 
 def test_a_plan_says_what_it_leaves_out():
-    from culnig.planning._plan import _not_counted
+    from culnig.run.plan import _not_counted
 
     assert not _not_counted(load_config("quickstart"))
     said = " ".join(_not_counted(load_config("methods-quick")))

@@ -12,8 +12,8 @@ import yaml
 
 from culnig.errors import UsageError
 from culnig.finetune import choose, decoder_parameters, find_projections, parse_share, peft_expression, peft_list, rank
-from culnig.finetune._choose import fill
-from culnig.finetune._targets import peft_parameters
+from culnig.finetune.ranking import fill
+from culnig.finetune.targets import peft_parameters
 from culnig.models import LanguageModel
 from culnig.neurons import Neuron, NeuronSet
 from tests import tiny_models

@@ -14,10 +14,10 @@ import pandas as pd
 import pytest
 import yaml
 
-from culnig.config import load_config
 from culnig.errors import UsageError
 from culnig.evaluation import EvalResult
-from culnig.pipeline import run
+from culnig.run.config import load_config
+from culnig.run.pipeline import run
 
 WORDS = [f"w{i}" for i in range(400)]
 
@@ -133,7 +133,7 @@ def test_every_suppression_has_its_guards(finished):
 
 
 def test_p_values_are_corrected_over_test_sets_and_countries(finished):
-    from culnig.evaluation import adjust
+    from culnig.statistics.tests import adjust
 
     table = pd.read_parquet(finished.path / "tables" / "differences.parquet")
     for (_, metric), family in table.groupby(["pair", "metric"]):
@@ -220,7 +220,7 @@ def test_report_again_without_the_model(finished, monkeypatch):
     from culnig.cli._app import app
 
     before = (finished.path / "results.json").read_text()
-    monkeypatch.setattr("culnig.models._load.load_model", None)
+    monkeypatch.setattr("culnig.models.loading.load_model", None)
     result = CliRunner().invoke(app, ["report", str(finished.path)], catch_exceptions=False)
     assert result.exit_code == 0 and "report.html" in result.output
     assert (finished.path / "results.json").read_text() == before

@@ -10,11 +10,12 @@ from typer.testing import CliRunner
 
 import culnig
 from culnig.cli._app import app
-from culnig.config import ModelConfig, load_config
-from culnig.models._batch import Row
-from culnig.planning import plan
-from culnig.planning._cost import shape_of
-from culnig.planning._skeleton import skeleton
+from culnig.models.settings import ModelConfig
+from culnig.models.skeleton import skeleton
+from culnig.passes.forward import Row
+from culnig.run._plan_memory import shape_of
+from culnig.run.config import load_config
+from culnig.run.plan import plan
 from tests.test_pipeline import write_config
 
 

@@ -7,9 +7,9 @@ import shutil
 import pandas as pd
 import pytest
 
-from culnig.config import load_config
 from culnig.errors import FetchError
-from culnig.pipeline import run
+from culnig.run.config import load_config
+from culnig.run.pipeline import run
 from culnig.studies.published import _table, model_of, read_published
 from tests.test_pipeline import write_config
 

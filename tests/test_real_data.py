@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 
 from culnig import load_items
-from culnig.countries import BLEND
+from culnig.data.countries import BLEND
 
 REAL = Path(os.environ.get("CULNIG_REAL_DATA", Path(__file__).parents[2] / "shared" / "data"))
 pytestmark = pytest.mark.skipif(not (REAL / "blend").is_dir(), reason="the real benchmark files are not at hand")

@@ -14,7 +14,7 @@ import pytest
 
 import culnig
 from culnig import Scores, merge_scores
-from culnig.attribution._checkpoint import checkpoint_of
+from culnig.attribution.checkpoint import checkpoint_of
 from culnig.errors import UsageError
 from culnig.prompts import PromptPolicy
 

@@ -10,7 +10,7 @@ import pytest
 from culnig import NeuronSet, Scores, select_general, select_random, select_specific
 from culnig.errors import UsageError
 from culnig.selection import sweep_general
-from culnig.selection._pools import floor_count, top
+from culnig.selection.pools import floor_count, top
 
 MODULES = {
     "mlp.gate_proj": 50,
@@ -150,7 +150,7 @@ def test_random_by_norm_wrong_uses(three):
 
 def test_random_is_the_same_in_every_process(three):
     """The order of a set of names differs between processes; draws must not depend on it."""
-    from culnig.selection._random import _site_strata
+    from culnig.selection.random import _site_strata
 
     chosen, shapes = select_general(*three, t_mlp=0.2, t_attn=0.1), three[0].shapes()
     for how in ("matched", "uniform"):

@@ -9,18 +9,9 @@ import numpy as np
 import pytest
 
 from culnig.errors import UsageError
-from culnig.evaluation import (
-    EvalResult,
-    adjust,
-    discordance,
-    mcnemar,
-    power_of,
-    power_table,
-    questions_needed,
-    restrict,
-    significance_table,
-    smallest_drop,
-)
+from culnig.evaluation import EvalResult, discordance, mcnemar, power_table, restrict, significance_table
+from culnig.statistics.power import power_of, questions_needed, smallest_drop
+from culnig.statistics.tests import adjust
 from tests.test_cli import invoke
 from tests.test_evaluation import made
 from tests.test_wrong_uses import use

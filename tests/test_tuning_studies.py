@@ -10,10 +10,10 @@ import pytest
 import torch
 import yaml
 
-from culnig.config import load_config
 from culnig.errors import UsageError
 from culnig.evaluation import EvalResult
-from culnig.pipeline import run
+from culnig.run.config import load_config
+from culnig.run.pipeline import run
 from tests.test_cli import invoke
 from tests.test_pipeline import write_config, write_items
 
@@ -112,8 +112,8 @@ def test_scores_from_another_run(finished, config_path, tmp_path):
 
 def test_seeds_are_averaged_row_by_row(finished, tmp_path):
     """A second seed, its results made from the first's: intervals are of the mean of both."""
-    from culnig.run_directory import RunDirectory
-    from culnig.studies._arms import change_table, over_seeds
+    from culnig.run.directory import RunDirectory
+    from culnig.studies._tuned import change_table, over_seeds
 
     two = RunDirectory(tmp_path / "two", finished.config.model_copy(update={"seeds": 2}))
     shutil.copytree(finished.path / "evals", two.path / "evals")

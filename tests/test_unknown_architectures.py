@@ -13,9 +13,9 @@ import culnig
 from culnig.cli._app import app
 from culnig.errors import ModelError, UsageError
 from culnig.models import FAMILIES, Family, LanguageModel, Part, gate_up
-from culnig.models._experts import tapped
-from culnig.models._sites import locate
+from culnig.models.sites import locate
 from culnig.neurons import Site
+from culnig.passes.experts import tapped
 from culnig.prompts import PromptPolicy
 from tests import tiny_models
 from tests.slow_reference import slow_scores

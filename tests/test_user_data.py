@@ -10,10 +10,10 @@ import pytest
 import yaml
 
 from culnig import load_items
-from culnig.benchmarks._lint import lint
-from culnig.config import load_config
+from culnig.data.lint import lint
 from culnig.errors import DataError, UsageError
-from culnig.pipeline import run
+from culnig.run.config import load_config
+from culnig.run.pipeline import run
 from tests.test_cli import invoke
 from tests.test_pipeline import WORDS
 

@@ -17,10 +17,10 @@ from typing import Any
 __version__ = "0.1.0"
 
 _HOME = {
-    "Item": "culnig.benchmarks",
-    "load_items": "culnig.benchmarks",
-    "read_items": "culnig.benchmarks",
-    "write_items": "culnig.benchmarks",
+    "Item": "culnig.data",
+    "load_items": "culnig.data",
+    "read_items": "culnig.data",
+    "write_items": "culnig.data",
     "LanguageModel": "culnig.models",
     "load_model": "culnig.models",
     "PromptPolicy": "culnig.prompts",
@@ -42,7 +42,7 @@ _HOME = {
     "answer": "culnig.evaluation",
     "AnswerResult": "culnig.evaluation",
     "compare": "culnig.evaluation",
-    "run": "culnig.pipeline",
+    "run": "culnig.run",
     "CulnigError": "culnig.errors",
 }
 __all__ = [*_HOME, "__version__"]
@@ -52,7 +52,8 @@ def __getattr__(name: str) -> Any:
     # Names load on first use: `culnig --help` must not wait for torch.
     if name not in _HOME:
         raise AttributeError(f"module 'culnig' has no attribute '{name}'")
-    return getattr(importlib.import_module(_HOME[name]), name)
+    home = importlib.import_module(_HOME[name])
+    return home if _HOME[name] == f"culnig.{name}" else getattr(home, name)  # `run` is a package that can be called
 
 
 def __dir__() -> list[str]:

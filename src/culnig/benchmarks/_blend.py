@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from culnig.benchmarks._base import Answer
-from culnig.benchmarks._external import ALL_SPLITS, Source, Table
-from culnig.benchmarks._tables import Row
+from culnig.data.items import Answer
+from culnig.data.sources import ALL_SPLITS, Source, Table
+from culnig.data.tables import Row
 from culnig.errors import DataError
 
 HUB = "nayeon212/BLEnD"

@@ -13,10 +13,10 @@ from collections import Counter
 from collections.abc import Iterator
 from typing import ClassVar
 
-from culnig.benchmarks._base import BENCHMARKS, Item, Split
 from culnig.benchmarks._blend import HUB, LICENCE, QUESTIONS, TOPICS, topics
-from culnig.benchmarks._external import External, Source, Table, unique
-from culnig.benchmarks._tables import Row
+from culnig.data.items import BENCHMARKS, Item, Split
+from culnig.data.sources import External, Source, Table, unique
+from culnig.data.tables import Row
 from culnig.errors import DataError
 
 PER_QUESTION = 5

@@ -15,12 +15,12 @@ from collections.abc import Iterator
 from functools import cache
 from typing import ClassVar, NamedTuple
 
-from culnig.benchmarks._base import BENCHMARKS, Item, Split
 from culnig.benchmarks._blend import ANNOTATIONS, HUB, LICENCE, QUESTIONS, TOPICS, answers_of, topics
-from culnig.benchmarks._embedded import normalise, place
-from culnig.benchmarks._external import External, Source
-from culnig.benchmarks._tables import Row, country_name
-from culnig.countries import resolve
+from culnig.data.countries import resolve
+from culnig.data.items import BENCHMARKS, Item, Split
+from culnig.data.options import normalise, place
+from culnig.data.sources import External, Source
+from culnig.data.tables import Row, country_name
 from culnig.errors import DataError
 
 DRAWS = 5

@@ -11,11 +11,11 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import ClassVar
 
-from culnig.benchmarks._base import BENCHMARKS, Answer, Item, Split
 from culnig.benchmarks._blend import ANNOTATIONS, HUB, LICENCE, QUESTIONS, TOPICS, answers_of, topics
-from culnig.benchmarks._external import External, Source, Table
-from culnig.benchmarks._tables import Row, country_name
-from culnig.countries import resolve
+from culnig.data.countries import resolve
+from culnig.data.items import BENCHMARKS, Answer, Item, Split
+from culnig.data.sources import External, Source, Table
+from culnig.data.tables import Row, country_name
 from culnig.errors import DataError
 
 WORDINGS = ("inst-4", "pers-3")

@@ -8,9 +8,9 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import ClassVar
 
-from culnig.benchmarks._base import BENCHMARKS, Item, Split
-from culnig.benchmarks._external import External, Source, Table, unique
-from culnig.benchmarks._tables import Row
+from culnig.data.items import BENCHMARKS, Item, Split
+from culnig.data.sources import External, Source, Table, unique
+from culnig.data.tables import Row
 from culnig.errors import DataError
 
 

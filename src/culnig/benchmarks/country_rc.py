@@ -7,9 +7,9 @@ from __future__ import annotations
 
 import random
 
-from culnig.benchmarks._base import BENCHMARKS, Item, Split
-from culnig.benchmarks._embedded import place, read_yaml
-from culnig.countries import TARGETS, resolve
+from culnig.data.countries import TARGETS, resolve
+from culnig.data.items import BENCHMARKS, Item, Split
+from culnig.data.options import place, read_yaml
 
 
 class CountryRC:

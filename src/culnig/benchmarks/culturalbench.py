@@ -9,10 +9,10 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import ClassVar
 
-from culnig.benchmarks._base import BENCHMARKS, Item, Split
-from culnig.benchmarks._external import External, Source, Table, unique
-from culnig.benchmarks._halves import first_half
-from culnig.benchmarks._tables import Row
+from culnig.data.items import BENCHMARKS, Item, Split
+from culnig.data.options import first_half
+from culnig.data.sources import External, Source, Table, unique
+from culnig.data.tables import Row
 
 LETTERS = "abcd"
 

@@ -11,8 +11,8 @@ from __future__ import annotations
 import random
 from typing import Any
 
-from culnig.benchmarks._base import BENCHMARKS, Item, Split
-from culnig.benchmarks._embedded import place, read_yaml
+from culnig.data.items import BENCHMARKS, Item, Split
+from culnig.data.options import place, read_yaml
 
 SIZES = {"train": 104, "dev": 64, "test": 48}
 """Items of each frame."""

@@ -12,9 +12,9 @@ import random
 from collections.abc import Iterator
 from typing import Any
 
-from culnig.benchmarks._base import BENCHMARKS, Item, Split
-from culnig.benchmarks._embedded import overlap, place, read_yaml
-from culnig.countries import resolve
+from culnig.data.countries import resolve
+from culnig.data.items import BENCHMARKS, Item, Split
+from culnig.data.options import overlap, place, read_yaml
 
 FILES = {
     "neur": ("food", "work_life", "sport"),

@@ -10,11 +10,11 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import ClassVar
 
-from culnig.benchmarks._base import BENCHMARKS, Item, Split
-from culnig.benchmarks._external import External, Source, Table, unique
-from culnig.benchmarks._halves import first_half
-from culnig.benchmarks._tables import Row
-from culnig.countries import resolve
+from culnig.data.countries import resolve
+from culnig.data.items import BENCHMARKS, Item, Split
+from culnig.data.options import first_half
+from culnig.data.sources import External, Source, Table, unique
+from culnig.data.tables import Row
 
 LABELS = {"yes": 0, "no": 1, "neutral": 2}
 

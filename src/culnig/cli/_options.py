@@ -18,7 +18,7 @@ import typer
 from culnig.errors import UsageError
 
 if TYPE_CHECKING:
-    from culnig.benchmarks import Item
+    from culnig.data import Item
     from culnig.intervention import Operation
     from culnig.models import LanguageModel
     from culnig.neurons import NeuronSet
@@ -79,7 +79,7 @@ class Choosing:
 
     def load(self, source: str) -> list[Item]:
         """The items; rows that gave none are told on stderr."""
-        from culnig.benchmarks import ItemList, load_items
+        from culnig.data import ItemList, load_items
 
         found = load_items(
             source,

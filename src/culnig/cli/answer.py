@@ -38,7 +38,7 @@ def answer(
 ) -> None:
     """Write a short answer to every item, look for a right one in it, and keep a row for each."""
     from culnig.evaluation import answer as compute
-    from culnig.evaluation._run import count_rows
+    from culnig.evaluation.multiple_choice import count_rows
     from culnig.files import check_writable
 
     check_writable(out)

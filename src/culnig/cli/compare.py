@@ -11,7 +11,7 @@ from culnig.cli import _options as o
 
 if TYPE_CHECKING:
     from culnig.attribution import Scores
-    from culnig.benchmarks import Item
+    from culnig.data import Item
     from culnig.models import LanguageModel
     from culnig.progress import Reporter
     from culnig.prompts import PromptPolicy
@@ -46,7 +46,7 @@ def compare(
     from culnig.attribution import Scores
     from culnig.errors import UsageError
     from culnig.files import check_writable
-    from culnig.finetune._movement import check_scores, neuron_table, row_changes, summary
+    from culnig.finetune.movement import check_scores, neuron_table, row_changes, summary
     from culnig.neurons import NeuronSet
 
     if (base_scores is None) != (tuned_scores is None) or (items and base_scores):

@@ -25,7 +25,7 @@ def list_(
     as_json: o.Json = False,
 ) -> None:
     """Benchmarks, their splits and sizes: which are ready, which are missing, and how to get those."""
-    from culnig.benchmarks import BENCHMARKS
+    from culnig.data import BENCHMARKS
     from culnig.files import data_dir
 
     rows = [row for name, benchmark in BENCHMARKS.items() for row in _rows(name, benchmark, count)]
@@ -55,7 +55,7 @@ def _rows(name: str, benchmark: Any, count: bool) -> list[dict[str, Any]]:
     """A row a split; sizes of what is in culnig, and with `count` of what is ready."""
     from collections import Counter
 
-    from culnig.benchmarks._external import External
+    from culnig.data.sources import External
 
     external = isinstance(benchmark, External)
     state = benchmark.state() if external else None
@@ -87,7 +87,7 @@ def show(
     seed: o.Seed = 0,
 ) -> None:
     """Prompts as the model sees them (before any chat template), with the gold answer marked."""
-    from culnig.benchmarks import ItemList, load_items
+    from culnig.data import ItemList, load_items
     from culnig.errors import UsageError
     from culnig.prompts import PromptPolicy, render
 
@@ -121,8 +121,8 @@ def check(
     as_json: o.Json = False,
 ) -> None:
     """Lint items: doubled or overlapping options, give-aways, imbalance, controls that do not match.  Exit 1 on errors."""
-    from culnig.benchmarks import load_items
-    from culnig.benchmarks._lint import lint, lint_control
+    from culnig.data import load_items
+    from culnig.data.lint import lint, lint_control
 
     problems = lint(name, seed=seed)
     if control is not None:

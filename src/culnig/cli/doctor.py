@@ -20,8 +20,8 @@ def doctor(as_json: o.Json = False) -> None:
     import torch
 
     from culnig.files import cache_dir, check_writable
-    from culnig.models._catalogue import CATALOGUE
-    from culnig.models._fetch import is_cached
+    from culnig.models.catalogue import CATALOGUE
+    from culnig.models.fetching import is_cached
     from culnig.versions import versions
 
     cache = cache_dir()

@@ -30,7 +30,7 @@ def evaluate(
     """Answer every item, with neurons suppressed or scaled if asked, and keep a row for each."""
     from culnig.evaluation import estimate
     from culnig.evaluation import evaluate as compute
-    from culnig.evaluation._run import count_rows
+    from culnig.evaluation.multiple_choice import count_rows
     from culnig.files import check_writable
 
     check_writable(out)

@@ -30,7 +30,7 @@ def export(
 ) -> None:
     """Write the edited model as a transformers folder (safetensors); it loads without culnig."""
     from culnig.intervention import Operation
-    from culnig.intervention._export import export as write
+    from culnig.intervention.export import export as write
     from culnig.neurons import NeuronSet
 
     operation = Operation.parse(op)

@@ -10,7 +10,7 @@ import typer
 from culnig.cli import _options as o
 
 if TYPE_CHECKING:
-    from culnig.fidelity import Fidelity
+    from culnig.studies.fidelity import Fidelity
 
 Folder = Annotated[Path, typer.Option("--out", "-o", help="Folder for the rows (Parquet), tables and figures.")]
 
@@ -60,8 +60,8 @@ def fidelity(
     A neuron costs about half a forward pass over the items.  The rows stay in --out; every figure is computed from them.
     """
     from culnig.errors import UsageError
-    from culnig.fidelity import Fidelity, Sampling, measure_fidelity
     from culnig.files import check_writable
+    from culnig.studies.fidelity import Fidelity, Sampling, measure_fidelity
 
     if (model is None) != (items is None):
         raise UsageError("--model and --items belong together: give both, or neither to look at saved rows again")
@@ -92,12 +92,12 @@ def fidelity(
 
 
 def _tell(found: Fidelity, out: Path, seed: int, as_json: bool) -> None:
-    from culnig.fidelity import levels
     from culnig.files import save_table, write_text
-    from culnig.report import fidelity_figures
-    from culnig.studies.fidelity import agreement_text, group_text, sample_text, with_intervals
+    from culnig.studies.fidelity import figures as fidelity_figures
+    from culnig.studies.fidelity import levels
+    from culnig.studies.fidelity.study import agreement_text, group_text, sample_text, with_intervals
 
-    tables = levels(found, seed=seed)
+    tables = levels(found.neurons, found.methods, seed=seed)
     for level, table in tables.items():
         save_table(out / f"by-{level}", table)
     figures = {"by-module": fidelity_figures.agreement_by_module(tables["module"])} if len(tables["module"]) else {}

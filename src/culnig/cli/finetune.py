@@ -31,9 +31,9 @@ def finetune(
     Interrupted, it goes on from its last checkpoint when the same command is run again.
     """
     from culnig import distributed
-    from culnig.config import load_finetune_config
     from culnig.finetune import manifest, tune
     from culnig.finetune._figure import write_figure
+    from culnig.finetune.settings import load_finetune_config
 
     folder = tune(load_finetune_config(config, settings or []), out, reporter=o.reporter(as_json))
     distributed.finish()

@@ -20,8 +20,8 @@ def add_to(app: typer.Typer) -> None:
 
 def list_(as_json: o.Json = False) -> None:
     """Aliases of the catalogue, and the architectures that are known."""
-    from culnig.models._catalogue import CATALOGUE
-    from culnig.models._fetch import is_cached
+    from culnig.models.catalogue import CATALOGUE
+    from culnig.models.fetching import is_cached
 
     rows = [
         {
@@ -52,8 +52,8 @@ def fetch(
 ) -> None:
     """Fetch, verify and convert a catalogue model; it is cached."""
     from culnig.errors import UsageError
-    from culnig.models._catalogue import CATALOGUE
-    from culnig.models._fetch import fetch as fetch_model
+    from culnig.models.catalogue import CATALOGUE
+    from culnig.models.fetching import fetch as fetch_model
 
     if alias not in CATALOGUE:
         raise UsageError(f"no alias '{alias}'; there are: {', '.join(CATALOGUE)}")

@@ -45,7 +45,7 @@ def modules(
     """
     from culnig.errors import UsageError
     from culnig.finetune import choose, decoder_parameters, find_projections, parse_share, rank
-    from culnig.finetune._targets import describe, row
+    from culnig.finetune.targets import describe, row
     from culnig.neurons import NeuronSet
 
     picks = {"top": top, "bottom": bottom, "random": random}
@@ -79,7 +79,7 @@ def modules(
 def _formatted(choice: Choice, form: str, model: str, neurons: Path) -> str:
     import yaml
 
-    from culnig.finetune._targets import describe, peft_parameters
+    from culnig.finetune.targets import describe, peft_parameters
 
     facts = describe(choice)
     if form == "yaml":
@@ -97,7 +97,7 @@ def _show(ranked: list[Projection], total: int, choice: Choice | None, all_rows:
     from rich.console import Console
     from rich.table import Table
 
-    from culnig.finetune._targets import describe, in_order
+    from culnig.finetune.targets import describe, in_order
 
     console = Console(highlight=False)
     rows = in_order(choice.projections) if choice else ranked

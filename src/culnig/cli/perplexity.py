@@ -32,7 +32,7 @@ def perplexity(
     as_json: o.Json = False,
 ) -> None:
     """Log-probability of every token of plain text, a row a paragraph; `culnig stats` compares two such files."""
-    from culnig.benchmarks import load_texts
+    from culnig.data import load_texts
     from culnig.evaluation import perplexity as compute
     from culnig.files import check_writable
 

@@ -9,7 +9,7 @@ import typer
 from culnig.cli import _options as o
 
 if TYPE_CHECKING:
-    from culnig.planning import Plan
+    from culnig.run.plan import Plan
 
 
 def add_to(app: typer.Typer) -> None:
@@ -32,8 +32,8 @@ def plan(
     as_json: o.Json = False,
 ) -> None:
     """Say what a run will take before it starts: items, tokens, FLOPs, memory, disk and time."""
-    from culnig.config import load_config
-    from culnig.planning import plan as compute
+    from culnig.run.config import load_config
+    from culnig.run.plan import plan as compute
 
     made = compute(
         load_config(config, settings or []), tflops=tflops, memory_gb=memory_gb, reporter=o.reporter(as_json)

@@ -20,9 +20,9 @@ def report(
     as_json: Json = False,
 ) -> None:
     """Compute tables, figures and report.html again; the model is not needed."""
-    from culnig.pipeline import analyse, write_report
     from culnig.report.terminal import print_summary
-    from culnig.run_directory import RunDirectory
+    from culnig.run.directory import RunDirectory
+    from culnig.run.pipeline import analyse, write_report
 
     run = RunDirectory.open(directory)
     run.check_finished()
@@ -30,4 +30,4 @@ def report(
     if as_json:
         print_json({"run": str(run.path), "report": str(run.path / "report.html"), **run.results})
     else:
-        print_summary(run)
+        print_summary(run.path, run.results)

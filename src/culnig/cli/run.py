@@ -38,9 +38,9 @@ def run(
     Interrupted, it goes on where it stopped when the same command is run again.
     """
     from culnig import distributed
-    from culnig.config import load_config
     from culnig.errors import UsageError
-    from culnig.pipeline import run as run_pipeline
+    from culnig.run.config import load_config
+    from culnig.run.pipeline import run as run_pipeline
 
     resolved = load_config(config, [*(settings or []), *([f"seeds={seeds}"] if seeds is not None else [])])
     if seeds is not None and not {"finetune", "restore"} & set(resolved.studies):
@@ -55,4 +55,4 @@ def run(
         return
     from culnig.report.terminal import print_summary
 
-    print_summary(directory)
+    print_summary(directory.path, results)

@@ -52,8 +52,8 @@ def score(
     """Score every neuron of every site on a set of items: by default one forward and one backward pass a batch."""
     from culnig import distributed
     from culnig.attribution import score as compute
-    from culnig.attribution._checkpoint import checkpoint_of, forget
-    from culnig.attribution._method import parse_methods
+    from culnig.attribution.checkpoint import checkpoint_of, forget
+    from culnig.attribution.method import parse_methods
     from culnig.files import check_writable
 
     check_writable(out)

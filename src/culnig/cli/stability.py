@@ -51,8 +51,8 @@ def bootstrap(
 ) -> None:
     """Select culture-general neurons again from resampled items, by the block sums kept in score files."""
     from culnig.files import check_writable
-    from culnig.report.stability_figures import frequency_curve
     from culnig.selection import bootstrap_general
+    from culnig.studies.stability_figures import frequency_curve
 
     check_writable(out / "x")
     parts = [load_scores(path, method) for path in (neur, ctrl, crc)]
@@ -164,8 +164,8 @@ def size(
     """Size of the culture-general set against t and r, and of each country's set against t, r and z."""
     from culnig.attribution import Scores
     from culnig.files import check_writable
-    from culnig.report.stability_figures import size_curves
     from culnig.selection import size_general, size_specific
+    from culnig.studies.stability_figures import size_curves
 
     check_writable(out / "x")
     shares, removed = _shares("--t", t), _shares("--r", r)

@@ -13,7 +13,7 @@ from culnig.cli import _options as o
 if TYPE_CHECKING:
     import pandas as pd
 
-    from culnig.evaluation._table import Pair
+    from culnig.evaluation.comparing import Pair
 
 WIDTH = 130
 SHARES = ("correct", "correct_among_options", "p_gold", "outside_options")
@@ -93,7 +93,7 @@ def _pairs(files: list[Path], controls: bool) -> list[Pair]:
 
 def _all_text(files: list[Path]) -> bool:
     """Whether the first file is a perplexity result; the others must then be, too."""
-    from culnig.evaluation._parquet import read_rows
+    from culnig.evaluation.results import read_rows
 
     return read_rows(files[0], "a result", set(), "eval")[1].get("kind") == "perplexity"
 

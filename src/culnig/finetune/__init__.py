@@ -1,9 +1,8 @@
 """Fine-tuning: which projections to touch, training that leaves chosen neurons alone, and what it did."""
 
-from culnig.finetune._choose import Choice, choose, parse_share
-from culnig.finetune._projections import Projection, decoder_parameters, find_projections, rank
-from culnig.finetune._targets import peft_expression, peft_list
-from culnig.finetune._tune import manifest, tune
+from culnig.finetune.ranking import Choice, Projection, choose, decoder_parameters, find_projections, parse_share, rank
+from culnig.finetune.targets import peft_expression, peft_list
+from culnig.finetune.tuning import manifest, tune
 
 __all__ = [
     "Choice",

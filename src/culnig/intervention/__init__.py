@@ -1,5 +1,5 @@
 """Interventions: scale the values of chosen neurons, as an edit of weights or by hooks."""
 
-from culnig.intervention._edit import Operation, enhance, scale, suppress
+from culnig.intervention.scaling import Operation, enhance, scale, suppress
 
 __all__ = ["Operation", "enhance", "scale", "suppress"]

@@ -1,5 +1,5 @@
 """The report: figures and one self-contained HTML page."""
 
-from culnig.report._html import render_report
+from culnig.report.page import render_report
 
 __all__ = ["render_report"]

@@ -2,27 +2,27 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import pandas as pd
 
 if TYPE_CHECKING:
     from rich.table import Table
 
-    from culnig.run_directory import RunDirectory
 
 ROLES = {"culture": "culture", "general": "general ability", "surface": "country reading", "task": "task"}
 ARMS = ("finetune-arms", "restore-arms")
 """Tables of tuned models."""
 
 
-def print_summary(directory: RunDirectory) -> None:
+def print_summary(folder: Path, results: dict[str, Any]) -> None:
     """Accuracy by condition, the studies' main figures, and where the report is; on stdout."""
     from rich.console import Console
     from rich.table import Table
 
     console = Console(highlight=False)
-    path = directory.path / "tables" / "accuracy.parquet"
+    path = folder / "tables" / "accuracy.parquet"
     if path.is_file():
         accuracy = pd.read_parquet(path)
         table = Table(box=None, pad_edge=False, title_justify="left")
@@ -42,13 +42,13 @@ def print_summary(directory: RunDirectory) -> None:
             )
         console.print(table)
     for name in ARMS:
-        path = directory.path / "tables" / f"{name}.parquet"
+        path = folder / "tables" / f"{name}.parquet"
         if path.is_file():
             console.print(_arms(pd.read_parquet(path)))
-    for numbers in directory.results.values():
+    for numbers in results.values():
         if numbers.get("claim"):
             console.print(f"\n{numbers['claim']}")
-    console.print(f"\nreport: [bold]{directory.path / 'report.html'}[/bold]", soft_wrap=True)
+    console.print(f"\nreport: [bold]{folder / 'report.html'}[/bold]", soft_wrap=True)
 
 
 def _cell(row: pd.Series) -> str:

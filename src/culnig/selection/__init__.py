@@ -1,11 +1,11 @@
 """Selection: scores -> neuron sets, and how stable they are.  Nothing here needs the model."""
 
-from culnig.selection._budget import bootstrap_budget, select_at_budgets
-from culnig.selection._general import select_general
-from culnig.selection._random import select_random
-from culnig.selection._rules import GeneralRule, SpecificRule
-from culnig.selection._specific import select_specific
-from culnig.selection._stability import (
+from culnig.selection.budget import bootstrap_budget, select_at_budgets
+from culnig.selection.general import select_general
+from culnig.selection.random import select_random
+from culnig.selection.rules import GeneralRule, SpecificRule
+from culnig.selection.specific import select_specific
+from culnig.selection.stability import (
     Stability,
     bootstrap_general,
     jaccard_matrix,
@@ -14,7 +14,7 @@ from culnig.selection._stability import (
     size_general,
     size_specific,
 )
-from culnig.selection._sweep import sweep_general
+from culnig.selection.sweep import sweep_general
 
 __all__ = [
     "GeneralRule",

@@ -1,6 +1,6 @@
 """Studies: the questions a run answers.  One file a study; a run does those that its config names."""
 
-from culnig.studies._base import (
+from culnig.studies.base import (
     STUDIES,
     Bench,
     Condition,

@@ -8,12 +8,12 @@ from culnig.neurons import NeuronSet
 from culnig.selection import select_general
 
 if TYPE_CHECKING:
-    from culnig.run_directory import RunDirectory
+    from culnig.studies.saved import SavedRun
 
 GENERAL = "general"
 
 
-def general_of(run: RunDirectory) -> NeuronSet:
+def general_of(run: SavedRun) -> NeuronSet:
     """The set by the run's rule: read where it is saved, else selected."""
     if run.neurons_path(GENERAL).is_file():
         return run.neurons(GENERAL)

@@ -9,17 +9,15 @@ from typing import TYPE_CHECKING
 import pandas as pd
 
 from culnig.evaluation import GUARD_RULE, EvalResult, Guard, guards, restrict, verdict
-from culnig.studies._base import Finding, Section
+from culnig.studies.base import Finding, Section
 
 if TYPE_CHECKING:
-    from culnig.run_directory import RunDirectory
+    from culnig.studies.saved import SavedRun
 
 ROLES = ("culture", "general", "surface")
 
 
-def add_guards(
-    section: Section, run: RunDirectory, conditions: Iterable[str], prefix: str = ""
-) -> dict[str, list[Guard]]:
+def add_guards(section: Section, run: SavedRun, conditions: Iterable[str], prefix: str = "") -> dict[str, list[Guard]]:
     """Add the guards of some conditions to a section: `<prefix>guards` (numbers), `<prefix>guard-verdicts` (shown), the rule.
 
     Returns:
@@ -38,7 +36,7 @@ def add_guards(
     return found
 
 
-def measure(run: RunDirectory, condition: str) -> list[Guard]:
+def measure(run: SavedRun, condition: str) -> list[Guard]:
     """The guards of one condition, from its saved results."""
     pairs = {role: _pair(run, role, condition) for role in ROLES if run.has_result(role, condition)}
     texts = run.text(condition), run.text("none")
@@ -77,7 +75,7 @@ def guard_finding(found: list[Guard]) -> Finding:
     return Finding("the model itself", verdict(found), detail)
 
 
-def _pair(run: RunDirectory, role: str, condition: str) -> tuple[EvalResult, EvalResult]:
+def _pair(run: SavedRun, role: str, condition: str) -> tuple[EvalResult, EvalResult]:
     masked, untouched = run.result(role, condition), run.result(role, "none")
     assert masked is not None and untouched is not None
     return masked, restrict(untouched, masked)

@@ -5,36 +5,46 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 import pandas as pd
+from pydantic import Field
 
 from culnig.evaluation import estimate
-from culnig.intervention._edit import Operation
+from culnig.intervention.scaling import Operation
 from culnig.neurons import NeuronSet
-from culnig.report import study_figures
-from culnig.studies._base import STUDIES, UNTOUCHED, Condition, Section
-from culnig.studies._compared import METRICS, ROLES, changes, metric_table
+from culnig.settings import Settings
+from culnig.studies import _study_figures as study_figures
 from culnig.studies._general_set import GENERAL, general_of
+from culnig.studies._metric_table import METRICS, ROLES, changes, metric_table
+from culnig.studies.base import STUDIES, UNTOUCHED, Condition, Section
 
 if TYPE_CHECKING:
-    from culnig.config import RunConfig
-    from culnig.run_directory import RunDirectory
+    from culnig.studies.saved import SavedRun
+    from culnig.studies.settings import RunSettings
+
+
+class DoseSettings(Settings):
+    """Study `dose`: graded scaling of the general set."""
+
+    factors: list[float] = Field([0.0, 0.5, 1.5, 2.0, 3.0], min_length=1, description="1 is the untouched model")
 
 
 class DoseStudy:
     """Multiply the general set's values by several factors; 0 suppresses, 1 changes nothing, 2 enhances."""
 
+    settings = DoseSettings
+    section = "dose"
     order = 40
     title = "Dose and response"
 
-    def select(self, run: RunDirectory) -> dict[str, NeuronSet]:
+    def select(self, run: SavedRun) -> dict[str, NeuronSet]:
         return {GENERAL: general_of(run)}
 
-    def conditions(self, run: RunDirectory) -> list[Condition]:
+    def conditions(self, run: SavedRun) -> list[Condition]:
         return self.planned(run.config, [])
 
-    def planned(self, config: RunConfig, countries: list[str]) -> list[Condition]:
+    def planned(self, config: RunSettings, countries: list[str]) -> list[Condition]:
         return [UNTOUCHED, *(_condition(factor, config) for factor in _factors(config))]
 
-    def analyse(self, run: RunDirectory) -> Section:
+    def analyse(self, run: SavedRun) -> Section:
         section = Section(self.title)
         rows = []
         for role in ROLES:
@@ -85,12 +95,12 @@ class DoseStudy:
 STUDIES.register("dose")(DoseStudy())
 
 
-def _factors(config: RunConfig) -> list[float]:
+def _factors(config: RunSettings) -> list[float]:
     """The factors asked for, once each, without 1, which is the untouched model."""
-    return sorted({factor for factor in config.dose.factors if factor != 1})
+    return sorted({factor for factor in config.section(DoseSettings).factors if factor != 1})
 
 
-def _condition(factor: float, config: RunConfig) -> Condition:
+def _condition(factor: float, config: RunSettings) -> Condition:
     """The general set under a factor; what another study evaluates anyway keeps its name."""
     if factor == 1:
         return UNTOUCHED

@@ -2,20 +2,23 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 import pandas as pd
+from pydantic import Field
 
-from culnig.config import FinetuneConfig, RunConfig
-from culnig.finetune._settings import PickConfig, UpdateConfig
+from culnig import figures
+from culnig.data import DataConfig
+from culnig.finetune.settings import FinetuneConfig, PickConfig, TrainingConfig, UpdateConfig
 from culnig.neurons import NeuronSet
-from culnig.report import figures
-from culnig.studies import _arms as a
-from culnig.studies._base import STUDIES, UNTOUCHED, Condition, Finding, Section, Tuning
+from culnig.settings import Settings
+from culnig.studies import _tuned as a
+from culnig.studies.base import STUDIES, UNTOUCHED, Condition, Finding, Section, Tuning
 from culnig.studies.general import NAME, culture_general
+from culnig.studies.settings import RunSettings
 
 if TYPE_CHECKING:
-    from culnig.run_directory import RunDirectory
+    from culnig.studies.saved import SavedRun
 
 ROLES = ("task", "culture", "general")
 WORDS = {
@@ -29,23 +32,42 @@ AS_GOOD = 0.02
 """An arm has learnt the task as well as the best one where it is at most this much below it."""
 
 
+Arm = Literal["all", "top", "bottom", "random", "protect"]
+
+
+class FinetuneSettings(Settings):
+    """The fine-tuning study: one task, several ways to update the model."""
+
+    task: DataConfig = DataConfig(items="entail:train")
+    arms: list[Arm] = Field(
+        ["all", "top", "bottom", "random", "protect"],
+        min_length=1,
+        description="all: everything; top, bottom, random: modules by their culture-general neurons; protect: everything"
+        " but these neurons' rows",
+    )
+    share: float = Field(0.1, gt=0, le=1, description="of the decoder's parameters, for top, bottom and random")
+    training: TrainingConfig = TrainingConfig()
+
+
 class FinetuneStudy:
     """Tune the model in several ways on one task; weigh what it gains there against what it loses on culture."""
 
+    settings = FinetuneSettings
+    section = "finetune"
     order = 30
     title = "Fine-tuning without losing culture"
 
-    def select(self, run: RunDirectory) -> dict[str, NeuronSet]:
+    def select(self, run: SavedRun) -> dict[str, NeuronSet]:
         return {NAME: culture_general(run)}
 
-    def conditions(self, run: RunDirectory) -> list[Condition]:
+    def conditions(self, run: SavedRun) -> list[Condition]:
         return [UNTOUCHED]
 
-    def planned(self, config: RunConfig, countries: list[str]) -> list[Condition]:
+    def planned(self, config: RunSettings, countries: list[str]) -> list[Condition]:
         return [UNTOUCHED]
 
-    def tunings(self, run: RunDirectory) -> list[Tuning]:
-        settings = run.config.finetune
+    def tunings(self, run: SavedRun) -> list[Tuning]:
+        settings = run.config.section(FinetuneSettings)
         seeds = range(run.config.seeds)
         made = []
         for seed in seeds:
@@ -62,9 +84,9 @@ class FinetuneStudy:
                 made.append(Tuning(config.name, config, ROLES, NAME))
         return made
 
-    def analyse(self, run: RunDirectory) -> Section:
+    def analyse(self, run: SavedRun) -> Section:
         section = Section(self.title)
-        arms: list[str] = list(run.config.finetune.arms)
+        arms: list[str] = list(run.config.section(FinetuneSettings).arms)
         roles = a.roles_of(run, ROLES)
         changes = a.change_table(run, [(arm, "none") for arm in arms], roles)
         table = a.arm_table(run, arms, changes, roles)
@@ -100,7 +122,7 @@ class FinetuneStudy:
 STUDIES.register("finetune")(FinetuneStudy())
 
 
-def _update(run: RunDirectory, arm: str, seed: int) -> UpdateConfig:
+def _update(run: SavedRun, arm: str, seed: int) -> UpdateConfig:
     """What an arm may change."""
     neurons = str(run.neurons_path(NAME))
     if arm == "all":
@@ -108,7 +130,7 @@ def _update(run: RunDirectory, arm: str, seed: int) -> UpdateConfig:
     if arm == "protect":
         return UpdateConfig(protect=neurons)
     pick: Any = arm
-    modules = PickConfig(pick=pick, share=run.config.finetune.share, neurons=neurons, seed=seed)
+    modules = PickConfig(pick=pick, share=run.config.section(FinetuneSettings).share, neurons=neurons, seed=seed)
     return UpdateConfig(what="modules", modules=modules)
 
 
@@ -118,7 +140,7 @@ def _pairs(arms: list[str]) -> list[tuple[str, str]]:
     return [pair for pair in wanted if set(pair) <= set(arms)]
 
 
-def _recommendation(run: RunDirectory, table: pd.DataFrame, arms: list[str]) -> tuple[str, str | None]:
+def _recommendation(run: SavedRun, table: pd.DataFrame, arms: list[str]) -> tuple[str, str | None]:
     """One sentence, and the arm it names: least culture lost among those that learnt the task as well as any."""
     rows = table.set_index("arm").loc[arms]
     learnt = rows[(rows["task low"] > 0) & (rows["task"] >= rows["task"].max() - AS_GOOD)]
@@ -144,8 +166,8 @@ def _recommendation(run: RunDirectory, table: pd.DataFrame, arms: list[str]) -> 
     return f"Tuning {WORDS[arm]} lost least culture ({said}), but not measurably less ({kept}).", arm
 
 
-def _text(run: RunDirectory, between: pd.DataFrame) -> list[str]:
-    s = run.config.finetune
+def _text(run: SavedRun, between: pd.DataFrame) -> list[str]:
+    s = run.config.section(FinetuneSettings)
     seeds = run.config.seeds
     text = [
         f"The model is tuned on {s.task.items} with learning rate {s.training.learning_rate:g}, {seeds}"

@@ -6,16 +6,17 @@ from typing import TYPE_CHECKING, Any
 
 import pandas as pd
 
-from culnig.evaluation import EvalResult, adjust, compare, estimate, mcnemar, power_table, significance_table
+from culnig import figures
+from culnig.evaluation import EvalResult, compare, estimate, mcnemar, power_table, significance_table
 from culnig.neurons import NeuronSet
-from culnig.report import figures
 from culnig.selection import select_general, select_random
-from culnig.studies._base import STUDIES, UNTOUCHED, Condition, Finding, Section
+from culnig.statistics.tests import adjust
 from culnig.studies._guards import add_guards, guard_finding, guard_sentence
+from culnig.studies.base import STUDIES, UNTOUCHED, Condition, Finding, Section
 
 if TYPE_CHECKING:
-    from culnig.config import RunConfig, TestConfig
-    from culnig.run_directory import RunDirectory
+    from culnig.studies.saved import SavedRun
+    from culnig.studies.settings import RunSettings, TestConfig
 
 NAME = "general"
 ROLES = ("culture", "general", "surface")
@@ -28,7 +29,7 @@ class GeneralStudy:
     order = 10
     title = "Culture-general neurons"
 
-    def select(self, run: RunDirectory) -> dict[str, NeuronSet]:
+    def select(self, run: SavedRun) -> dict[str, NeuronSet]:
         chosen = culture_general(run)
         shapes = run.scores("neur").shapes()
         sets = {NAME: chosen}
@@ -36,17 +37,17 @@ class GeneralStudy:
             sets[name] = select_random(chosen, shapes, seed=run.config.seed + i)
         return sets
 
-    def conditions(self, run: RunDirectory) -> list[Condition]:
+    def conditions(self, run: SavedRun) -> list[Condition]:
         return self.planned(run.config, [])
 
-    def planned(self, config: RunConfig, countries: list[str]) -> list[Condition]:
+    def planned(self, config: RunSettings, countries: list[str]) -> list[Condition]:
         operation = config.operation
         random = [
             Condition(name, name, operation, ("culture", "general"), everywhere=True) for name in random_names(config)
         ]
         return [UNTOUCHED, Condition(NAME, NAME, operation, ROLES, main=True, everywhere=True), *random]
 
-    def analyse(self, run: RunDirectory) -> Section:
+    def analyse(self, run: SavedRun) -> Section:
         section = Section(self.title)
         accuracies = _accuracy_table(run)
         differences = _difference_table(run)
@@ -87,35 +88,35 @@ class GeneralStudy:
 STUDIES.register(NAME)(GeneralStudy())
 
 
-def culture_general(run: RunDirectory) -> NeuronSet:
+def culture_general(run: SavedRun) -> NeuronSet:
     """The culture-general set by the run's rule."""
     rule = run.config.general.model_dump()
     plain = run.scores("general") if run.config.identify.general else None
     return select_general(run.scores("neur"), run.scores("ctrl"), run.scores("crc"), general=plain, **rule)
 
 
-def random_names(config: RunConfig) -> list[str]:
+def random_names(config: RunSettings) -> list[str]:
     """Names of the matched random controls."""
     return [f"random-{i}" for i in range(config.random_controls)]
 
 
-def _controls(run: RunDirectory, test: TestConfig) -> list[str]:
+def _controls(run: SavedRun, test: TestConfig) -> list[str]:
     """The random controls that were evaluated on a test set (on country reading, as guards)."""
     return [name for name in random_names(run.config) if run.result_path(test, name).is_file()]
 
 
-def _result(run: RunDirectory, role: str, condition: str) -> EvalResult:
+def _result(run: SavedRun, role: str, condition: str) -> EvalResult:
     result = run.result(role, condition)
     assert result is not None
     return result
 
 
-def _tests(run: RunDirectory) -> list[TestConfig]:
+def _tests(run: SavedRun) -> list[TestConfig]:
     """All test sets, by role."""
     return [test for role in ROLES for test in run.config.tests_of(role)]
 
 
-def _accuracy_table(run: RunDirectory) -> pd.DataFrame:
+def _accuracy_table(run: SavedRun) -> pd.DataFrame:
     rows = []
     for test in _tests(run):
         for name in ["none", NAME, *_controls(run, test)]:
@@ -138,7 +139,7 @@ def _accuracy_table(run: RunDirectory) -> pd.DataFrame:
     return pd.DataFrame(rows)
 
 
-def _difference_table(run: RunDirectory) -> pd.DataFrame:
+def _difference_table(run: SavedRun) -> pd.DataFrame:
     """Paired differences: suppressed against untouched, against the random controls, and the controls' own drop.
 
     p-values are corrected over the test sets, within a pair and metric.
@@ -165,13 +166,13 @@ def _difference_table(run: RunDirectory) -> pd.DataFrame:
     return table
 
 
-def _power_table(run: RunDirectory) -> pd.DataFrame:
+def _power_table(run: SavedRun) -> pd.DataFrame:
     """What drop each test set can show, and how many questions smaller ones would take, at the observed discordance."""
     pairs = [(run.result_on(test, NAME), [run.result_on(test, "none")]) for test in _tests(run)]
     return power_table(pairs)
 
 
-def _by(run: RunDirectory, column: str) -> pd.DataFrame:
+def _by(run: SavedRun, column: str) -> pd.DataFrame:
     """Change within each country or topic, against the untouched model and against the random controls.
 
     p-values are corrected over the countries (topics).
@@ -186,7 +187,7 @@ def _by(run: RunDirectory, column: str) -> pd.DataFrame:
     return pd.concat([table, against], axis=1)
 
 
-def _numbers(run: RunDirectory, differences: pd.DataFrame) -> dict[str, Any]:
+def _numbers(run: SavedRun, differences: pd.DataFrame) -> dict[str, Any]:
     shapes = run.scores("neur").shapes()
     total = sum(layers * width for layers, width in shapes.values())
     correct = differences[differences["metric"] == "correct"].set_index(["test", "pair"])
@@ -232,7 +233,7 @@ def _p(row: dict[str, float]) -> str:
     return f"p = {row['p']:.2g} (adjusted {row['p_adjusted']:.2g})"
 
 
-def _claim(run: RunDirectory, numbers: dict[str, Any]) -> tuple[str, list[Finding]]:
+def _claim(run: SavedRun, numbers: dict[str, Any]) -> tuple[str, list[Finding]]:
     drop, versus = numbers["drop"]["culture"], numbers["against_random"]["culture"]
     general = numbers["drop"].get("general")
     random = numbers["random_drops"]["culture"]
@@ -265,7 +266,7 @@ def _claim(run: RunDirectory, numbers: dict[str, Any]) -> tuple[str, list[Findin
     return claim, findings
 
 
-def top_neurons(run: RunDirectory, count: int = 25) -> pd.DataFrame:
+def top_neurons(run: SavedRun, count: int = 25) -> pd.DataFrame:
     """The best neurons with their score and the countries in which they score highest."""
     neur, ctrl = run.scores("neur"), run.scores("ctrl")
     rows = []
@@ -290,7 +291,7 @@ def top_neurons(run: RunDirectory, count: int = 25) -> pd.DataFrame:
     return pd.DataFrame(rows)
 
 
-def _correction_text(run: RunDirectory) -> str:
+def _correction_text(run: SavedRun) -> str:
     name = {"holm": "Holm's method", "bh": "the method of Benjamini and Hochberg"}[run.config.correction]
     return (
         f"p-values come from the paired bootstrap, and p mcnemar from the exact McNemar test; the adjusted ones are corrected by"
@@ -300,7 +301,7 @@ def _correction_text(run: RunDirectory) -> str:
     )
 
 
-def _selection_text(run: RunDirectory) -> str:
+def _selection_text(run: SavedRun) -> str:
     rule = run.config.general
     sites = run.neurons(NAME).counts()
     plain = (

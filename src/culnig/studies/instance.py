@@ -6,42 +6,52 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 import pandas as pd
+from pydantic import Field
 
 from culnig import distributed
-from culnig.evaluation._run import count_rows
+from culnig.evaluation.multiple_choice import count_rows
 from culnig.files import atomic_path
 from culnig.neurons import NeuronSet
-from culnig.report import study_figures
-from culnig.studies._base import STUDIES, Bench, Condition, Section
+from culnig.settings import Settings
+from culnig.studies import _study_figures as study_figures
 from culnig.studies._general_set import GENERAL, general_of
+from culnig.studies.base import STUDIES, Bench, Condition, Section
 
 if TYPE_CHECKING:
-    from culnig.config import RunConfig
-    from culnig.run_directory import RunDirectory
+    from culnig.studies.saved import SavedRun
+    from culnig.studies.settings import RunSettings
+
+
+class InstanceSettings(Settings):
+    """Study `instance`: the general set's best neurons, item by item."""
+
+    top: int = Field(1000, ge=1, description="so many neurons at most")
 
 
 class InstanceStudy:
     """A second scoring pass over `neur` keeps each item's score of the general set's best neurons (`instance.top`)."""
 
+    settings = InstanceSettings
+    section = "instance"
     order = 35
     title = "Item by item"
 
-    def select(self, run: RunDirectory) -> dict[str, NeuronSet]:
+    def select(self, run: SavedRun) -> dict[str, NeuronSet]:
         return {GENERAL: general_of(run)}
 
-    def conditions(self, run: RunDirectory) -> list[Condition]:
+    def conditions(self, run: SavedRun) -> list[Condition]:
         return []
 
-    def planned(self, config: RunConfig, countries: list[str]) -> list[Condition]:
+    def planned(self, config: RunSettings, countries: list[str]) -> list[Condition]:
         return []
 
-    def measured(self, run: RunDirectory) -> bool:
+    def measured(self, run: SavedRun) -> bool:
         return run.per_item_path.is_file()
 
-    def measure(self, run: RunDirectory, bench: Bench) -> None:
+    def measure(self, run: SavedRun, bench: Bench) -> None:
         from safetensors.numpy import save_file
 
-        from culnig.attribution._per_item import score_items
+        from culnig.attribution.per_item import score_items
 
         items = bench.items(run.config.identify.neur)
         with bench.reporter.step("score item by item", count_rows(items, bench.policy), "prompts") as progress:
@@ -58,7 +68,7 @@ class InstanceStudy:
             with atomic_path(run.per_item_path) as temporary:
                 save_file({"scores": values}, str(temporary))
 
-    def analyse(self, run: RunDirectory) -> Section:
+    def analyse(self, run: SavedRun) -> Section:
         from safetensors.numpy import load_file
 
         values, best = load_file(str(run.per_item_path))["scores"], _best(run)
@@ -93,7 +103,9 @@ class InstanceStudy:
 STUDIES.register("instance")(InstanceStudy())
 
 
-def _best(run: RunDirectory) -> NeuronSet:
+def _best(run: SavedRun) -> NeuronSet:
     """The general set's neurons with the largest D, at most `instance.top`."""
     scores = run.neurons(GENERAL).scores
-    return NeuronSet(dict(sorted(scores.items(), key=lambda pair: -pair[1])[: run.config.instance.top]))
+    return NeuronSet(
+        dict(sorted(scores.items(), key=lambda pair: -pair[1])[: run.config.section(InstanceSettings).top])
+    )

@@ -7,13 +7,13 @@ from typing import TYPE_CHECKING, Any
 import pandas as pd
 
 from culnig.neurons import ATTENTION_POOL, MLP_POOL, NeuronSet, Site
-from culnig.report import study_figures
-from culnig.studies._base import STUDIES, Condition, Section
+from culnig.studies import _study_figures as study_figures
 from culnig.studies._general_set import GENERAL, general_of
+from culnig.studies.base import STUDIES, Condition, Section
 
 if TYPE_CHECKING:
-    from culnig.config import RunConfig
-    from culnig.run_directory import RunDirectory
+    from culnig.studies.saved import SavedRun
+    from culnig.studies.settings import RunSettings
 
 DENSEST = 15
 
@@ -24,16 +24,16 @@ class LayersStudy:
     order = 15
     title = "Layers and modules"
 
-    def select(self, run: RunDirectory) -> dict[str, NeuronSet]:
+    def select(self, run: SavedRun) -> dict[str, NeuronSet]:
         return {GENERAL: general_of(run)}
 
-    def conditions(self, run: RunDirectory) -> list[Condition]:
+    def conditions(self, run: SavedRun) -> list[Condition]:
         return []
 
-    def planned(self, config: RunConfig, countries: list[str]) -> list[Condition]:
+    def planned(self, config: RunSettings, countries: list[str]) -> list[Condition]:
         return []
 
-    def analyse(self, run: RunDirectory) -> Section:
+    def analyse(self, run: SavedRun) -> Section:
         neurons, shapes = run.neurons(GENERAL), run.scores("neur").shapes()
         sites = site_table(neurons, shapes)
         by_module, by_layer = (_summed(sites, by) for by in ("module", "layer"))

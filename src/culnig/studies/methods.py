@@ -7,13 +7,13 @@ from typing import TYPE_CHECKING, Any
 import pandas as pd
 
 from culnig.evaluation import Drops, EvalResult, drops, verdict, winners
-from culnig.evaluation._guards import PERPLEXITY_MARGIN
+from culnig.evaluation.guards import PERPLEXITY_MARGIN
 from culnig.neurons import NeuronSet
-from culnig.report import method_figures
-from culnig.studies._base import STUDIES, UNTOUCHED, Condition, Finding, Section
+from culnig.studies import _method_figures as method_figures
 from culnig.studies._guards import measure
-from culnig.studies._methods import (
+from culnig.studies._methods_compared import (
     RANDOM,
+    MethodsSettings,
     is_random,
     method_names,
     methods_on,
@@ -22,10 +22,11 @@ from culnig.studies._methods import (
     set_name,
     sets_of,
 )
+from culnig.studies.base import STUDIES, UNTOUCHED, Condition, Finding, Section
 
 if TYPE_CHECKING:
-    from culnig.config import RunConfig
-    from culnig.run_directory import RunDirectory
+    from culnig.studies.saved import SavedRun
+    from culnig.studies.settings import RunSettings
 
 METRICS = {"correct": "accuracy", "p_gold": "P(gold)"}
 ROLES = ("culture", "general")
@@ -34,27 +35,29 @@ ROLES = ("culture", "general")
 class MethodsStudy:
     """Equal budgets in each module, the same items for every method, and a random line."""
 
+    settings = MethodsSettings
+    section = "methods"
     order = 30
     title = "Scoring methods compared at equal budgets"
 
-    def select(self, run: RunDirectory) -> dict[str, NeuronSet]:
-        budgets = run.config.methods.budgets
+    def select(self, run: SavedRun) -> dict[str, NeuronSet]:
+        budgets = run.config.section(MethodsSettings).budgets
         sets: dict[str, NeuronSet] = {}
-        for place in run.config.methods.modules:
+        for place in run.config.section(MethodsSettings).modules:
             for method in methods_on(run, place):
                 made = sets_of(parts_of(run, method), run.config, place, budgets)
                 sets |= {set_name(place, method, share): each for share, each in zip(budgets, made, strict=True)}
         return sets
 
-    def conditions(self, run: RunDirectory) -> list[Condition]:
-        places = run.config.methods.modules
+    def conditions(self, run: SavedRun) -> list[Condition]:
+        places = run.config.section(MethodsSettings).modules
         return _conditions(run.config, {place: methods_on(run, place) for place in places})
 
-    def planned(self, config: RunConfig, countries: list[str]) -> list[Condition]:
+    def planned(self, config: RunSettings, countries: list[str]) -> list[Condition]:
         """As if every method scored every module: no more than this."""
-        return _conditions(config, dict.fromkeys(config.methods.modules, method_names(config)))
+        return _conditions(config, dict.fromkeys(config.section(MethodsSettings).modules, method_names(config)))
 
-    def analyse(self, run: RunDirectory) -> Section:
+    def analyse(self, run: SavedRun) -> Section:
         section = Section(self.title)
         cells = _cells(run)
         found = {metric: _drops(run, cells, metric) for metric in METRICS}
@@ -66,7 +69,7 @@ class MethodsStudy:
             "methods-curves": curves,
         }
         main = curves[curves["measure"] == "accuracy"]
-        for place, modules in run.config.methods.modules.items():
+        for place, modules in run.config.section(MethodsSettings).modules.items():
             caption = (
                 f"Suppressing the same share of every module ({', '.join(map(method_figures.short_module, modules))}): change of"
                 " accuracy along the budget, with 95 % intervals (paired bootstrap over questions). Grey: random neurons."
@@ -93,25 +96,25 @@ Cells = dict[tuple[str, float], dict[str, str]]
 """(modules, share) -> method -> condition."""
 
 
-def _conditions(config: RunConfig, methods: dict[str, list[str]]) -> list[Condition]:
+def _conditions(config: RunSettings, methods: dict[str, list[str]]) -> list[Condition]:
     names = [
         set_name(place, method, share)
         for place, chosen in methods.items()
         for method in chosen
-        for share in config.methods.budgets
+        for share in config.section(MethodsSettings).budgets
     ]
     return [UNTOUCHED, *(Condition(name, name, config.operation, ROLES) for name in names)]
 
 
-def _cells(run: RunDirectory) -> Cells:
+def _cells(run: SavedRun) -> Cells:
     return {
         (place, share): {method: set_name(place, method, share) for method in methods_on(run, place)}
-        for place in run.config.methods.modules
-        for share in run.config.methods.budgets
+        for place in run.config.section(MethodsSettings).modules
+        for share in run.config.section(MethodsSettings).budgets
     }
 
 
-def _drops(run: RunDirectory, cells: Cells, metric: str) -> Drops:
+def _drops(run: SavedRun, cells: Cells, metric: str) -> Drops:
     """All drops with joint intervals; each cell's random draws are averaged into one."""
 
     def result(role: str, name: str) -> EvalResult:
@@ -137,7 +140,7 @@ def _contenders(members: dict[str, str]) -> dict[str, str]:
     return {method: name for method, name in members.items() if not is_random(method)}
 
 
-def _curves(run: RunDirectory, cells: Cells, found: dict[str, Drops]) -> pd.DataFrame:
+def _curves(run: SavedRun, cells: Cells, found: dict[str, Drops]) -> pd.DataFrame:
     """A row a measure, modules, method and budget; the random draws' mean is one method."""
     guarded = run.text("none") is not None or run.config.test_of("surface") is not None
     rows = []
@@ -156,7 +159,7 @@ def _curves(run: RunDirectory, cells: Cells, found: dict[str, Drops]) -> pd.Data
     return pd.DataFrame(rows)
 
 
-def _plain_text(run: RunDirectory, cells: Cells) -> pd.DataFrame:
+def _plain_text(run: SavedRun, cells: Cells) -> pd.DataFrame:
     """The guard of plain text: a row for modules and method, random draws included, a column for a budget."""
     rows: dict[tuple[str, str], dict[str, str]] = {}
     for (place, share), members in cells.items():
@@ -211,7 +214,7 @@ def _shown(won: pd.DataFrame, found: dict[str, Drops], cells: Cells) -> pd.DataF
     return pd.DataFrame(rows)
 
 
-def _setting(run: RunDirectory) -> str:
+def _setting(run: SavedRun) -> str:
     config = run.config
     parts = [f"{part}: {run.scores(part).meta['num_prompts']}" for part in run.parts]
     rule = config.general
@@ -223,7 +226,7 @@ def _setting(run: RunDirectory) -> str:
         " of a cell is found on the same items, so its lead is flattered; the others are level with it unless Holm's"
         " correction within the cell finds them behind (level 0.05)."
     )
-    for place in config.methods.modules:
+    for place in config.section(MethodsSettings).modules:
         if left := [name for name in method_names(config) if name not in methods_on(run, place)]:
             text += f" Not in '{place}', since they do not score all of its modules: {', '.join(left)}."
     return text

@@ -5,36 +5,46 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 import pandas as pd
+from pydantic import Field
 
 from culnig.errors import UsageError
 from culnig.neurons import ATTENTION_POOL, MLP_POOL, NeuronSet
-from culnig.report import study_figures
 from culnig.selection import select_random
-from culnig.studies._base import STUDIES, UNTOUCHED, Condition, Section
-from culnig.studies._compared import changes, metric_table
+from culnig.settings import Settings
+from culnig.studies import _study_figures as study_figures
 from culnig.studies._general_set import general_of
+from culnig.studies._metric_table import changes, metric_table
+from culnig.studies.base import STUDIES, UNTOUCHED, Condition, Section
 
 if TYPE_CHECKING:
-    from culnig.config import RunConfig
-    from culnig.run_directory import RunDirectory
+    from culnig.studies.saved import SavedRun
+    from culnig.studies.settings import RunSettings
 
 PARTS = {"mlp": MLP_POOL, "attention": ATTENTION_POOL}
 PREFIX = "only-"
 
 
+class ModulesSettings(Settings):
+    """Study `modules`: the MLP part and the attention part alone."""
+
+    random_controls: int = Field(3, ge=1, le=1000, description="matched random sets for each part")
+
+
 class ModulesStudy:
     """Suppress only the gate neurons, or only the q, k and v neurons, of the general set, against matched random ones."""
 
+    settings = ModulesSettings
+    section = "modules"
     order = 30
     title = "MLP against attention"
 
-    def select(self, run: RunDirectory) -> dict[str, NeuronSet]:
+    def select(self, run: SavedRun) -> dict[str, NeuronSet]:
         whole, shapes = general_of(run), run.scores("neur").shapes()
         sets: dict[str, NeuronSet] = {}
         for part, modules in PARTS.items():
             chosen = whole - NeuronSet([neuron for neuron in whole if neuron.module not in modules])
             sets[PREFIX + part] = chosen
-            for i in range(run.config.modules.random_controls if len(chosen) else 0):
+            for i in range(run.config.section(ModulesSettings).random_controls if len(chosen) else 0):
                 sets[f"{PREFIX}{part}-random-{i}"] = select_random(chosen, shapes, seed=run.config.seed + i)
         if not any(map(len, sets.values())):
             raise UsageError(
@@ -42,14 +52,14 @@ class ModulesStudy:
             )
         return sets
 
-    def conditions(self, run: RunDirectory) -> list[Condition]:
+    def conditions(self, run: SavedRun) -> list[Condition]:
         return [c for c in self.planned(run.config, []) if c.neurons is None or _there(run, c.neurons)]
 
-    def planned(self, config: RunConfig, countries: list[str]) -> list[Condition]:
+    def planned(self, config: RunSettings, countries: list[str]) -> list[Condition]:
         names = [name for part in PARTS for name in (PREFIX + part, *_controls(config, part))]
         return [UNTOUCHED, *(Condition(n, n, config.operation, ("culture", "general")) for n in names)]
 
-    def analyse(self, run: RunDirectory) -> Section:
+    def analyse(self, run: SavedRun) -> Section:
         section = Section(self.title)
         parts = [part for part in PARTS if _there(run, PREFIX + part)]
         rows = []
@@ -75,11 +85,11 @@ class ModulesStudy:
 STUDIES.register("modules")(ModulesStudy())
 
 
-def _controls(config: RunConfig, part: str) -> list[str]:
-    return [f"{PREFIX}{part}-random-{i}" for i in range(config.modules.random_controls)]
+def _controls(config: RunSettings, part: str) -> list[str]:
+    return [f"{PREFIX}{part}-random-{i}" for i in range(config.section(ModulesSettings).random_controls)]
 
 
-def _there(run: RunDirectory, name: str) -> bool:
+def _there(run: SavedRun, name: str) -> bool:
     path = run.neurons_path(name)
     return path.is_file() and len(run.neurons(name)) > 0
 

@@ -2,46 +2,81 @@
 
 from __future__ import annotations
 
+import re
 from itertools import combinations
 from typing import TYPE_CHECKING
 
 import pandas as pd
+from pydantic import Field
 
+from culnig.data import DataConfig
 from culnig.neurons import ATTENTION_POOL, MLP_POOL, NeuronSet
-from culnig.report import study_figures
-from culnig.run_directory import overlap_part
 from culnig.selection import jaccard_matrix, select_general
-from culnig.studies._base import STUDIES, Condition, Section
+from culnig.settings import Settings
+from culnig.studies import _study_figures as study_figures
+from culnig.studies.base import STUDIES, Condition, Section
 
 if TYPE_CHECKING:
-    from culnig.config import RunConfig
-    from culnig.run_directory import RunDirectory
+    from culnig.studies.saved import SavedRun
+    from culnig.studies.settings import RunSettings
+
+
+class FoundOn(Settings):
+    """A benchmark that neurons are found on, for the overlap of sets."""
+
+    neur: DataConfig
+    ctrl: DataConfig
+
+
+def _everyday_topics() -> dict[str, FoundOn]:
+    """The three topics of `everyday:neur` as three benchmarks."""
+    return {
+        topic: FoundOn(
+            neur=DataConfig(items="everyday:neur", topics=[topic]),
+            ctrl=DataConfig(items="everyday:ctrl", topics=[topic]),
+        )
+        for topic in ("Food", "Work life", "Sport")
+    }
+
+
+class OverlapSettings(Settings):
+    """Study `overlap`: sets found on several benchmarks."""
+
+    benchmarks: dict[str, FoundOn] = Field(default_factory=_everyday_topics, min_length=2)
 
 
 class OverlapStudy:
     """Select culture-general neurons by the run's rule on each of several benchmarks, and compare the sets."""
 
+    settings = OverlapSettings
+    section = "overlap"
     order = 50
     title = "Overlap of sets found on different benchmarks"
 
-    def select(self, run: RunDirectory) -> dict[str, NeuronSet]:
+    def select(self, run: SavedRun) -> dict[str, NeuronSet]:
         rule = run.config.general.model_dump()
         plain = run.scores("general") if run.config.identify.general else None
         sets = {}
-        for name in run.config.overlap.benchmarks:
+        for name in run.config.section(OverlapSettings).benchmarks:
             neur, ctrl = (run.scores(overlap_part(name, part)) for part in ("neur", "ctrl"))
             chosen = select_general(neur, ctrl, run.scores("crc"), general=plain, **rule)
             sets[_set_name(name)] = chosen
         return sets
 
-    def conditions(self, run: RunDirectory) -> list[Condition]:
+    def scored(self, config: RunSettings) -> dict[str, DataConfig]:
+        sets: dict[str, DataConfig] = {}
+        for name, found in config.section(OverlapSettings).benchmarks.items():
+            sets |= {overlap_part(name, "neur"): found.neur, overlap_part(name, "ctrl"): found.ctrl}
+        return sets
+
+    def conditions(self, run: SavedRun) -> list[Condition]:
         return []
 
-    def planned(self, config: RunConfig, countries: list[str]) -> list[Condition]:
+    def planned(self, config: RunSettings, countries: list[str]) -> list[Condition]:
         return []
 
-    def analyse(self, run: RunDirectory) -> Section:
-        sets = {name: run.neurons(_set_name(name)) for name in run.config.overlap.benchmarks}
+    def analyse(self, run: SavedRun) -> Section:
+        sets = {name: run.neurons(_set_name(name)) for name in run.config.section(OverlapSettings).benchmarks}
         shapes = run.scores("neur").shapes()
         rows = []
         for (a, one), (b, other) in combinations(sets.items(), 2):
@@ -78,6 +113,11 @@ class OverlapStudy:
 
 
 STUDIES.register("overlap")(OverlapStudy())
+
+
+def overlap_part(benchmark: str, part: str) -> str:
+    """Name of the score file of one benchmark of the study `overlap`."""
+    return f"overlap-{re.sub(r'[^A-Za-z0-9._-]+', '-', benchmark)}-{part}"
 
 
 def _set_name(benchmark: str) -> str:

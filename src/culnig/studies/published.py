@@ -9,13 +9,13 @@ import numpy as np
 import pandas as pd
 
 from culnig.neurons import NeuronSet
-from culnig.studies._base import STUDIES, UNTOUCHED, Condition, Section
 from culnig.studies._general_set import GENERAL, general_of
+from culnig.studies.base import STUDIES, UNTOUCHED, Condition, Section
 from culnig.studies.general import GeneralStudy, random_names
 
 if TYPE_CHECKING:
-    from culnig.config import RunConfig, TestConfig
-    from culnig.run_directory import RunDirectory
+    from culnig.studies.saved import SavedRun
+    from culnig.studies.settings import RunSettings, TestConfig
 
 LABELS = {"none": "untouched", "general": "culture-general suppressed", "random": "random suppressed"}
 
@@ -26,17 +26,17 @@ class PublishedStudy:
     order = 12
     title = "Published and measured"
 
-    def select(self, run: RunDirectory) -> dict[str, NeuronSet]:
+    def select(self, run: SavedRun) -> dict[str, NeuronSet]:
         return {GENERAL: general_of(run)}
 
-    def conditions(self, run: RunDirectory) -> list[Condition]:
+    def conditions(self, run: SavedRun) -> list[Condition]:
         return self.planned(run.config, [])
 
-    def planned(self, config: RunConfig, countries: list[str]) -> list[Condition]:
+    def planned(self, config: RunSettings, countries: list[str]) -> list[Condition]:
         general = [c for c in GeneralStudy().planned(config, countries) if c.name == GENERAL]
         return [UNTOUCHED, *general]
 
-    def analyse(self, run: RunDirectory) -> Section:
+    def analyse(self, run: SavedRun) -> Section:
         section = Section(self.title)
         figures = read_published()
         name = model_of(run.config, figures)
@@ -66,13 +66,13 @@ def read_published() -> dict[str, Any]:
     return yaml.safe_load((resources.files("culnig.studies") / "published.yaml").read_text(encoding="utf-8"))
 
 
-def model_of(config: RunConfig, figures: dict[str, Any]) -> str | None:
+def model_of(config: RunSettings, figures: dict[str, Any]) -> str | None:
     """The published name of the run's model: the last part of its hub id or folder; None if nothing was published."""
     own = config.model.name.rstrip("/").rpartition("/")[2].casefold()
     return next((name for name in figures["models"] if name.casefold() == own), None)
 
 
-def _table(run: RunDirectory, columns: dict[str, str], published: dict[str, Any]) -> pd.DataFrame:
+def _table(run: SavedRun, columns: dict[str, str], published: dict[str, Any]) -> pd.DataFrame:
     tests = {test.label: test for test in run.config.test}
     rows = []
     for number, (benchmark, title) in enumerate(columns.items()):
@@ -83,7 +83,7 @@ def _table(run: RunDirectory, columns: dict[str, str], published: dict[str, Any]
     return pd.DataFrame(rows).assign(difference=lambda t: t["measured"] - t["published"])
 
 
-def _measured(run: RunDirectory, test: TestConfig, condition: str) -> float:
+def _measured(run: SavedRun, test: TestConfig, condition: str) -> float:
     """Percent (alignment: 0 to 100); of random controls the mean, NaN where none was evaluated."""
     names = random_names(run.config) if condition == "random" else [condition]
     results = [run.result_on(test, name) for name in names if run.result_path(test, name).is_file()]

@@ -8,17 +8,17 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pandas as pd
 
-from culnig.countries import find
-from culnig.evaluation import double_centre
+from culnig.data.countries import find
+from culnig.data.distances import KINDS, distance_matrix
 from culnig.neurons import NeuronSet
-from culnig.report import study_figures
-from culnig.studies._base import STUDIES, Condition, Section
-from culnig.studies._distances import KINDS, distance_matrix, mantel
+from culnig.statistics.matrices import double_centre, mantel
+from culnig.studies import _study_figures as study_figures
+from culnig.studies.base import STUDIES, Condition, Section
 from culnig.studies.specific import SpecificStudy, drop_matrix
 
 if TYPE_CHECKING:
-    from culnig.config import RunConfig
-    from culnig.run_directory import RunDirectory
+    from culnig.studies.saved import SavedRun
+    from culnig.studies.settings import RunSettings
 
 FEWEST = 4
 """Countries below which nothing is correlated."""
@@ -30,16 +30,16 @@ class RelatedStudy:
     order = 25
     title = "Related countries"
 
-    def select(self, run: RunDirectory) -> dict[str, NeuronSet]:
+    def select(self, run: SavedRun) -> dict[str, NeuronSet]:
         return SpecificStudy().select(run)
 
-    def conditions(self, run: RunDirectory) -> list[Condition]:
+    def conditions(self, run: SavedRun) -> list[Condition]:
         return SpecificStudy().conditions(run)
 
-    def planned(self, config: RunConfig, countries: list[str]) -> list[Condition]:
+    def planned(self, config: RunSettings, countries: list[str]) -> list[Condition]:
         return SpecificStudy().planned(config, countries)
 
-    def analyse(self, run: RunDirectory) -> Section:
+    def analyse(self, run: SavedRun) -> Section:
         raw = drop_matrix(run, "log_odds")
         centred = pd.DataFrame(double_centre(raw.to_numpy()), raw.index, raw.columns)
         ranks, tests = _rank_table(centred), _distance_tests(raw, run.config.seed)

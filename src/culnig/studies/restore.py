@@ -4,29 +4,40 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from culnig.config import FinetuneConfig, RunConfig
-from culnig.finetune._settings import UpdateConfig
+from culnig import figures
+from culnig.data import DataConfig
+from culnig.finetune.settings import FinetuneConfig, TrainingConfig, UpdateConfig
 from culnig.neurons import NeuronSet
-from culnig.report import figures
 from culnig.selection import select_random
-from culnig.studies import _arms as a
-from culnig.studies._base import STUDIES, UNTOUCHED, Condition, Finding, Section, Tuning
+from culnig.settings import Settings
+from culnig.studies import _tuned as a
+from culnig.studies.base import STUDIES, UNTOUCHED, Condition, Finding, Section, Tuning
 from culnig.studies.general import NAME, culture_general
+from culnig.studies.settings import RunSettings
 
 if TYPE_CHECKING:
-    from culnig.run_directory import RunDirectory
+    from culnig.studies.saved import SavedRun
 
 ROLES = ("culture", "general")
 ARMS = ["only-culture", "only-random"]
 
 
+class RestoreSettings(Settings):
+    """The restoring study: only culture-general neurons' rows are trained, on cultural items."""
+
+    task: DataConfig = DataConfig(items="everyday:neur")
+    training: TrainingConfig = TrainingConfig(learning_rate=1e-3)
+
+
 class RestoreStudy:
     """Train the rows of the culture-general set alone, and as many random rows of the same modules and layers."""
 
+    settings = RestoreSettings
+    section = "restore"
     order = 40
     title = "Adding culture with few neurons"
 
-    def select(self, run: RunDirectory) -> dict[str, NeuronSet]:
+    def select(self, run: SavedRun) -> dict[str, NeuronSet]:
         chosen = culture_general(run)
         shapes = run.scores("neur").shapes()
         seeds = range(run.config.seeds)
@@ -35,14 +46,14 @@ class RestoreStudy:
         }
         return {NAME: chosen, **random}
 
-    def conditions(self, run: RunDirectory) -> list[Condition]:
+    def conditions(self, run: SavedRun) -> list[Condition]:
         return [UNTOUCHED]
 
-    def planned(self, config: RunConfig, countries: list[str]) -> list[Condition]:
+    def planned(self, config: RunSettings, countries: list[str]) -> list[Condition]:
         return [UNTOUCHED]
 
-    def tunings(self, run: RunDirectory) -> list[Tuning]:
-        settings = run.config.restore
+    def tunings(self, run: SavedRun) -> list[Tuning]:
+        settings = run.config.section(RestoreSettings)
         made = []
         for seed in range(run.config.seeds):
             for arm in ARMS:
@@ -59,7 +70,7 @@ class RestoreStudy:
                 made.append(Tuning(config.name, config, ROLES, rows))
         return made
 
-    def analyse(self, run: RunDirectory) -> Section:
+    def analyse(self, run: SavedRun) -> Section:
         section = Section(self.title)
         roles = a.roles_of(run, ROLES)
         pairs = [*((arm, "none") for arm in ARMS), (ARMS[0], ARMS[1])]
@@ -80,7 +91,7 @@ class RestoreStudy:
         versus = correct.loc[(f"{ARMS[0]} - {ARMS[1]}", "culture")]
         verb = "improves" if mine["low"] > 0 else "worsens" if mine["high"] < 0 else "does not measurably change"
         section.claim = (
-            f"Training only the rows of {len(run.neurons(NAME)):,} culture-general neurons on {run.config.restore.task.items}"
+            f"Training only the rows of {len(run.neurons(NAME)):,} culture-general neurons on {run.config.section(RestoreSettings).task.items}"
             f" {verb} culture on topics it was not trained on: {a.points(mine['difference'])} points ({a.interval(mine)});"
             f" as many random rows: {a.points(random['difference'])} ({a.interval(random)}); difference"
             f" {a.points(versus['difference'])} ({a.interval(versus)})."
@@ -107,8 +118,12 @@ class RestoreStudy:
 STUDIES.register("restore")(RestoreStudy())
 
 
-def _text(run: RunDirectory) -> str:
-    task, rate, seeds = run.config.restore.task.items, run.config.restore.training.learning_rate, run.config.seeds
+def _text(run: SavedRun) -> str:
+    task, rate, seeds = (
+        run.config.section(RestoreSettings).task.items,
+        run.config.section(RestoreSettings).training.learning_rate,
+        run.config.seeds,
+    )
     return (
         f"Only the rows of the culture-general neurons, or as many random rows of the same modules and layers, are trained on {task}"
         f" with learning rate {rate:g}, {seeds} seed{'s' if seeds > 1 else ''} an arm; everything else keeps its value. Changes are"

@@ -7,16 +7,17 @@ from typing import TYPE_CHECKING, Any
 import pandas as pd
 
 from culnig.errors import UsageError
-from culnig.evaluation import AnswerResult, Comparison, adjust, compare, compare_by
+from culnig.evaluation import AnswerResult, Comparison, compare, compare_by
 from culnig.neurons import NeuronSet
-from culnig.report.answer_figures import right_by_language
-from culnig.studies._base import STUDIES, UNTOUCHED, Condition, Finding, Section
+from culnig.statistics.tests import adjust
+from culnig.studies._answer_figures import right_by_language
+from culnig.studies.base import STUDIES, UNTOUCHED, Condition, Finding, Section
 from culnig.studies.general import NAME as GENERAL
 from culnig.studies.general import GeneralStudy, random_names
 
 if TYPE_CHECKING:
-    from culnig.config import RunConfig
-    from culnig.run_directory import RunDirectory
+    from culnig.studies.saved import SavedRun
+    from culnig.studies.settings import RunSettings
 
 ROLE = "short"
 RANDOM = 2
@@ -31,22 +32,22 @@ class ShortAnswersStudy:
     order = 60
     title = "Short answers across languages"
 
-    def select(self, run: RunDirectory) -> dict[str, NeuronSet]:
+    def select(self, run: SavedRun) -> dict[str, NeuronSet]:
         return {} if GENERAL in run.config.studies else GeneralStudy().select(run)
 
-    def conditions(self, run: RunDirectory) -> list[Condition]:
+    def conditions(self, run: SavedRun) -> list[Condition]:
         if run.config.test_of(ROLE) is None:
             raise UsageError("the study short_answers needs a test set of the role short: items: blend_short:test")
         return self.planned(run.config, [])
 
-    def planned(self, config: RunConfig, countries: list[str]) -> list[Condition]:
+    def planned(self, config: RunSettings, countries: list[str]) -> list[Condition]:
         names = [GENERAL, *_controls(config)]
         return [
             Condition(UNTOUCHED.name, None, "", (ROLE,), main=True),
             *(Condition(name, name, config.operation, (ROLE,), main=name == GENERAL) for name in names),
         ]
 
-    def analyse(self, run: RunDirectory) -> Section:
+    def analyse(self, run: SavedRun) -> Section:
         results = {name: _answers(run, name) for name in ("none", GENERAL, *_controls(run.config))}
         section = Section(self.title)
         scores = _scores(results)
@@ -71,11 +72,11 @@ class ShortAnswersStudy:
 STUDIES.register("short_answers")(ShortAnswersStudy())
 
 
-def _controls(config: RunConfig) -> list[str]:
+def _controls(config: RunSettings) -> list[str]:
     return random_names(config)[:RANDOM]
 
 
-def _answers(run: RunDirectory, condition: str) -> AnswerResult:
+def _answers(run: SavedRun, condition: str) -> AnswerResult:
     test = run.config.test_of(ROLE)
     assert test is not None
     return AnswerResult.load(run.result_path(test, condition))

@@ -7,17 +7,18 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pandas as pd
 
-from culnig.countries import TARGETS
-from culnig.evaluation import EvalResult, double_centre, own_country_effect
+from culnig import figures
+from culnig.data.countries import TARGETS
+from culnig.evaluation import EvalResult
 from culnig.neurons import NeuronSet
-from culnig.report import figures
 from culnig.selection import select_specific
-from culnig.studies._base import STUDIES, UNTOUCHED, Condition, Finding, Section
+from culnig.statistics.matrices import double_centre, own_country_effect
 from culnig.studies._guards import add_guards
+from culnig.studies.base import STUDIES, UNTOUCHED, Condition, Finding, Section
 
 if TYPE_CHECKING:
-    from culnig.config import RunConfig
-    from culnig.run_directory import RunDirectory
+    from culnig.studies.saved import SavedRun
+    from culnig.studies.settings import RunSettings
 
 PREFIX = "specific-"
 UNITS = {"log_odds": "log-odds (nats)", "p_gold": "probability", "correct": "share of items"}
@@ -34,19 +35,19 @@ class SpecificStudy:
     order = 20
     title = "Culture-specific neurons"
 
-    def select(self, run: RunDirectory) -> dict[str, NeuronSet]:
+    def select(self, run: SavedRun) -> dict[str, NeuronSet]:
         rule = run.config.specific.model_dump()
         sets = select_specific(run.scores("neur"), run.scores("ctrl"), run.scores("crc"), **rule)
         return {PREFIX + country: neurons for country, neurons in sets.items()}
 
-    def conditions(self, run: RunDirectory) -> list[Condition]:
+    def conditions(self, run: SavedRun) -> list[Condition]:
         return _conditions(run.config, set_names(run))
 
-    def planned(self, config: RunConfig, countries: list[str]) -> list[Condition]:
+    def planned(self, config: RunSettings, countries: list[str]) -> list[Condition]:
         targets = [country for country in countries if country in TARGETS] or countries
         return _conditions(config, [PREFIX + country for country in targets])
 
-    def analyse(self, run: RunDirectory) -> Section:
+    def analyse(self, run: SavedRun) -> Section:
         section = Section(self.title)
         matrices = {metric: drop_matrix(run, metric) for metric in UNITS}
         for metric, matrix in matrices.items():
@@ -90,25 +91,25 @@ class SpecificStudy:
 STUDIES.register("specific")(SpecificStudy())
 
 
-def _conditions(config: RunConfig, names: list[str]) -> list[Condition]:
+def _conditions(config: RunSettings, names: list[str]) -> list[Condition]:
     targets = tuple(name.removeprefix(PREFIX) for name in names)
     countries = targets if config.specific_test == "targets" else None
     return [UNTOUCHED, *(Condition(n, n, config.operation, ("culture",), countries) for n in names)]
 
 
-def set_names(run: RunDirectory) -> list[str]:
+def set_names(run: SavedRun) -> list[str]:
     """Names of the culture-specific sets that hold any neuron, in the countries' order."""
     paths = sorted(run.neurons_path("x").parent.glob(f"{PREFIX}*.json"))
     return [path.stem for path in paths if len(run.neurons(path.stem))]
 
 
-def sizes(run: RunDirectory) -> dict[str, int]:
+def sizes(run: SavedRun) -> dict[str, int]:
     """Country -> neurons in its set, empty sets included."""
     paths = sorted(run.neurons_path("x").parent.glob(f"{PREFIX}*.json"))
     return {path.stem.removeprefix(PREFIX): len(run.neurons(path.stem)) for path in paths}
 
 
-def drop_matrix(run: RunDirectory, metric: str) -> pd.DataFrame:
+def drop_matrix(run: SavedRun, metric: str) -> pd.DataFrame:
     """Mean of a metric without suppression minus with: [sets, countries]."""
 
     def by_country(result: EvalResult | None) -> pd.Series:
@@ -120,7 +121,7 @@ def drop_matrix(run: RunDirectory, metric: str) -> pd.DataFrame:
     return pd.DataFrame(drops).T.dropna(axis=1)  # a country without items under the sets is no column
 
 
-def _own_country(run: RunDirectory, matrix: pd.DataFrame, metric: str) -> dict[str, float | str | int]:
+def _own_country(run: SavedRun, matrix: pd.DataFrame, metric: str) -> dict[str, float | str | int]:
     targets = [country for country in matrix.index if country in matrix.columns]
     if len(targets) < 3:
         nan = float("nan")
@@ -143,7 +144,7 @@ def _own_country(run: RunDirectory, matrix: pd.DataFrame, metric: str) -> dict[s
     }
 
 
-def _set_table(run: RunDirectory, matrix: pd.DataFrame) -> pd.DataFrame:
+def _set_table(run: SavedRun, matrix: pd.DataFrame) -> pd.DataFrame:
     rows = []
     for country, size in sizes(run).items():
         row: dict[str, object] = {"country": country, "neurons": size}

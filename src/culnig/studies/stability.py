@@ -9,11 +9,9 @@ import pandas as pd
 
 from culnig import distributed
 from culnig.attribution import Scores, score
-from culnig.attribution._method import SweepMethod, parse_method
+from culnig.attribution.method import SweepMethod, parse_method
 from culnig.errors import UsageError
 from culnig.neurons import MODULES, UP, NeuronSet
-from culnig.report import method_figures
-from culnig.report.stability_figures import frequency_curve, size_curves
 from culnig.selection import (
     Stability,
     bootstrap_budget,
@@ -22,12 +20,22 @@ from culnig.selection import (
     size_general,
     size_specific,
 )
-from culnig.studies._base import STUDIES, Bench, Condition, Finding, Section
-from culnig.studies._methods import is_random, method_names, methods_on, parts_of, percent, sets_of
+from culnig.studies import _method_figures as method_figures
+from culnig.studies._methods_compared import (
+    MethodsSettings,
+    is_random,
+    method_names,
+    methods_on,
+    parts_of,
+    percent,
+    sets_of,
+)
+from culnig.studies.base import STUDIES, Bench, Condition, Finding, Section
+from culnig.studies.stability_figures import frequency_curve, size_curves
 
 if TYPE_CHECKING:
-    from culnig.config import RunConfig
-    from culnig.run_directory import RunDirectory
+    from culnig.studies.saved import SavedRun
+    from culnig.studies.settings import RunSettings
 
 NAME = "stability"
 REWORDED = ("neur", "ctrl")
@@ -40,24 +48,28 @@ OFTEN = 0.9
 class StabilityStudy:
     """Resampled selections of every method at one budget, from sums kept at score time."""
 
+    settings = MethodsSettings
+    section = "methods"
     order = 40
     title = "Stability of the selected neurons"
 
-    def select(self, run: RunDirectory) -> dict[str, NeuronSet]:
+    def select(self, run: SavedRun) -> dict[str, NeuronSet]:
         return {}
 
-    def conditions(self, run: RunDirectory) -> list[Condition]:
+    def conditions(self, run: SavedRun) -> list[Condition]:
         return []
 
-    def planned(self, config: RunConfig, countries: list[str]) -> list[Condition]:
+    def planned(self, config: RunSettings, countries: list[str]) -> list[Condition]:
         return []
 
-    def measured(self, run: RunDirectory) -> bool:
-        return run.config.methods.wordings == 1 or all(_reworded_path(run, part).is_file() for part in REWORDED)
+    def measured(self, run: SavedRun) -> bool:
+        return run.config.section(MethodsSettings).wordings == 1 or all(
+            _reworded_path(run, part).is_file() for part in REWORDED
+        )
 
-    def measure(self, run: RunDirectory, bench: Bench) -> None:
+    def measure(self, run: SavedRun, bench: Bench) -> None:
         """Score with more wordings; what the first ones gave is taken off again in the analysis."""
-        wordings = run.config.methods.wordings
+        wordings = run.config.section(MethodsSettings).wordings
         if not isinstance(bench.policy.wordings, int) or bench.policy.wordings >= wordings:
             raise UsageError(
                 f"methods.wordings = {wordings} must be more than prompts.wordings = {bench.policy.wordings}, which is scored"
@@ -81,9 +93,9 @@ class StabilityStudy:
             if distributed.is_main():
                 scores.save(_reworded_path(run, part))
 
-    def analyse(self, run: RunDirectory) -> Section:
+    def analyse(self, run: SavedRun) -> Section:
         section = Section(self.title)
-        config = run.config.methods
+        config = run.config.section(MethodsSettings)
         made = {method: _resampled(run, method) for method in _resampleable(run)}
         section.tables = {"stability": _summary(run, made)}
         if made and config.resamples:
@@ -117,31 +129,31 @@ class StabilityStudy:
 STUDIES.register(NAME)(StabilityStudy())
 
 
-def _reworded_path(run: RunDirectory, part: str) -> Any:
+def _reworded_path(run: SavedRun, part: str) -> Any:
     return run.measured_path(NAME) / f"{part}.safetensors"
 
 
-def _rewordable(config: RunConfig) -> list[str]:
+def _rewordable(config: RunSettings) -> list[str]:
     """Methods whose sums add up over wordings and that share cheap passes."""
     methods = [parse_method(name) for name in method_names(config)]
     fixed = [m for m in methods if getattr(m, "reference", None) == "dataset"]
     return [m.name for m in methods if not isinstance(m, SweepMethod) and m not in fixed]
 
 
-def _place_of(run: RunDirectory, method: str) -> str | None:
+def _place_of(run: SavedRun, method: str) -> str | None:
     """Of the config's places, the one with most modules that the method scores."""
-    places = [place for place in run.config.methods.modules if method in methods_on(run, place)]
-    return max(places, key=lambda place: len(run.config.methods.modules[place]), default=None)
+    places = [place for place in run.config.section(MethodsSettings).modules if method in methods_on(run, place)]
+    return max(places, key=lambda place: len(run.config.section(MethodsSettings).modules[place]), default=None)
 
 
-def _resampleable(run: RunDirectory) -> list[str]:
+def _resampleable(run: SavedRun) -> list[str]:
     """Methods with per-block sums; what is random says nothing about items."""
     names = [name for name in method_names(run.config) if not is_random(name) and _place_of(run, name)]
     return [name for name in names if run.scores("neur", name).blocks]
 
 
-def _resampled(run: RunDirectory, method: str) -> Stability:
-    config = run.config.methods
+def _resampled(run: SavedRun, method: str) -> Stability:
+    config = run.config.section(MethodsSettings)
     place = _place_of(run, method)
     assert place is not None
     return bootstrap_budget(
@@ -155,7 +167,7 @@ def _resampled(run: RunDirectory, method: str) -> Stability:
     )
 
 
-def _summary(run: RunDirectory, made: dict[str, Stability]) -> pd.DataFrame:
+def _summary(run: SavedRun, made: dict[str, Stability]) -> pd.DataFrame:
     """A row a method and kind of resampling: means, and the range that holds 95 % of the Jaccard indices."""
     rows = []
     for method, each in made.items():
@@ -170,8 +182,8 @@ def _summary(run: RunDirectory, made: dict[str, Stability]) -> pd.DataFrame:
     return pd.DataFrame(rows, columns=[*columns, "chance", "rank_all", "rank_chosen", "in_90_percent"])
 
 
-def _text(run: RunDirectory, made: dict[str, Stability]) -> str:
-    config = run.config.methods
+def _text(run: SavedRun, made: dict[str, Stability]) -> str:
+    config = run.config.section(MethodsSettings)
     blocks = run.scores("neur").block_count
     text = (
         f"From sums of {len(blocks) if blocks is not None else 0} blocks of items, kept at score time, each method selects"
@@ -185,10 +197,10 @@ def _text(run: RunDirectory, made: dict[str, Stability]) -> str:
     return text
 
 
-def _add_overlap(section: Section, run: RunDirectory) -> None:
+def _add_overlap(section: Section, run: SavedRun) -> None:
     """How much the methods' sets have in common, where most methods take part."""
-    place = max(run.config.methods.modules, key=lambda name: len(methods_on(run, name)))
-    share = run.config.methods.stability_budget
+    place = max(run.config.section(MethodsSettings).modules, key=lambda name: len(methods_on(run, name)))
+    share = run.config.section(MethodsSettings).stability_budget
     names = methods_on(run, place)
     sets = {name: sets_of(parts_of(run, name), run.config, place, [share])[0] for name in names}
     matrix = jaccard_matrix(sets)
@@ -197,7 +209,7 @@ def _add_overlap(section: Section, run: RunDirectory) -> None:
     section.figures.append((caption, method_figures.overlap(matrix)))
 
 
-def _wordings(run: RunDirectory) -> pd.DataFrame:
+def _wordings(run: SavedRun) -> pd.DataFrame:
     """Each method's set from the first wordings against that from the others; country reading stays in the first."""
     rows = []
     for method in _rewordable(run.config):
@@ -205,10 +217,10 @@ def _wordings(run: RunDirectory) -> pd.DataFrame:
             continue
         parts = parts_of(run, method)
         others = parts | {part: _others(run, part, method, parts[part]) for part in REWORDED}
-        share = [run.config.methods.stability_budget]
+        share = [run.config.section(MethodsSettings).stability_budget]
         a, b = (sets_of(each, run.config, place, share)[0] for each in (parts, others))
         ranked = [
-            np.concatenate([neur.mean(m).ravel() for m in run.config.methods.modules[place]])
+            np.concatenate([neur.mean(m).ravel() for m in run.config.section(MethodsSettings).modules[place]])
             for neur in (parts["neur"], others["neur"])
         ]
         row = {"method": method, "modules": place, "neurons": len(a), "jaccard": a.jaccard(b)}
@@ -216,7 +228,7 @@ def _wordings(run: RunDirectory) -> pd.DataFrame:
     return pd.DataFrame(rows)
 
 
-def _others(run: RunDirectory, part: str, method: str, first: Scores) -> Scores:
+def _others(run: SavedRun, part: str, method: str, first: Scores) -> Scores:
     """Scores of the further wordings alone: all wordings minus the first ones."""
     everything = Scores.load(_reworded_path(run, part)).of_method(method)
     tokens = None if everything.tokens is None or first.tokens is None else everything.tokens - first.tokens
@@ -224,13 +236,13 @@ def _others(run: RunDirectory, part: str, method: str, first: Scores) -> Scores:
     return Scores(sums, everything.count - first.count, first.groups, first.meta, tokens)
 
 
-def _wording_text(run: RunDirectory) -> str:
+def _wording_text(run: SavedRun) -> str:
     left = [n for n in method_names(run.config) if n not in _rewordable(run.config) and not is_random(n)]
-    text = f"The items were scored in {run.config.methods.wordings} wordings; the set of the first is compared with that of the others."
+    text = f"The items were scored in {run.config.section(MethodsSettings).wordings} wordings; the set of the first is compared with that of the others."
     return text + (f" Left out for their cost, or because their sums do not add up: {', '.join(left)}." if left else "")
 
 
-def _add_sizes(section: Section, run: RunDirectory, method: str) -> None:
+def _add_sizes(section: Section, run: SavedRun, method: str) -> None:
     """Size of the culture-general and the culture-specific sets against the thresholds, by the first method."""
     if not set(MODULES) - {UP} <= set(run.scores("neur", method).modules):
         return

@@ -5,26 +5,39 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 import pandas as pd
+from pydantic import Field
 
 from culnig.neurons import NeuronSet
-from culnig.report import stability_figures, study_figures
 from culnig.selection import size_general, size_specific, sweep_general
-from culnig.studies._base import STUDIES, UNTOUCHED, Condition, Section
-from culnig.studies._compared import ROLES, changes, metric_table
+from culnig.settings import Settings
+from culnig.studies import _study_figures as study_figures
+from culnig.studies import stability_figures
 from culnig.studies._general_set import GENERAL, general_of
+from culnig.studies._metric_table import ROLES, changes, metric_table
+from culnig.studies.base import STUDIES, UNTOUCHED, Condition, Section
 
 if TYPE_CHECKING:
-    from culnig.config import RunConfig
-    from culnig.run_directory import RunDirectory
+    from culnig.studies.saved import SavedRun
+    from culnig.studies.settings import RunSettings
+
+
+class ThresholdsSettings(Settings):
+    """Study `thresholds`: sizes over a grid, and the drop at the settings in which one threshold moves alone."""
+
+    t: list[float] = Field([0.0025, 0.005, 0.01, 0.02], min_length=1, description="of the MLP; attention in proportion")
+    r: list[float] = Field([0.0, 0.01, 0.05], min_length=1)
+    z: list[float] = Field([0.0, 0.5, 1.0, 1.5], min_length=1, description="of culture-specific sets")
 
 
 class ThresholdsStudy:
     """Sizes over the whole grid; the drop where one of t and r moves and the other is the run's own."""
 
+    settings = ThresholdsSettings
+    section = "thresholds"
     order = 45
     title = "Thresholds"
 
-    def select(self, run: RunDirectory) -> dict[str, NeuronSet]:
+    def select(self, run: SavedRun) -> dict[str, NeuronSet]:
         rule = run.config.general.model_dump()
         preset = rule.pop("preset")
         named = settings(run.config)
@@ -40,14 +53,14 @@ class ThresholdsStudy:
         sets = {_set_of(name, run.config): chosen for name, (_, chosen) in zip(named, swept, strict=True)}
         return sets | ({GENERAL: general_of(run)} if GENERAL in sets else {})
 
-    def conditions(self, run: RunDirectory) -> list[Condition]:
+    def conditions(self, run: SavedRun) -> list[Condition]:
         return [c for c in self.planned(run.config, []) if c.neurons is None or len(run.neurons(c.neurons))]
 
-    def planned(self, config: RunConfig, countries: list[str]) -> list[Condition]:
+    def planned(self, config: RunSettings, countries: list[str]) -> list[Condition]:
         names = [_set_of(name, config) for name in settings(config)]
         return [UNTOUCHED, *(Condition(n, n, config.operation, ROLES) for n in names)]
 
-    def analyse(self, run: RunDirectory) -> Section:
+    def analyse(self, run: SavedRun) -> Section:
         sizes, specific = _sizes(run)
         rows = []
         for name in settings(run.config):
@@ -81,21 +94,21 @@ class ThresholdsStudy:
 STUDIES.register("thresholds")(ThresholdsStudy())
 
 
-def settings(config: RunConfig) -> dict[str, dict[str, Any]]:
+def settings(config: RunSettings) -> dict[str, dict[str, Any]]:
     """Name -> thresholds of the settings that are evaluated."""
     ratio = config.general.t_attn / config.general.t_mlp
-    taken = {f"t={t:g}": {"t_mlp": t, "t_attn": min(1.0, ratio * t)} for t in config.thresholds.t}
-    return taken | {f"r={r:g}": {"r": r} for r in config.thresholds.r if r != config.general.r}
+    taken = {f"t={t:g}": {"t_mlp": t, "t_attn": min(1.0, ratio * t)} for t in config.section(ThresholdsSettings).t}
+    return taken | {f"r={r:g}": {"r": r} for r in config.section(ThresholdsSettings).r if r != config.general.r}
 
 
-def _set_of(name: str, config: RunConfig) -> str:
+def _set_of(name: str, config: RunSettings) -> str:
     """Name of a setting's set, and of its condition: the run's own rule gives the culture-general set."""
     own = {"t_mlp": config.general.t_mlp, "t_attn": config.general.t_attn, "r": config.general.r}
     return GENERAL if own | settings(config)[name] == own else f"sweep-{name}"
 
 
-def _sizes(run: RunDirectory) -> tuple[pd.DataFrame, pd.DataFrame]:
-    rule, grid = run.config.general, run.config.thresholds
+def _sizes(run: SavedRun) -> tuple[pd.DataFrame, pd.DataFrame]:
+    rule, grid = run.config.general, run.config.section(ThresholdsSettings)
     scores = run.scores("neur"), run.scores("ctrl"), run.scores("crc")
     plain = run.scores("general") if run.config.identify.general else None
     general = size_general(

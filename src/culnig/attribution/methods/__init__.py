@@ -1,1 +1,1 @@
-"""One file a scoring method; each registers a class derived from one of those in `culnig.attribution._method`."""
+"""One file a scoring method; each registers a class derived from one of those in `culnig.attribution.method`."""

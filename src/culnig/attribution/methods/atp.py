@@ -15,8 +15,8 @@ from typing import Literal
 
 import torch
 
-from culnig.attribution._method import METHODS, GradientMethod, Seen
-from culnig.attribution._positions import Positions
+from culnig.attribution.method import METHODS, GradientMethod, Seen
+from culnig.attribution.positions import Positions
 
 
 @METHODS.register("atp")

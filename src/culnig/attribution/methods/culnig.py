@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import torch
 
-from culnig.attribution._method import METHODS, GradientMethod, Seen
+from culnig.attribution.method import METHODS, GradientMethod, Seen
 
 
 @METHODS.register("culnig")

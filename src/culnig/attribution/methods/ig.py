@@ -19,15 +19,15 @@ from typing import TYPE_CHECKING, Literal
 import torch
 from pydantic import Field
 
-from culnig.attribution._hooks import sites_reporting_to
-from culnig.attribution._method import METHODS, SweepMethod, Weighted
-from culnig.attribution._positions import REDUCE, Positions
-from culnig.intervention._edit import outputs_scaled
-from culnig.models._from_layer import layer_inputs, starting_at
+from culnig.attribution.method import METHODS, SweepMethod, Weighted
+from culnig.attribution.observe import sites_reporting_to
+from culnig.attribution.positions import REDUCE, Positions
 from culnig.neurons import ATTENTION_POOL, GATE, UP, Site
+from culnig.passes.from_layer import layer_inputs, starting_at
+from culnig.passes.outputs import outputs_scaled
 
 if TYPE_CHECKING:
-    from culnig.attribution._work import Work
+    from culnig.attribution.batch import Work
     from culnig.models import LanguageModel
 
 SCOPES = {"gate": (GATE,), "mlp": (GATE, UP), "attention": ATTENTION_POOL}

@@ -21,14 +21,14 @@ import numpy as np
 import torch
 from pydantic import Field
 
-from culnig.attribution._method import METHODS, Divisor, PerModule, Seen, ValueMethod
+from culnig.attribution.method import METHODS, Divisor, PerModule, Seen, ValueMethod
 from culnig.errors import ModelError, UsageError
 from culnig.models import LanguageModel
-from culnig.models._readers import activation_of
+from culnig.models.downstream import activation_of
 from culnig.neurons import GATE
 
 if TYPE_CHECKING:
-    from culnig.attribution._store import Scores
+    from culnig.attribution.store import Scores
 
 
 @METHODS.register("lape")

@@ -17,12 +17,12 @@ from typing import TYPE_CHECKING, ClassVar, Literal
 import numpy as np
 import torch
 
-from culnig.attribution._method import METHODS, Divisor, PerModule, Seen, ValueMethod
-from culnig.attribution._positions import mean_of
+from culnig.attribution.method import METHODS, Divisor, PerModule, Seen, ValueMethod
+from culnig.attribution.positions import mean_of
 from culnig.errors import UsageError
 
 if TYPE_CHECKING:
-    from culnig.attribution._store import Scores
+    from culnig.attribution.store import Scores
 
 Moments = tuple[np.ndarray, np.ndarray, np.ndarray]
 """Number, sum and sum of squares of a set of items."""

@@ -17,12 +17,12 @@ import numpy as np
 import torch
 from pydantic import Field
 
-from culnig.attribution._method import METHODS, SweepMethod, Weighted
-from culnig.attribution._oracle import changes
+from culnig.attribution.exact import changes
+from culnig.attribution.method import METHODS, SweepMethod, Weighted
 from culnig.neurons import Neuron, Site
 
 if TYPE_CHECKING:
-    from culnig.attribution._work import Work
+    from culnig.attribution.batch import Work
 
 
 @METHODS.register("oracle")

@@ -14,12 +14,12 @@ import numpy as np
 import torch
 from pydantic import Field
 
-from culnig.attribution._method import METHODS, Divisor, PerModule, SweepMethod
+from culnig.attribution.method import METHODS, Divisor, PerModule, SweepMethod
 from culnig.neurons import Site
 
 if TYPE_CHECKING:
-    from culnig.attribution._store import Scores
-    from culnig.attribution._work import Work
+    from culnig.attribution.batch import Work
+    from culnig.attribution.store import Scores
 
 
 @METHODS.register("random")

@@ -13,9 +13,9 @@ from typing import ClassVar, Literal
 
 import torch
 
-from culnig.attribution._method import METHODS, GradientMethod, Seen
-from culnig.attribution._positions import Positions
-from culnig.attribution._relevance import relevance_gradients
+from culnig.attribution.method import METHODS, GradientMethod, Seen
+from culnig.attribution.positions import Positions
+from culnig.attribution.relevance import relevance_gradients
 from culnig.models import LanguageModel
 
 

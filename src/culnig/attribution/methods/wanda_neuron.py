@@ -17,10 +17,10 @@ from typing import ClassVar, Literal
 
 import torch
 
-from culnig.attribution._method import METHODS, Seen, ValueMethod
-from culnig.attribution._positions import mean_of
+from culnig.attribution.method import METHODS, Seen, ValueMethod
+from culnig.attribution.positions import mean_of
 from culnig.models import LanguageModel
-from culnig.models._readers import outgoing_norms
+from culnig.models.downstream import outgoing_norms
 from culnig.neurons import GATE, UP, VALUE, Site
 
 

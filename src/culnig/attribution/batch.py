@@ -1,0 +1,217 @@
+"""The prompts of a scoring job, and one batch of them with what methods ask of it."""
+
+from __future__ import annotations
+
+import dataclasses
+import itertools
+from collections.abc import Collection, Iterable, Sequence
+from dataclasses import dataclass, field
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+import torch
+
+from culnig.data import Item
+from culnig.errors import UsageError
+from culnig.models import LanguageModel
+from culnig.neurons import Site
+from culnig.passes.forward import Batch, Row, answer_logprobs, collate
+from culnig.prompts import Encoded, PromptPolicy, encode, render
+
+Reference = dict[Site, torch.Tensor]
+"""Values to compare with, [N] or [B, N]."""
+
+
+@dataclass
+class Prompts:
+    """All prompts of a job; a row's key is its prompt's number here.
+
+    Attributes:
+        items: the items they are made of.
+        encoded: the prompts, wordings of an item in a row.
+        over_vocabulary: P is the softmax over the vocabulary (mcf), not over the options (cf).
+        clamped: [P], whose scores are clamped at 0 from below.
+        twins: the control prompt of each (its item without the question), where a method asks for them.
+        mean: each site's mean value over the job's items, [N], where a method asks for it.
+        cache: what methods compute once a job.
+    """
+
+    items: Sequence[Item]
+    encoded: Sequence[Encoded]
+    over_vocabulary: bool
+    clamped: np.ndarray
+    twins: Sequence[Encoded] | None = None
+    mean: Reference | None = None
+    groups: list[str] = field(init=False)
+    group_of: np.ndarray = field(init=False)
+    gold: list[int] = field(init=False)
+    cache: dict[Any, Any] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        self.groups = sorted({e.item.country for e in self.encoded})
+        index = {group: i for i, group in enumerate(self.groups)}
+        self.group_of = np.array([index[e.item.country] for e in self.encoded])
+        self.gold = [e.gold for e in self.encoded]
+
+    def row(self, key: int) -> Row:
+        """The row of a prompt."""
+        return Row(key, self.encoded[key].prompt_ids, self.encoded[key].answer_ids)
+
+
+def prepare(
+    lm: LanguageModel,
+    items: Iterable[Item],
+    policy: PromptPolicy,
+    *,
+    control: bool | None = None,
+    target: str = "p",
+    padded_zeros: int | None = None,
+) -> Prompts:
+    """Items -> the prompts of a job.
+
+    Args:
+        lm: the model.
+        items: the items.
+        policy: how they are put.
+        control: clamp every item's score at 0 from below; None leaves it to each item's own flag.
+        target: "diff" needs two answers at least.
+        padded_zeros: see `score`.
+
+    Raises:
+        UsageError: no items, or an item with a single answer where the logit difference is asked for.
+        PromptError: an item that cannot be put to this model as asked.
+    """
+    chosen = [item if control is None else dataclasses.replace(item, control=control) for item in items]
+    if not chosen:
+        raise UsageError("no items to score")
+    encoded = encode(render(chosen, policy), lm.tokenizer, policy, lm.max_length)
+    if target == "diff":
+        for e in encoded:
+            if len(e.answer_ids) < 2:
+                raise UsageError(
+                    f"item {e.item.id} of {e.item.benchmark} has a single answer; the logit difference (diff) needs a wrong one"
+                )
+    return Prompts(chosen, encoded, policy.formulation == "mcf", _clamped(encoded, padded_zeros))
+
+
+def control_twins(lm: LanguageModel, prompts: Prompts, policy: PromptPolicy) -> list[Encoded]:
+    """The control prompt of each prompt: its item without the question, in the same wording.
+
+    Raises:
+        UsageError: a ready-made prompt, of which no question can be taken away.
+    """
+    for item in prompts.items:
+        if item.prompt is not None:
+            raise UsageError(
+                f"item {item.id} of {item.benchmark} is a ready-made prompt, which has no control prompt;"
+                " atp:control needs items with a question and options"
+            )
+    bare = [dataclasses.replace(item, question="") for item in prompts.items]
+    return encode(render(bare, policy), lm.tokenizer, policy, lm.max_length)
+
+
+def _clamped(encoded: Sequence[Encoded], batch_size: int | None) -> np.ndarray:
+    """Which prompts' scores are clamped at 0: the controls, and those that batches of `batch_size` would have padded."""
+    clamped = np.array([e.item.control for e in encoded])
+    if batch_size is not None:
+        lengths = np.array([len(e.prompt_ids) for e in encoded])
+        for start in range(0, len(encoded), batch_size):
+            part = slice(start, start + batch_size)
+            clamped[part] |= lengths[part] < lengths[part].max()
+    return clamped
+
+
+class Work:
+    """One batch of prompts on the device.
+
+    Attributes:
+        sites: the sites that are scored.
+        budget: padded tokens that a pass should not exceed.
+        probability: [B], P(gold answer); there once a pass has run.
+        twin_means: each site's mean value over the positions of each row's control prompt, [B, N]; None unless asked for.
+    """
+
+    def __init__(
+        self,
+        lm: LanguageModel,
+        prompts: Prompts,
+        rows: Sequence[Row],
+        *,
+        modules: Collection[str] | None = None,
+        budget: int | None = None,
+    ) -> None:
+        self.lm = lm
+        self.prompts = prompts
+        self.rows = list(rows)
+        self.sites = {s: found for s, found in lm.sites.items() if modules is None or s.module in modules}
+        self.budget = budget or lm.token_budget
+        self.probability: torch.Tensor
+        self.batch = make_batch(lm, rows)
+        self.twin_means: Reference | None = None
+
+    @property
+    def keys(self) -> list[int]:
+        return [row.key for row in self.rows]
+
+    @cached_property
+    def last(self) -> torch.Tensor:
+        """[B], index of each prompt's last position."""
+        return self.batch.logit_columns[self.batch.after_prompt]
+
+    def logprobs(self, inputs_embeds: torch.Tensor | None = None) -> torch.Tensor:
+        """A forward pass: log-probabilities of the batch's answers."""
+        return answer_logprobs(self.lm, self.batch, inputs_embeds).answer_logprobs
+
+    def embedded(self) -> torch.Tensor:
+        """The batch's embeddings, from where a backward pass can be asked for."""
+        return self.lm.model.get_input_embeddings()(self.batch.input_ids).detach().requires_grad_(True)
+
+    def objective(self, kind: str, logprobs: torch.Tensor) -> torch.Tensor:
+        """ "logp" or "diff" of each row, [B]."""
+        return objective(kind, logprobs, self.batch, self.prompts)
+
+    def finish(self, scores: torch.Tensor, weight: str) -> torch.Tensor:
+        """Clamp the controls' scores [B, N] at 0 from below, then weight by confidence if so asked."""
+        if self._floor is not None:
+            scores = torch.maximum(scores, self._floor.to(scores))
+        return scores * self.probability.to(scores.device)[:, None] if weight == "weighted" else scores
+
+    @cached_property
+    def _floor(self) -> torch.Tensor | None:
+        clamped = torch.from_numpy(self.prompts.clamped[self.keys])
+        return torch.where(clamped, 0.0, -torch.inf)[:, None] if clamped.any() else None
+
+
+def make_batch(lm: LanguageModel, rows: Sequence[Row]) -> Batch:
+    """Rows on the model's device."""
+    return collate(rows, lm.device, lm.tokenizer.pad_token_id or 0)
+
+
+def objective(kind: str, logprobs: torch.Tensor, batch: Batch, prompts: Prompts) -> torch.Tensor:
+    """log P(gold) ("logp") or gold minus best wrong ("diff") of each row of a batch, [B]."""
+    gold = [prompts.gold[row.key] for row in batch.rows]
+    if kind == "diff":
+        return logit_difference(logprobs, batch, gold)
+    return gold_logprob(logprobs, batch, gold, prompts.over_vocabulary)
+
+
+def gold_logprob(logprobs: torch.Tensor, batch: Batch, gold: Sequence[int], over_vocabulary: bool) -> torch.Tensor:
+    """log P(gold answer) of each row, [B]: over the vocabulary (mcf) or renormalised over the row's answers (cf)."""
+    picked = _gold(logprobs, batch, gold)
+    if over_vocabulary:
+        return picked
+    norms = [torch.logsumexp(logprobs[a:b], dim=0) for a, b in itertools.pairwise(batch.first_answer)]
+    return picked - torch.stack(norms)
+
+
+def logit_difference(logprobs: torch.Tensor, batch: Batch, gold: Sequence[int]) -> torch.Tensor:
+    """Gold minus the best wrong answer of each row, [B], in (summed) log-probabilities: for letters, that of logits."""
+    best = []
+    for (a, b), g in zip(itertools.pairwise(batch.first_answer), gold, strict=True):
+        best.append(torch.cat([logprobs[a : a + g], logprobs[a + g + 1 : b]]).max())
+    return _gold(logprobs, batch, gold) - torch.stack(best)
+
+
+def _gold(logprobs: torch.Tensor, batch: Batch, gold: Sequence[int]) -> torch.Tensor:
+    return logprobs[[start + g for start, g in zip(batch.first_answer[:-1], gold, strict=True)]]

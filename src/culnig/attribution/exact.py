@@ -1,0 +1,198 @@
+"""What a neuron really gives: exact suppression, one neuron at a time."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+
+from culnig import distributed
+from culnig.attribution.batch import Work, make_batch, objective, prepare
+from culnig.attribution.method import Target
+from culnig.attribution.observe import Shape, shape_of_inputs
+from culnig.data import Item
+from culnig.errors import UsageError
+from culnig.models import LanguageModel
+from culnig.models.sites import SiteModule
+from culnig.neurons import Neuron, NeuronSet, Site, check_belongs
+from culnig.passes.experts import Tap, tapped
+from culnig.passes.forward import answer_logprobs, batches
+from culnig.passes.from_layer import layer_inputs, starting_at
+from culnig.prompts import PromptPolicy
+
+Places = Sequence[tuple[int, int]]
+"""(copy of the batch, row of the module's output) that is set to 0."""
+
+
+@dataclass
+class Suppressed:
+    """The effect of zeroing each of some neurons at all positions, prompt by prompt.
+
+    Attributes:
+        neurons: the neurons, in the columns' order.
+        ids, groups: each prompt's item and group, in the rows' order.
+        probability: [P], P(gold answer) of the untouched model.
+        change: [P, neurons], float64: the target of the untouched model minus that without the neuron.
+        control: [P], whether the item is a control, whose score is clamped at 0 from below.
+        target: p, logp or diff.
+    """
+
+    neurons: list[Neuron]
+    ids: list[str]
+    groups: list[str]
+    probability: np.ndarray
+    change: np.ndarray
+    control: np.ndarray
+    target: str = "p"
+
+    def per_item(self, *, weighted: bool = True) -> np.ndarray:
+        """What each prompt adds to S, [P, neurons]: clamped for controls, and times P(gold) if weighted."""
+        scores = np.where(self.control[:, None], np.maximum(self.change, 0.0), self.change)
+        return scores * self.probability[:, None] if weighted else scores
+
+    def mean(self, *, weighted: bool = True) -> np.ndarray:
+        """S(D) of each neuron by exact suppression, [neurons]; compare with `culnig:sum`, `atp`, `relp`, `ig`."""
+        return self.per_item(weighted=weighted).mean(axis=0)
+
+
+def oracle(
+    lm: LanguageModel,
+    items: Iterable[Item],
+    neurons: Iterable[Neuron],
+    *,
+    formulation: str | None = None,
+    policy: PromptPolicy | None = None,
+    target: Target = "p",
+    control: bool | None = None,
+    token_budget: int | None = None,
+    progress: Callable[[int], None] | None = None,
+) -> Suppressed:
+    """Zero neurons one at a time, exactly, and see what that takes from the right answer of each prompt.
+
+    Args:
+        lm: the model.
+        items: the items.
+        neurons: which neurons; a pass for every few of them and every batch.
+        formulation, policy, control: as for `score`.
+        target: p, logp or diff: what is measured, as in a method's name.
+        token_budget: padded tokens a pass; changes speed and memory, not results.
+        progress: called with the number of prompts done after each batch.
+
+    Raises:
+        UsageError: no items or neurons, a neuron the model does not have, `diff` with a single answer.
+        ModelError: layers that a pass cannot start at.
+    """
+    chosen = list(neurons)
+    if not chosen:
+        raise UsageError("no neurons to suppress")
+    check_belongs(NeuronSet(chosen), lm.shapes, lm.name)
+    prompts = prepare(lm, items, policy or lm.policy(formulation), control=control, target=target)
+    encoded = prompts.encoded
+    probability = np.full(len(encoded), np.nan)
+    change = np.full((len(encoded), len(chosen)), np.nan)
+    rows = [prompts.row(key) for key in range(len(encoded))]
+    for chunk in distributed.share(batches(rows, token_budget or lm.token_budget)):
+        work = Work(lm, prompts, chunk, budget=token_budget)
+        for column, values in changes(work, chosen, target):
+            change[work.keys, column] = values.numpy()
+        probability[work.keys] = work.probability.cpu().double().numpy()
+        if progress:
+            progress(len(chunk))
+    _gather(probability, change)
+    items_of = [e.item for e in encoded]
+    return Suppressed(
+        neurons=chosen,
+        ids=[item.id for item in items_of],
+        groups=[item.country for item in items_of],
+        probability=probability,
+        change=change,
+        control=prompts.clamped,
+        target=target,
+    )
+
+
+def _gather(probability: np.ndarray, change: np.ndarray) -> None:
+    """Fill in, on every process, the rows that the others have computed."""
+    mine = {int(key): (probability[key], change[key]) for key in np.flatnonzero(~np.isnan(probability))}
+    for key, (p, row) in distributed.gather(mine).items():
+        probability[key], change[key] = p, row
+
+
+def changes(work: Work, neurons: Sequence[Neuron], target: Target) -> Iterator[tuple[int, torch.Tensor]]:
+    """(number of the neuron, what zeroing it takes from the target in each row, float64 [B] on the CPU).
+
+    Passes start at the neuron's layer, and as many neurons share one, each in a copy of the batch, as the token budget
+    allows.  Differences of P are taken by way of log P, which keeps small ones exact.
+    """
+    kind = "diff" if target == "diff" else "logp"
+    with torch.no_grad(), layer_inputs(work.lm) as hidden:
+        logprobs = work.logprobs()
+    clean = work.objective(kind, logprobs).cpu().double()
+    work.probability = work.objective("logp", logprobs).exp()
+    copies = max(1, work.budget // work.batch.input_ids.numel())
+    order = sorted(range(len(neurons)), key=lambda i: (neurons[i].layer, neurons[i].module))
+    by_layer: dict[int, list[int]] = {}
+    for i in order:
+        by_layer.setdefault(neurons[i].layer, []).append(i)
+    for layer, members in by_layer.items():
+        for start in range(0, len(members), copies):
+            part = members[start : start + copies]
+            without = _without(work, [neurons[i] for i in part], hidden[layer], kind)
+            for i, values in zip(part, without, strict=True):
+                yield i, -clean.exp() * torch.expm1(values - clean) if target == "p" else clean - values
+
+
+def _without(work: Work, neurons: Sequence[Neuron], hidden: torch.Tensor, kind: str) -> torch.Tensor:
+    """The objective without each neuron of one layer, float64 [neurons, B], in one pass."""
+    batch = make_batch(work.lm, work.rows * len(neurons))
+    by_site: dict[Site, list[tuple[int, int]]] = {}
+    for copy, neuron in enumerate(neurons):
+        found = work.lm.sites[neuron.site]
+        by_site.setdefault(neuron.site, []).append((copy, int(found.outputs([neuron.index])[0])))
+    with ExitStack() as stack:
+        stack.enter_context(torch.no_grad())
+        stack.enter_context(starting_at(work.lm, neurons[0].layer, hidden.repeat(len(neurons), 1, 1)))
+        for site, places in by_site.items():
+            stack.enter_context(_zeroed(work.lm, work.lm.sites[site], places, len(work.rows)))
+        logprobs = answer_logprobs(work.lm, batch).answer_logprobs
+    return objective(kind, logprobs, batch, work.prompts).cpu().double().view(len(neurons), -1)
+
+
+@contextmanager
+def _zeroed(lm: LanguageModel, found: SiteModule, places: Places, rows: int) -> Iterator[None]:
+    """Within the block, in copy c of a batch of `rows` rows, the given outputs of the site's module are 0."""
+    copies = torch.tensor([copy for copy, _ in places], device=found.device)
+    columns = torch.tensor([column for _, column in places], device=found.device)
+    with ExitStack() as stack:
+        shape = stack.enter_context(shape_of_inputs(lm.layers[found.site.layer]))
+
+        def zero(module: Any, args: Any, output: torch.Tensor) -> torch.Tensor:
+            output = output.clone(memory_format=torch.contiguous_format)
+            output.view(-1, rows * shape()[1], output.shape[-1])[copies, :, columns] = 0
+            return output
+
+        if found.stacked is None:
+            stack.callback(found.module.register_forward_hook(zero).remove)
+        else:
+            stack.enter_context(tapped(found.module, _expert_zero(found, copies, columns, rows, shape)))
+        yield
+
+
+def _expert_zero(found: SiteModule, copies: torch.Tensor, columns: torch.Tensor, rows: int, shape: Shape) -> Tap:
+    size = found.rows_per_expert
+
+    def zero(expert: int, tokens: torch.Tensor, output: torch.Tensor) -> torch.Tensor:
+        mine = columns // size == expert
+        if not mine.any():
+            return output
+        copy = tokens // (rows * shape()[1])
+        at, which = torch.where(copy[:, None] == copies[mine][None, :])
+        output = output.clone()
+        output[at, (columns[mine] % size)[which]] = 0
+        return output
+
+    return zero

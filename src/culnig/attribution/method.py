@@ -1,0 +1,256 @@
+"""What a scoring method is, how its name carries its options, and the registry of methods.
+
+A name is a method and, behind colons, the options in which it differs from its default: `culnig`, `culnig:sum`,
+`culnig:last:logp:unweighted`, `ig:steps=8`.  Options are the fields of the method's class.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from typing import TYPE_CHECKING, Any, ClassVar, Literal, get_args, get_origin
+
+import numpy as np
+import torch
+from pydantic import BaseModel, ConfigDict, ValidationError
+
+from culnig.attribution import positions as _positions
+from culnig.errors import UsageError
+from culnig.neurons import Site
+from culnig.registry import Registry
+
+if TYPE_CHECKING:
+    from culnig.attribution.batch import Work
+    from culnig.attribution.store import Scores
+    from culnig.models import LanguageModel
+
+PerModule = Callable[[str], np.ndarray]
+"""Module -> an array [.., L, N]."""
+Divisor = Callable[["Scores"], Any]
+"""What a score file's sums are divided by: an int for totals, [G, 1, 1] for groups."""
+Target = Literal["p", "logp", "diff"]
+
+
+@dataclass(slots=True)
+class Seen:
+    """What a method is shown of one site, or of one expert of it, in one batch.
+
+    Attributes:
+        work: the batch.
+        site: which site.
+        first: index of the first of these neurons in the site.
+        value: [B, T, N].
+        gradient: [B, T, N], d log P / d value, or that of the logit difference; None in a forward pass.
+        real: [B, T], True at tokens, False at padding; None where there is no padding.
+        probability: [B], P(gold answer); None in a forward pass.
+    """
+
+    work: Work
+    site: Site
+    first: int
+    value: torch.Tensor
+    gradient: torch.Tensor | None
+    real: torch.Tensor | None
+    probability: torch.Tensor | None
+
+    @property
+    def last(self) -> torch.Tensor:
+        """[B], index of each prompt's last position, where its answer is predicted."""
+        return self.work.last.to(self.value.device)
+
+
+class Method(BaseModel):
+    """A way to score neurons.
+
+    Derive from `GradientMethod`, `ValueMethod` or `SweepMethod`; fields are options.  Larger must mean "more important".
+
+    Attributes:
+        base: the registered name.
+        parts: suffixes of the statistics that are summed, "" first; `name + suffix` names the tensor.
+        pooled: the sums still mean something when groups are pooled; per-block sums are kept of such methods.
+        uses_control, uses_surface: whether selection looks at the scores of controls, and of country reading.
+        compares_groups: `specific` compares groups itself: selection asks for no z-score besides.
+        share: the share of a pool that selection takes unless told; None leaves it to the selection's rule.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    base: str = ""
+    parts: ClassVar[tuple[str, ...]] = ("",)
+    pooled: ClassVar[bool] = True
+    uses_control: ClassVar[bool] = True
+    uses_surface: ClassVar[bool] = True
+    compares_groups: ClassVar[bool] = False
+    share: ClassVar[float | None] = None
+
+    @cached_property
+    def name(self) -> str:
+        """The method's canonical name: options that differ from their default, in a fixed order."""
+        words = [self.base]
+        for field, info in _options_of(type(self)).items():
+            value = getattr(self, field)
+            if value != info.default:
+                words.append(str(value) if get_origin(info.annotation) is Literal else f"{field}={value}")
+        return ":".join(words)
+
+    def modules(self, lm: LanguageModel) -> list[str]:
+        """The modules whose neurons it scores."""
+        return list(lm.shapes)
+
+    def check(self, lm: LanguageModel) -> None:
+        """Raise a ModelError if the model lacks what the method needs."""
+
+    def general(self, neur: Scores, ctrl: Scores | None, divisor: Divisor) -> PerModule:
+        """What culture-general neurons are ranked by, [L, N]: S(neur) - S(ctrl)."""
+
+        def rank(module: str) -> np.ndarray:
+            own = neur.total(module, self.name) / divisor(neur)
+            return own if ctrl is None else own - ctrl.total(module, self.name) / divisor(ctrl)
+
+        return rank
+
+    def specific(self, neur: Scores, ctrl: Scores | None, divisor: Divisor) -> PerModule:
+        """What a group's neurons are ranked by, [G, L, N]: S_c(neur) - S_c(ctrl)."""
+
+        def mean(scores: Scores, module: str) -> np.ndarray:
+            return scores.sums[self.name, module].astype(np.float64) / divisor(scores)
+
+        return lambda module: mean(neur, module) if ctrl is None else mean(neur, module) - mean(ctrl, module)
+
+    def surface(self, crc: Scores, ctrl: Scores | None, group: str | None = None) -> PerModule:
+        """What neurons are removed by, [L, N]: S(crc), of one group or of all."""
+        return crc.of_group(group) if group is not None else crc.total
+
+
+class Weighted(Method):
+    """The options of methods that estimate what a neuron gives to the right answer.
+
+    Attributes:
+        target: what is measured: P(gold), log P(gold), or the logit difference gold - best wrong option.
+        weight: an item's score is multiplied by P(gold), its confidence, or not.
+    """
+
+    target: Target = "p"
+    weight: Literal["weighted", "unweighted"] = "weighted"
+
+    @property
+    def objective(self) -> str:
+        """The scalar that a backward pass starts from: log P serves P as well, d P = P * d log P."""
+        return "diff" if self.target == "diff" else "logp"
+
+
+class GradientMethod(Weighted):
+    """Makes a contribution at every position of value and gradient, and puts the positions together.
+
+    Attributes:
+        positions: how positions are put together.
+        rules: gradients of the model as it is, or relevance-propagating ones.
+    """
+
+    positions: _positions.Positions = "max"
+    rules: ClassVar[Literal["plain", "relevance"]] = "plain"
+
+    def contribution(self, seen: Seen) -> torch.Tensor:
+        """The estimate at every position, [B, T, N], in a tensor of its own (it is overwritten)."""
+        raise NotImplementedError
+
+    def score(self, seen: Seen) -> torch.Tensor:
+        """[B, N], float32, before weighting by confidence and clamping of controls."""
+        assert seen.probability is not None
+        reduced = _positions.REDUCE[self.positions](self.contribution(seen), seen.real, seen.last).float()
+        return reduced * seen.probability[:, None] if self.target == "p" else reduced
+
+
+class ValueMethod(Method):
+    """Measures values in a forward pass; nothing is weighted by confidence or clamped.
+
+    Attributes:
+        place: the values it is shown: those of the sites, or the products act(gate) * up that the MLP's output
+            projection reads (shown for the gate and the up site) with the values of v.
+    """
+
+    place: ClassVar[Literal["site", "product"]] = "site"
+
+    def measure(self, seen: Seen) -> Sequence[torch.Tensor]:
+        """A [B, N] tensor for each of `parts`."""
+        raise NotImplementedError
+
+
+class SweepMethod(Method):
+    """Runs passes of its own."""
+
+    def sweep(self, work: Work) -> Iterator[tuple[Site, int, torch.Tensor]]:
+        """(site, index of the first neuron, what the sums get, [B, N]) for all neurons of `work.sites`."""
+        raise NotImplementedError
+
+
+METHODS: Registry[type[Method]] = Registry("method", "culnig.attribution.methods", "culnig.methods")
+
+
+def parse_method(text: str) -> Method:
+    """ "culnig:sum" -> the method with its options.
+
+    Raises:
+        UsageError: no such method or option, or a value out of range.
+    """
+    base, *words = text.strip().split(":")
+    kind = METHODS.get(base)
+    values: dict[str, Any] = {"base": base}
+    for word in words:
+        field, value = _option(kind, base, word)
+        if field in values:
+            raise UsageError(f"method '{text}': {field} is given twice")
+        values[field] = value
+    try:
+        return kind.model_validate(values)
+    except ValidationError as error:
+        first = error.errors()[0]
+        raise UsageError(
+            f"method '{text}': {'.'.join(map(str, first['loc']))} = {first['input']}: {first['msg']}"
+        ) from error
+
+
+def parse_methods(text: str | Sequence[str]) -> list[Method]:
+    """ "culnig,culnig:sum" or a list of names -> methods, in order.
+
+    Raises:
+        UsageError: none, one twice, or one that is unknown.
+    """
+    names = text.split(",") if isinstance(text, str) else list(text)
+    methods = [parse_method(name) for name in names if name.strip()]
+    if not methods:
+        raise UsageError(f"no method named; there are: {', '.join(METHODS.names())}")
+    seen: set[str] = set()
+    for method in methods:
+        if method.name in seen:
+            raise UsageError(f"method '{method.name}' is named twice")
+        seen.add(method.name)
+    return methods
+
+
+def describe_options(kind: type[Method]) -> list[str]:
+    """An entry for each option, the default first: "max|sum|mean|last|absmax", "steps=20"."""
+    entries = []
+    for field, info in _options_of(kind).items():
+        choices = get_args(info.annotation) if get_origin(info.annotation) is Literal else ()
+        ordered = sorted(choices, key=lambda choice: choice != info.default)
+        entries.append("|".join(map(str, ordered)) or f"{field}={info.default}")
+    return entries
+
+
+def _options_of(kind: type[Method]) -> dict[str, Any]:
+    """A method's fields but its name; how positions are put together comes first, as one says it."""
+    fields = {field: info for field, info in kind.model_fields.items() if field != "base"}
+    return dict(sorted(fields.items(), key=lambda pair: pair[0] != "positions"))
+
+
+def _option(kind: type[Method], base: str, word: str) -> tuple[str, str]:
+    name, equals, value = word.partition("=")
+    for field, info in _options_of(kind).items():
+        if equals and name == field:
+            return field, value
+        if not equals and get_origin(info.annotation) is Literal and word in get_args(info.annotation):
+            return field, word
+    options = ", ".join(describe_options(kind)) or "none"
+    raise UsageError(f"method '{base}' has no option '{word}'; its options: {options}")

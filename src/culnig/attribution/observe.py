@@ -1,0 +1,273 @@
+"""Catching value and gradient at every site, and reducing them while the pass goes by."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection, Iterator, Sequence
+from contextlib import ExitStack, contextmanager
+from typing import Any, Protocol
+
+import torch
+
+from culnig.attribution.batch import Work, make_batch
+from culnig.attribution.method import GradientMethod, Seen, ValueMethod
+from culnig.attribution.positions import mean_of
+from culnig.attribution.relevance import relevance_gradients
+from culnig.models import LanguageModel
+from culnig.models.downstream import output_projection
+from culnig.models.sites import SiteModule
+from culnig.neurons import GATE, UP, VALUE, Site
+from culnig.passes.experts import Tap, tapped
+from culnig.passes.forward import Batch, Row, answer_logprobs
+
+Shape = Callable[[], torch.Size]
+"""Gives [B, T] of the batch that is running."""
+
+
+class Sink(Protocol):
+    """Takes a site's value, and in a backward pass its gradient."""
+
+    def __call__(self, site: Site, value: torch.Tensor, gradient: torch.Tensor | None, first: int = 0) -> None:
+        """Called once a site, or once for each expert of it that the batch reached.
+
+        Args:
+            site: which site.
+            value, gradient: [B, T, N]; of an expert's neurons 0 where the token went elsewhere.
+            first: the index of the first of these N neurons in the site.
+        """
+        ...
+
+
+@contextmanager
+def sites_reporting_to(
+    lm: LanguageModel,
+    sink: Sink | None,
+    *,
+    values_to: Sink | None = None,
+    only: Collection[Site] | None = None,
+) -> Iterator[None]:
+    """Within the block every backward pass hands each site's value and gradient to `sink`, every forward pass its value
+    to `values_to`.
+
+    The value lives in the graph until the site's turn and is dropped with it: nothing of size [B, T, N] is kept.
+
+    Args:
+        lm: the model.
+        sink, values_to: what takes them; None for nothing.
+        only: these sites; None is all.
+    """
+    by_module: dict[torch.nn.Module, list[SiteModule]] = {}
+    for site, found in lm.sites.items():
+        if only is None or site in only:
+            by_module.setdefault(found.module, []).append(found)
+    with ExitStack() as stack:
+        shape = stack.enter_context(shape_of_inputs(lm.layers[0]))
+        for module, parts in by_module.items():
+            if parts[0].stacked is None:
+                handle = module.register_forward_hook(_watch(parts, sink, values_to, shape))
+                stack.callback(handle.remove)
+            else:
+                stack.enter_context(tapped(module, _watch_experts(parts, sink, values_to, shape)))
+        yield
+
+
+def _watch(parts: list[SiteModule], sink: Sink | None, values_to: Sink | None, shape: Shape) -> Callable[..., None]:
+    def on_forward(module: torch.nn.Module, args: Any, output: torch.Tensor) -> None:
+        value = output.detach()
+        if value.ndim == 2:  # a layer that flattens its input (OPT)
+            value = value.unflatten(0, shape())
+        if values_to is not None:
+            for part in parts:
+                values_to(part.site, part.take(value), None)
+        if sink is None or not output.requires_grad:
+            return
+
+        def on_gradient(gradient: torch.Tensor) -> None:
+            for part in parts:
+                sink(part.site, part.take(value), part.take(gradient.reshape(value.shape)))
+
+        output.register_hook(on_gradient)
+
+    return on_forward
+
+
+def _watch_experts(parts: list[SiteModule], sink: Sink | None, values_to: Sink | None, shape: Shape) -> Tap:
+    """One expert at a time: [B, T, neurons of the expert], 0 where a token was not routed to it.
+
+    A value that is not computed takes nothing from P when it is zeroed, so such a position scores 0.
+    """
+
+    def tap(expert: int, tokens: torch.Tensor, output: torch.Tensor) -> torch.Tensor:
+        value, size = output.detach(), shape()
+        if values_to is not None:
+            for part in parts:
+                values_to(part.site, spread(part.take(value), tokens, size), None, expert * part.expert_width)
+        if sink is None or not output.requires_grad:
+            return output
+
+        def on_gradient(gradient: torch.Tensor) -> None:
+            for part in parts:
+                v, g = (spread(part.take(whole), tokens, size) for whole in (value, gradient))
+                sink(part.site, v, g, expert * part.expert_width)
+
+        output.register_hook(on_gradient)
+        return output
+
+    return tap
+
+
+def spread(values: torch.Tensor, tokens: torch.Tensor, shape: torch.Size) -> torch.Tensor:
+    """An expert's [n, N] at the positions that were routed to it -> [B, T, N], 0 elsewhere."""
+    everywhere = values.new_zeros(shape.numel(), values.shape[-1])
+    return everywhere.index_copy_(0, tokens, values).view(*shape, -1)
+
+
+@contextmanager
+def shape_of_inputs(layer: torch.nn.Module) -> Iterator[Shape]:
+    """A function that gives [B, T] of the layer's latest input; experts, and some MLPs, see it flattened."""
+    latest: list[torch.Size] = []
+
+    def note(module: torch.nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
+        hidden = args[0] if args else kwargs["hidden_states"]
+        latest[:] = [hidden.shape[:2]]
+
+    handle = layer.register_forward_pre_hook(note, with_kwargs=True)
+    try:
+        yield lambda: latest[0]
+    finally:
+        handle.remove()
+
+
+Emit = Callable[[str, Site, int, torch.Tensor], None]
+"""Takes (statistic, site, index of the first neuron, [B, N])."""
+
+
+def run_pass(work: Work, gradients: Sequence[GradientMethod], values: Sequence[ValueMethod], emit: Emit) -> None:
+    """Run the batch once and hand what the methods make of it to `emit`.
+
+    Args:
+        work: the batch.
+        gradients: methods of one kind of rules.
+        values: methods that need the forward pass alone.
+        emit: takes the results.
+    """
+    reduce = _Reduction(work, gradients, emit)
+    at_sites = [m for m in values if m.place == "site"]
+    at_products = [m for m in values if m.place == "product"]
+    with ExitStack() as stack:
+        measure = _measuring(work, at_sites, emit) if at_sites else None
+        sink = reduce if gradients else None
+        stack.enter_context(sites_reporting_to(work.lm, sink, values_to=measure, only=work.sites))
+        if at_products:
+            stack.enter_context(products_reporting_to(work.lm, _measuring(work, at_products, emit)))
+        if any(method.rules == "relevance" for method in gradients):
+            stack.enter_context(relevance_gradients(work.lm))
+        if gradients:
+            _differentiate(work, reduce, list(dict.fromkeys(m.objective for m in gradients)))
+        else:
+            with torch.no_grad():
+                work.logprobs()
+
+
+def _differentiate(work: Work, reduce: _Reduction, objectives: list[str]) -> None:
+    embedded = work.embedded()
+    with torch.enable_grad():
+        logprobs = work.logprobs(embedded)
+        work.probability = work.objective("logp", logprobs).detach().exp()
+        for objective in objectives:
+            reduce.objective = objective
+            more = objective != objectives[-1]
+            work.objective(objective, logprobs).sum().backward(retain_graph=more)
+
+
+class _Reduction:
+    """The sink of a backward pass: value and gradient -> each method's weighted score per item."""
+
+    def __init__(self, work: Work, methods: Sequence[GradientMethod], emit: Emit) -> None:
+        self.work = work
+        self.methods = methods
+        self.emit = emit
+        self.objective = ""
+
+    def __call__(self, site: Site, value: torch.Tensor, gradient: torch.Tensor | None, first: int = 0) -> None:
+        device = value.device
+        real = self.work.batch.real.to(device) if self.work.batch.real is not None else None
+        seen = Seen(self.work, site, first, value, gradient, real, self.work.probability.to(device))
+        for method in self.methods:
+            if method.objective == self.objective:
+                self.emit(method.name, site, first, self.work.finish(method.score(seen), method.weight))
+
+
+def _measuring(work: Work, methods: Sequence[ValueMethod], emit: Emit) -> Sink:
+    def measure(site: Site, value: torch.Tensor, gradient: torch.Tensor | None, first: int = 0) -> None:
+        real = work.batch.real.to(value.device) if work.batch.real is not None else None
+        seen = Seen(work, site, first, value, None, real, None)
+        for method in methods:
+            if site.module in method.modules(work.lm):
+                for part, measured in zip(method.parts, method.measure(seen), strict=True):
+                    emit(method.name + part, site, first, measured)
+
+    return measure
+
+
+def run_twins(work: Work) -> None:
+    """A forward pass over the control prompts of the batch's rows, which leaves each site's means in `work.twin_means`."""
+    twins = work.prompts.twins
+    assert twins is not None
+    batch = make_batch(work.lm, [Row(key, twins[key].prompt_ids, twins[key].answer_ids) for key in work.keys])
+    work.twin_means = {}
+    with sites_reporting_to(work.lm, None, values_to=_averaging(work, batch)), torch.no_grad():
+        answer_logprobs(work.lm, batch)
+
+
+def _averaging(work: Work, batch: Batch) -> Sink:
+    def average(site: Site, value: torch.Tensor, gradient: torch.Tensor | None, first: int = 0) -> None:
+        assert work.twin_means is not None
+        real = batch.real.to(value.device) if batch.real is not None else None
+        if site not in work.twin_means:
+            work.twin_means[site] = value.new_zeros(len(value), work.lm.sites[site].width, dtype=torch.float32)
+        work.twin_means[site][:, first : first + value.shape[-1]] = mean_of(value, real)
+
+    return average
+
+
+@contextmanager
+def products_reporting_to(lm: LanguageModel, sink: Sink) -> Iterator[None]:
+    """Within the block every forward pass hands act(gate) * up to `sink`, for the gate and the up site alike, and v's values.
+
+    In an MLP without a gate it is act of the one site.
+    """
+    mlp = [module for module in (GATE, UP) if module in lm.family.parts]
+    with ExitStack() as stack:
+        shape = stack.enter_context(shape_of_inputs(lm.layers[0]))
+        for layer in range(lm.num_layers):
+            sites = [Site(module, layer) for module in mlp]
+            found = lm.sites[sites[0]]
+            if found.stacked is not None:
+                stack.enter_context(
+                    tapped(found.module, _expert_products(found.module, sites, found.expert_width, shape, sink))
+                )
+            else:
+                reader = output_projection(lm, sites[0])
+                stack.callback(reader.register_forward_pre_hook(_products(sites, shape, sink)).remove)
+        values = {site for site in lm.sites if site.module == VALUE}
+        stack.enter_context(sites_reporting_to(lm, None, values_to=sink, only=values))
+        yield
+
+
+def _products(sites: list[Site], shape: Callable[[], torch.Size], sink: Sink) -> Callable[..., None]:
+    def before(module: torch.nn.Module, args: tuple[torch.Tensor, ...]) -> None:
+        product = args[0].detach()
+        for site in sites:
+            sink(site, product.unflatten(0, shape()) if product.ndim == 2 else product, None)
+
+    return before
+
+
+def _expert_products(module: Any, sites: list[Site], width: int, shape: Callable[[], torch.Size], sink: Sink) -> Tap:
+    def tap(expert: int, tokens: torch.Tensor, output: torch.Tensor) -> torch.Tensor:
+        product = spread(module._apply_gate(output.detach()), tokens, shape())
+        for site in sites:
+            sink(site, product, None, expert * width)
+        return output
+
+    return tap

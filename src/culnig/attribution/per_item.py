@@ -1,0 +1,79 @@
+"""Scores of a few neurons, item by item: a second pass that keeps what `score` sums up."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+from typing import Any
+
+import numpy as np
+import torch
+
+from culnig import distributed
+from culnig.attribution.batch import prepare
+from culnig.attribution.method import parse_method
+from culnig.attribution.scoring import Accumulator, _add_references
+from culnig.data import Item
+from culnig.errors import UsageError
+from culnig.models import LanguageModel
+from culnig.neurons import Neuron, NeuronSet, Site, check_belongs
+from culnig.passes.forward import batches
+from culnig.prompts import PromptPolicy
+
+
+def score_items(
+    lm: LanguageModel,
+    items: Iterable[Item],
+    neurons: Iterable[Neuron],
+    *,
+    policy: PromptPolicy,
+    method: str = "culnig",
+    token_budget: int | None = None,
+    progress: Callable[[int], None] | None = None,
+) -> np.ndarray:
+    """What each prompt adds to each neuron's sum, float32 [prompts, neurons]; their mean over prompts is S(D).
+
+    Raises:
+        UsageError: no items or neurons, a neuron the model does not have or the method does not score.
+    """
+    chosen = list(neurons)
+    if not chosen:
+        raise UsageError("no neurons to score item by item")
+    check_belongs(NeuronSet(chosen), lm.shapes, lm.name)
+    parsed = parse_method(method)
+    if other := {neuron.module for neuron in chosen} - set(parsed.modules(lm)):
+        raise UsageError(f"{parsed.name} does not score {', '.join(sorted(other))}")
+    prompts = prepare(lm, items, policy, target=getattr(parsed, "target", "p"))
+    _add_references(lm, prompts, [parsed], policy, list(prompts.items), token_budget)
+    keeper = _Keeper(lm, prompts, [parsed], neurons=chosen, budget=token_budget)
+    rows = [prompts.row(key) for key in range(len(prompts.encoded))]
+    for chunk in distributed.share(batches(rows, token_budget or lm.token_budget)):
+        keeper.run(chunk)
+        if progress:
+            progress(len(chunk))
+    found = distributed.gather(keeper.rows)
+    return np.stack([found[key] for key in range(len(rows))])
+
+
+class _Keeper(Accumulator):
+    """Keeps the columns of some neurons for every prompt, instead of sums."""
+
+    def __init__(self, *args: Any, neurons: Sequence[Neuron], **options: Any) -> None:
+        super().__init__(*args, modules=list({neuron.module for neuron in neurons}), **options)
+        self.rows: dict[int, np.ndarray] = {}
+        self.size = len(neurons)
+        self.columns: dict[Site, list[tuple[int, int]]] = {}
+        for column, neuron in enumerate(neurons):
+            self.columns.setdefault(neuron.site, []).append((column, neuron.index))
+
+    def _stage(self, statistic: str, site: Site, first: int, scores: torch.Tensor) -> None:
+        if statistic == self.methods[0].name and site in self.columns:
+            super()._stage(statistic, site, first, scores)
+
+    def _commit(self, keys: Sequence[int]) -> None:
+        values = np.zeros((len(keys), self.size), dtype=np.float32)
+        for _, site, first, scores in self._staged:
+            inside = [(c, i - first) for c, i in self.columns[site] if first <= i < first + scores.shape[1]]
+            if inside:
+                columns, places = (list(each) for each in zip(*inside, strict=True))
+                values[:, columns] = scores[:, places].float().cpu().numpy()
+        self.rows |= dict(zip(keys, values, strict=True))

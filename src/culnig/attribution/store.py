@@ -1,0 +1,287 @@
+"""Scores: per-group sums of every neuron, in memory and on disk."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from culnig.attribution.batch import Prompts
+from culnig.data import Item
+from culnig.errors import DataError, UsageError
+from culnig.files import atomic_path, require_file
+
+
+@dataclass
+class Scores:
+    """Sums over items of the weighted per-item score.
+
+    Attributes:
+        sums: (method, module) -> float32 [G, L, N], sum over a group's prompts of P * s.
+        count: [G] int64, number of prompts summed in each group.
+        groups: names of the groups (countries), sorted, in the tensors' order.
+        meta: what was scored and how; JSON values.  `num_items` counts unique item ids.
+        tokens: [G] int64, positions of those prompts, padding not counted; None in older files.
+        blocks: (method, module) -> float32 [K, L, N], the same sums over K random blocks of items, groups pooled; empty
+            unless they were asked for.
+        block_count: [K] int64, number of prompts in each block.
+
+    A method with a second statistic keeps it under its name and a suffix ("mean_contrast+squares").
+    """
+
+    sums: dict[tuple[str, str], np.ndarray]
+    count: np.ndarray
+    groups: list[str]
+    meta: dict[str, Any] = field(default_factory=dict)
+    tokens: np.ndarray | None = None
+    blocks: dict[tuple[str, str], np.ndarray] = field(default_factory=dict)
+    block_count: np.ndarray | None = None
+
+    def __repr__(self) -> str:
+        return f"Scores({self.meta.get('model', '?')}, {len(self.groups)} groups, {int(self.count.sum())} prompts)"
+
+    @property
+    def method(self) -> str:
+        """The first method's name."""
+        return next(iter(self.sums))[0]
+
+    @property
+    def methods(self) -> list[str]:
+        """All methods' names."""
+        return list(dict.fromkeys(method for method, _ in self.sums if "+" not in method))
+
+    def of_method(self, name: str) -> Scores:
+        """The scores of one method alone.
+
+        Raises:
+            UsageError: they are not in the file.
+        """
+        from culnig.attribution.method import parse_method
+
+        wanted = name if name in self.methods else parse_method(name).name
+        if wanted not in self.methods:
+            raise UsageError(f"no scores of the method '{wanted}'; the file holds: {', '.join(self.methods)}")
+
+        def own(tensors: dict[tuple[str, str], np.ndarray]) -> dict[tuple[str, str], np.ndarray]:
+            return {key: tensors[key] for key in tensors if key[0].partition("+")[0] == wanted}
+
+        meta = self.meta | {"method": wanted}
+        return Scores(own(self.sums), self.count, self.groups, meta, self.tokens, own(self.blocks), self.block_count)
+
+    def of_blocks(self, weights: Sequence[float] | np.ndarray) -> Scores:
+        """The scores of a resample of the items, from the per-block sums: one group, "all".
+
+        Selection takes them as it takes any scores.  An item bootstrap draws `weights` from a multinomial of K draws over
+        the K blocks; a split half is 0s and 1s, the other half is 1 minus it.
+
+        Args:
+            weights: [K], how often each block is taken.
+
+        Raises:
+            UsageError: no blocks were kept of these methods, another number of weights, or a resample without prompts.
+        """
+        if self.block_count is None or not self.blocks:
+            raise UsageError(
+                f"no per-block sums of {', '.join(self.methods)}: score with --blocks 20"
+                " (methods that compare groups, as lape does, have none: blocks pool the groups)"
+            )
+        w = np.asarray(weights, dtype=np.float64)
+        if w.shape != self.block_count.shape:
+            raise UsageError(f"{w.size} weights for {len(self.block_count)} blocks")
+        count = float(w @ self.block_count)
+        if count <= 0:
+            raise UsageError("the blocks that are taken hold no prompts")
+        sums = {key: np.tensordot(w, blocks, axes=(0, 0))[None] for key, blocks in self.blocks.items()}
+        items = float(w @ np.asarray(self.meta["block_items"], dtype=np.float64))
+        return Scores(sums, np.array([count]), ["all"], self.meta | {"num_items": items})
+
+    @property
+    def modules(self) -> list[str]:
+        return [module for method, module in self.sums if method == self.method]
+
+    def shapes(self) -> dict[str, tuple[int, int]]:
+        """Module -> (L, N)."""
+        return {module: self.sums[self.method, module].shape[1:] for module in self.modules}
+
+    def total(self, module: str, method: str | None = None) -> np.ndarray:
+        """Sum over all groups, float64 [L, N]."""
+        return self.sums[method or self.method, module].sum(axis=0, dtype=np.float64)
+
+    def of_group(self, group: str) -> Callable[[str], np.ndarray]:
+        """module -> the sums of one group, [L, N]."""
+        index = self.groups.index(group)
+        return lambda module: self.sums[self.method, module][index]
+
+    def mean(self, module: str, method: str | None = None) -> np.ndarray:
+        """S(D): the sum over all groups divided by the number of prompts, float64 [L, N]."""
+        return self.total(module, method) / int(self.count.sum())
+
+    def save(self, path: Path | str) -> None:
+        """Write a safetensors file: `sum/<method>/<module>`, `count`, `tokens`, `block/...`, and a JSON header under `culnig`."""
+        from safetensors.numpy import save_file
+
+        tensors = {f"sum/{method}/{module}": np.ascontiguousarray(v) for (method, module), v in self.sums.items()}
+        tensors |= {f"block/{method}/{module}": np.ascontiguousarray(v) for (method, module), v in self.blocks.items()}
+        tensors["count"] = self.count.astype(np.int64)
+        optional = {"tokens": self.tokens, "block_count": self.block_count}
+        tensors |= {key: value.astype(np.int64) for key, value in optional.items() if value is not None}
+        header = {"culnig": json.dumps({"groups": self.groups, **self.meta}, ensure_ascii=False)}
+        with atomic_path(path) as temporary:
+            save_file(tensors, str(temporary), metadata=header)
+
+    @classmethod
+    def load(cls, path: Path | str) -> Scores:
+        """Open a score file; its sums are memory-mapped, read-only, and read from disk when they are used.
+
+        Raises:
+            UsageError: no such file.
+            DataError: not a score file, or a damaged one.
+        """
+        from safetensors import SafetensorError, safe_open
+
+        path = require_file(path, "a score file (.safetensors)")
+        try:
+            with safe_open(str(path), framework="numpy") as archive:
+                meta = json.loads((archive.metadata() or {}).get("culnig", "null"))
+                mapped = _mapped(path)
+                tensors = {key: mapped[key] for key in archive.keys()}  # noqa: SIM118
+        except (SafetensorError, json.JSONDecodeError) as error:
+            raise DataError(f"{path}: not a readable score file ({error})") from error
+        if not isinstance(meta, dict) or "count" not in tensors or "groups" not in meta:
+            raise DataError(f"{path}: not a score file: no `culnig` header; `culnig score` writes such files")
+        kinds: dict[str, dict[tuple[str, str], np.ndarray]] = {"sum": {}, "block": {}}
+        for key, tensor in tensors.items():
+            kind, _, rest = key.partition("/")
+            if kind in kinds:
+                method, _, module = rest.partition("/")
+                kinds[kind][method, module] = tensor
+        sums = kinds["sum"]
+        groups = meta.pop("groups")
+        if len(groups) != len(tensors["count"]) or any(len(groups) != len(s) for s in sums.values()):
+            raise DataError(f"{path}: damaged: {len(groups)} groups in the header, other numbers in the tensors")
+        order = {name: i for i, name in enumerate([*str(meta.get("method", "")).split(","), *meta.get("modules", [])])}
+
+        def place(key: tuple[str, str]) -> tuple[int, str, int]:
+            return order.get(key[0].partition("+")[0], 99), key[0], order.get(key[1], 99)
+
+        sums, blocks = ({key: kinds[kind][key] for key in sorted(kinds[kind], key=place)} for kind in ("sum", "block"))
+        return cls(
+            sums,
+            np.array(tensors["count"]),
+            list(groups),
+            meta,
+            tensors.get("tokens"),
+            blocks,
+            tensors.get("block_count"),
+        )
+
+
+def _mapped(path: Path) -> dict[str, np.ndarray]:
+    """The tensors of a safetensors file that has been checked: 8 bytes of length, a JSON header, then the data.
+
+    safetensors itself only reads whole tensors, or slices one at a time.
+    """
+    with path.open("rb") as stream:
+        size = int.from_bytes(stream.read(8), "little")
+        header = json.loads(stream.read(size))
+    kinds = {"F32": np.float32, "F64": np.float64, "I64": np.int64}
+    found = {}
+    for key, entry in header.items():
+        if key == "__metadata__":
+            continue
+        if entry["dtype"] not in kinds:
+            raise DataError(f"{path}: {key} is {entry['dtype']}; a score file holds {', '.join(kinds)}")
+        shape, start = tuple(entry["shape"]), 8 + size + entry["data_offsets"][0]
+        if 0 in shape:  # nothing to map
+            found[key] = np.zeros(shape, kinds[entry["dtype"]])
+        else:
+            found[key] = np.memmap(path, kinds[entry["dtype"]], "r", start, shape)
+    return found
+
+
+SAME = (
+    *("model_hash", "dtype", "data_hash", "method", "modules", "formulation", "prompts"),
+    *("padded_zeros", "num_prompts", "blocks"),
+)
+
+
+def merge_scores(shards: Sequence[Scores]) -> Scores:
+    """The scores of a whole job from its shards 1/n ... n/n, in any order.
+
+    Raises:
+        UsageError: not a shard, shards of different jobs, one that is missing, or one that is there twice.
+    """
+    if not shards:
+        raise UsageError("no shards to merge")
+    numbers = []
+    for scores in shards:
+        if not scores.meta.get("shard"):
+            raise UsageError("one of the files is not a shard: it was made without --shard and is whole already")
+        numbers.append(tuple(scores.meta["shard"]))
+    for scores, (i, n) in zip(shards[1:], numbers[1:], strict=True):
+        for key in SAME:
+            if scores.meta.get(key) != shards[0].meta.get(key):
+                raise UsageError(f"shard {i}/{n} belongs to another job: its {key.replace('_', ' ')} differs")
+    of = {n for _, n in numbers}
+    if len(of) > 1:
+        raise UsageError(f"the shards are of different divisions: {', '.join(f'{i}/{n}' for i, n in numbers)}")
+    (n,) = of
+    if missing := sorted(set(range(1, n + 1)) - {i for i, _ in numbers}):
+        raise UsageError(f"shards are missing: {', '.join(f'{i}/{n}' for i in missing)}")
+    if len(numbers) > n:
+        raise UsageError(f"a shard is there twice: {', '.join(f'{i}/{n}' for i, _ in sorted(numbers))}")
+    ordered = [scores for _, scores in sorted(zip(numbers, shards, strict=True), key=lambda pair: pair[0])]
+    sums, blocks = _added([s.sums for s in ordered]), _added([s.blocks for s in ordered])
+    count, tokens, block_count = (
+        _counts([getattr(s, name) for s in ordered]) for name in ("count", "tokens", "block_count")
+    )
+    meta = ordered[0].meta | {"shard": None, "merged": n}
+    assert count is not None
+    return Scores(sums, count, ordered[0].groups, meta, tokens, blocks, block_count)
+
+
+def _added(parts: list[dict[tuple[str, str], np.ndarray]]) -> dict[tuple[str, str], np.ndarray]:
+    """Tensors added up in float64, kept in float32."""
+    return {
+        key: np.stack([part[key] for part in parts]).sum(axis=0, dtype=np.float64).astype(np.float32)
+        for key in parts[0]
+    }
+
+
+def _counts(parts: list[np.ndarray | None]) -> np.ndarray | None:
+    present = [part for part in parts if part is not None]
+    return np.sum(present, axis=0) if len(present) == len(parts) else None
+
+
+def block_numbers(prompts: Prompts, blocks: int) -> np.ndarray:
+    """The block of each prompt, int64 [P].
+
+    It depends on the question alone (the item's id without the number of its option draw): all draws and wordings of a
+    question are in one block, and a question and its control are in the same block of their files.
+
+    Raises:
+        UsageError: fewer than two blocks.
+    """
+    if blocks < 2:
+        raise UsageError(f"{blocks} blocks: give 2 at least (20 is a good number), or leave them out")
+    return np.array([_digest(question_id(e.item)) % blocks for e in prompts.encoded], dtype=np.int64)
+
+
+def items_a_block(prompts: Prompts, block_of: np.ndarray, blocks: int) -> list[int]:
+    """Number of distinct items in each block."""
+    names = {(e.item.benchmark, e.item.id): int(block) for e, block in zip(prompts.encoded, block_of, strict=True)}
+    return np.bincount(list(names.values()), minlength=blocks).tolist()
+
+
+def question_id(item: Item) -> str:
+    """An item's id without the number of its option draw."""
+    return item.id.removesuffix(f"/{item.variant}") if item.variant else item.id
+
+
+def _digest(text: str) -> int:
+    return int.from_bytes(hashlib.sha256(text.encode()).digest()[:8], "big")

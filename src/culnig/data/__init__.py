@@ -1,0 +1,24 @@
+"""Data: items and their account, where rows come from, lint, texts, countries, languages."""
+
+from culnig.data.item_files import read_items, write_items
+from culnig.data.items import BENCHMARKS, Account, Answer, Benchmark, Item, ItemList, Split, account_of
+from culnig.data.load import DataConfig, load_items, parse_name, with_place
+from culnig.data.texts import load_texts
+
+__all__ = [
+    "BENCHMARKS",
+    "Account",
+    "Answer",
+    "Benchmark",
+    "DataConfig",
+    "Item",
+    "ItemList",
+    "Split",
+    "account_of",
+    "load_items",
+    "load_texts",
+    "parse_name",
+    "read_items",
+    "with_place",
+    "write_items",
+]

@@ -1,0 +1,178 @@
+"""`load_items`: a benchmark's name, a data set of the user's own, or an item file -> items."""
+
+from __future__ import annotations
+
+import random
+import re
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Literal, NamedTuple
+
+from pydantic import Field
+
+from culnig.data.countries import BLEND, TARGETS, canonical, find, resolve
+from culnig.data.item_files import read_items
+from culnig.data.items import BENCHMARKS, Benchmark, Item, ItemList
+from culnig.data.sources import External
+from culnig.data.user_data import read_user_benchmark
+from culnig.errors import UsageError
+from culnig.settings import Settings
+
+
+def load_items(
+    source: str | Path,
+    *,
+    countries: Iterable[str] | None = None,
+    topics: Iterable[str] | None = None,
+    limit_per_country: int | None = None,
+    draws: int | None = None,
+    seed: int = 0,
+) -> list[Item]:
+    """Load items.
+
+    Args:
+        source: `benchmark:split` (`everyday:test`), where the rows are not in this package with the place they are at if
+            need be (`blend:test@/data/blend`, `blend:test@owner/name`); a data set of the user's own (`my.yaml:neur`);
+            or a JSON Lines file of items.
+        countries: keep these countries' items only.
+        topics: keep these topics' items only.
+        limit_per_country: at most so many items a country: a seeded sample, kept in the order of the source.
+        draws: keep so many option draws of each question (benchmarks with several draws).
+        seed: seed of option draws and of the sample.
+
+    Raises:
+        UsageError: no such benchmark, split, place, file or country, or a limit below 1.
+        FetchError: rows that are nowhere to be found; the message says how to get them.
+        DataError: a broken file; the message gives file, row and reason.
+
+    Returns:
+        Items; an `ItemList`, with an account of the rows left out, where they were made of other people's rows.
+    """
+    if limit_per_country is not None and limit_per_country < 1:
+        raise UsageError(f"the limit per country must be at least 1, not {limit_per_country}")
+    items = _from_source(str(source), seed)
+    account = getattr(items, "account", None)
+    if draws is not None:
+        items = [item for item in items if not item.variant.isdigit() or int(item.variant) < draws]
+    if countries is not None:
+        items = _of_countries(items, countries, str(source))
+    if topics is not None:
+        items = _of_topics(items, topics, str(source))
+    if limit_per_country is not None:
+        items = _sample(items, limit_per_country, seed)
+    return items if account is None else ItemList(items, account)
+
+
+class Name(NamedTuple):
+    """The parts of `name:split@place`; the whole text is the name where it is a file's."""
+
+    name: str
+    split: str
+    place: str | None
+
+
+def parse_name(source: str) -> Name:
+    """Take `benchmark:split@place` or `file.yaml:split` apart; any other file name stays whole."""
+    if match := re.fullmatch(r"(.+\.ya?ml)(?::([^/]*))?", source):
+        return Name(match[1], match[2] or "", None)
+    match = re.fullmatch(r"([^:@/]+)(?::([^:@/]*))?(?:@(.+))?", source)
+    if match and BENCHMARKS.find(match[1]):
+        return Name(match[1], match[2] or "", match[3])
+    return Name(source, "", None)
+
+
+def with_place(source: str, places: Mapping[str, str]) -> str:
+    """The name with its benchmark's place added, unless it says one itself."""
+    name = parse_name(source)
+    place = places.get(name.name)
+    return f"{source}@{place}" if place and name.place is None else source
+
+
+def find_benchmark(name: Name) -> Benchmark | None:
+    """The benchmark of that name, or the user's own in a YAML file; None for an item file."""
+    if re.fullmatch(r".+\.ya?ml", name.name):
+        return read_user_benchmark(name.name)
+    return BENCHMARKS.find(name.name)
+
+
+def _from_source(source: str, seed: int) -> list[Item]:
+    name = parse_name(source)
+    benchmark = find_benchmark(name)
+    if benchmark is None:
+        path = Path(source)
+        if path.exists() or path.suffix in {".jsonl", ".json"} or "/" in source:
+            return read_items(path)
+        raise UsageError(
+            f"no benchmark and no file named '{source}'; benchmarks: {', '.join(BENCHMARKS.names())}"
+            " (see `culnig data list`); an item file ends in .jsonl, a data set of your own in .yaml"
+        )
+    splits = [s.name for s in benchmark.splits]
+    split = name.split or next((s.name for s in benchmark.splits if s.default), "")
+    if split not in splits:
+        wrong = f"has no split '{split}'" if split else "has several splits"
+        raise UsageError(f"benchmark '{name.name}' {wrong}; say {' or '.join(f'{name.name}:{s}' for s in splits)}")
+    if name.place is None:
+        return benchmark.load(split, seed=seed)
+    if not isinstance(benchmark, External):
+        raise UsageError(f"'{name.name}' comes with culnig and takes no place; say {name.name}:{split}")
+    return benchmark.load(split, seed=seed, place=name.place)
+
+
+def _of_countries(items: list[Item], countries: Iterable[str], source: str) -> list[Item]:
+    present = {item.country for item in items}
+    wanted = set()
+    for spelling in countries:
+        name = spelling if spelling in present else canonical(spelling)
+        known = find(spelling)
+        if name not in present and known is not None:
+            name = known.name  # `us`: as a group it could be a language, but there is no such group here
+        if name not in present:
+            if any(find(group) and canonical(group) == group for group in present):
+                name = resolve(spelling).name  # a spelling nobody knows gets its own message
+            raise UsageError(f"{source} has no items of {name}; it has: {', '.join(sorted(present))}")
+        wanted.add(name)
+    return [item for item in items if item.country in wanted]
+
+
+def _of_topics(items: list[Item], topics: Iterable[str], source: str) -> list[Item]:
+    present, wanted = {item.topic for item in items}, set(topics)
+    if missing := sorted(wanted - present):
+        have = ", ".join(sorted(topic for topic in present if topic)) or "no topics"
+        raise UsageError(f"{source} has no topic {missing[0]!r}; it has: {have}")
+    return [item for item in items if item.topic in wanted]
+
+
+def _sample(items: list[Item], limit: int, seed: int) -> list[Item]:
+    by_country: dict[str, list[int]] = {}
+    for position, item in enumerate(items):
+        by_country.setdefault(item.country, []).append(position)
+    keep: set[int] = set()
+    for country, positions in by_country.items():
+        rng = random.Random(f"{seed}/{country}")
+        keep.update(positions if len(positions) <= limit else rng.sample(positions, limit))
+    return [item for position, item in enumerate(items) if position in keep]
+
+
+class DataConfig(Settings):
+    """A set of items, or a fixed part of it."""
+
+    items: str = Field(description="benchmark:split or benchmark:split@place, your own.yaml:split, or an item file")
+    countries: list[str] | Literal["all", "blend", "targets"] = Field(
+        "all", description="names, or blend (BLEnD's sixteen), or targets (the paper's eight)"
+    )
+    limit_per_country: int | None = Field(None, ge=1, description="a seeded sample of so many items a country")
+    draws: int | None = Field(None, ge=1, description="option draws of each question")
+    topics: list[str] | None = Field(None, description="these topics only; null is all")
+
+    def load(self, seed: int, sources: Mapping[str, str] | None = None) -> list[Item]:
+        """The items; `sources` says where a benchmark's rows are."""
+        named = {"all": None, "blend": BLEND, "targets": TARGETS}
+        countries = named[self.countries] if isinstance(self.countries, str) else self.countries
+        return load_items(
+            with_place(self.items, sources or {}),
+            countries=countries,
+            topics=self.topics,
+            limit_per_country=self.limit_per_country,
+            draws=self.draws,
+            seed=seed,
+        )

@@ -1,0 +1,51 @@
+"""Reading this project's own YAML data, and drawing wrong options from it."""
+
+from __future__ import annotations
+
+import random
+import re
+from collections import Counter
+from collections.abc import Hashable, Sequence
+from functools import cache
+from importlib import resources
+from typing import Any
+
+
+@cache
+def read_yaml(name: str) -> Any:
+    """Parse `embedded/<name>`; the files ship with the package."""
+    import yaml
+
+    text = (resources.files("culnig.benchmarks") / "embedded" / name).read_text(encoding="utf-8")
+    return yaml.load(text, Loader=getattr(yaml, "CSafeLoader", yaml.SafeLoader))
+
+
+def normalise(answer: str) -> str:
+    """An answer reduced to what makes two answers the same: case, articles, punctuation and plural -s do not count."""
+    words = re.sub(r"[^a-z0-9 ]+", " ", answer.casefold().replace("'", "")).split()
+    return " ".join(w[:-1] if len(w) > 3 and w.endswith("s") else w for w in words if w not in {"a", "an", "the"})
+
+
+def overlap(a: str, b: str) -> bool:
+    """Whether two answers are the same, or one contains the other as whole words."""
+    a, b = f" {normalise(a)} ", f" {normalise(b)} "
+    return a in b or b in a
+
+
+def place(gold: str, wrong: Sequence[str], position: int, rng: random.Random) -> tuple[tuple[str, ...], int]:
+    """Options with the gold answer at `position` (mod their number) and the wrong ones shuffled."""
+    options = list(wrong)
+    rng.shuffle(options)
+    answer = position % (len(options) + 1)
+    options.insert(answer, gold)
+    return tuple(options), answer
+
+
+def first_half(groups: Sequence[Hashable]) -> list[bool]:
+    """For each row whether it is in the first half of its group (rounded down), in the order given."""
+    sizes, seen = Counter(groups), Counter[Hashable]()
+    inside = []
+    for group in groups:
+        inside.append(seen[group] < sizes[group] // 2)
+        seen[group] += 1
+    return inside

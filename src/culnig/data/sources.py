@@ -1,0 +1,226 @@
+"""Benchmarks of others: their rows come from a local file or folder, or from the Hugging Face hub.
+
+A table is looked for, in this order, at the place the user names (`blend:test@PLACE`, or `sources:` in a run's config),
+in the benchmark's folder of the data folder (`$CULNIG_DATA/blend`), and on the hub, through the `datasets` library.
+"""
+
+from __future__ import annotations
+
+import logging
+import re
+from abc import ABC, abstractmethod
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import ClassVar, NamedTuple
+
+from culnig.data.items import Account, Item, ItemList, Split
+from culnig.data.tables import Row, read_table
+from culnig.errors import DataError, FetchError, UsageError
+from culnig.files import data_dir
+
+ALL_SPLITS = "*"
+_HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]*/[\w.-]+")
+
+
+@dataclass(frozen=True)
+class Table:
+    """One table of a benchmark.
+
+    Attributes:
+        called: its file or files, for people.
+        files: names to look for below the benchmark's folder, as patterns; the first that matches is taken.
+        hub: hub id; None if it is not on the hub.
+        config: the hub's config.
+        split: the hub's split; `ALL_SPLITS` for all of them, one after the other.
+        several: all files that match are parts of one table; else there must be one.
+    """
+
+    called: str
+    files: tuple[str, ...]
+    hub: str | None = None
+    config: str | None = None
+    split: str = "test"
+    several: bool = False
+
+
+class State(NamedTuple):
+    """Whether a benchmark can be loaded now, from where, and else how to get it."""
+
+    ready: bool
+    where: str
+    how: str
+
+
+class External(ABC):
+    """Base of the benchmarks whose rows are not in this package.  The first of `tables` is the one items are made of."""
+
+    name: str
+    description: str
+    source: str
+    splits: tuple[Split, ...]
+    tables: ClassVar[Mapping[str, Table]]
+    folder: str
+    """Name of its folder in the data folder."""
+    fetch: str = ""
+    """How to get the files where they are not on the hub."""
+
+    def load(self, split: str, *, seed: int, place: str | None = None) -> ItemList:
+        """Items of a split, with the account of their rows; `place` says where the rows are.
+
+        Raises:
+            UsageError: no such place.
+            FetchError: the rows are nowhere; the message says how to get them.
+            DataError: a broken row; the message gives file, row and reason.
+        """
+        source = Source(self, place)
+        items = ItemList(self.items(split, seed, source), source.account)
+        if not items:
+            raise DataError(f"{self.name}:{split}: no items in {source.account}")
+        return items
+
+    @abstractmethod
+    def items(self, split: str, seed: int, source: Source) -> Iterable[Item]:
+        """Make the items of a split; every row gives one, or is left out with a reason in `source.account`."""
+
+    def state(self, place: str | None = None) -> State:
+        """Whether the rows are at hand, without reading them."""
+        source = Source(self, place)
+        missing = [table for table in self.tables.values() if not (source.files(table) or _in_hub_cache(table))]
+        if missing:
+            return State(False, "", f"{missing[0].called}: {self.how(missing[0])}")
+        return State(True, source.account.source, "")
+
+    def how(self, table: Table) -> str:
+        """How to get a missing table, in one line."""
+        folder = data_dir() / self.folder
+        if table.hub is None:
+            return f"{self.fetch}, and put {', '.join(t.called for t in self.tables.values())} into {folder}"
+        return f"on a machine with a network run `hf download --repo-type dataset {table.hub} --local-dir {folder}`"
+
+
+class Source:
+    """Where one benchmark's tables are this time; counts the rows that are read."""
+
+    def __init__(self, benchmark: External, place: str | None) -> None:
+        self._benchmark = benchmark
+        self._main = next(iter(benchmark.tables.values()))
+        self._place = Path(place).expanduser() if place else None
+        self._hub = None
+        if place and self._place and not self._place.exists():
+            if not _HUB_ID.fullmatch(place) or place.count("/") > 1:
+                raise UsageError(f"{benchmark.name}@{place}: no such file or folder, and no hub id (owner/name)")
+            self._place, self._hub = None, place
+        self.account = Account(self._describe())
+
+    def rows(self, name: str) -> Iterator[Row]:
+        """Rows of a table, in file order."""
+        table = self._benchmark.tables[name]
+        for row in self._read(table):
+            self.account.rows += table is self._main
+            yield row
+
+    def files(self, table: Table) -> list[Path]:
+        """The local files of a table; none if it has to come from the hub.
+
+        Raises:
+            DataError: several files where one is expected.
+        """
+        if self._hub:
+            return []
+        usual = data_dir() / self._benchmark.folder
+        if self._place is None:
+            return _match(usual, table)
+        if table is not self._main:
+            beside = self._place.parent if self._place.is_file() else self._place
+            return _match(beside, table) or _match(usual, table)
+        return [self._place] if self._place.is_file() else _match(self._place, table)
+
+    def path(self, name: str) -> Path:
+        """The one local file of a table that is read in other ways than row by row.
+
+        Raises:
+            FetchError: it is not there.
+        """
+        table = self._benchmark.tables[name]
+        files = self.files(table)
+        if not files:
+            raise FetchError(f"{self._benchmark.name}: {self._missing(table)}; {self._benchmark.how(table)}")
+        return files[0]
+
+    def _read(self, table: Table) -> Iterator[Row]:
+        files = self.files(table)
+        if files:
+            for path in files:
+                yield from read_table(path)
+            return
+        hub = self._hub or table.hub
+        if (self._place and table is self._main) or not hub:
+            raise FetchError(f"{self._benchmark.name}: {self._missing(table)}; {self._benchmark.how(table)}")
+        try:
+            yield from hub_rows(hub, table.config, table.split)
+        except FetchError as error:
+            raise FetchError(
+                f"{self._benchmark.name}: {self._missing(table)}, and {error}; {self._benchmark.how(table)}"
+            ) from error
+
+    def _missing(self, table: Table) -> str:
+        return f"{table.called} not found in {self._place or data_dir() / self._benchmark.folder}"
+
+    def _describe(self) -> str:
+        files = self.files(self._main)
+        if files:
+            return str(files[0]) if len(files) == 1 else f"{files[0].parent} ({len(files)} files)"
+        return "/".join(part for part in (self._hub or self._main.hub, self._main.config, self._main.split) if part)
+
+
+def _match(folder: Path, table: Table) -> list[Path]:
+    for pattern in table.files:
+        found = sorted(path for path in folder.rglob(pattern) if path.is_file())
+        if len(found) > 1 and not table.several:
+            raise DataError(f"{folder} holds several files of that name: {', '.join(map(str, found))}; keep one")
+        if found:
+            return found
+    return []
+
+
+def _in_hub_cache(table: Table) -> bool:
+    if table.hub is None:
+        return False
+    from datasets.config import HF_DATASETS_CACHE
+
+    return any(Path(HF_DATASETS_CACHE).glob(f"{table.hub.replace('/', '___').lower()}/{table.config or '*'}"))
+
+
+def hub_rows(hub: str, config: str | None, split: str) -> Iterator[Row]:
+    """Rows of a hub data set.
+
+    Raises:
+        FetchError: it cannot be had: no network and not in the cache, no such data set, config or split.
+    """
+    import datasets
+
+    logging.getLogger("huggingface_hub").setLevel(logging.ERROR)  # it tells of every retry; the error says it once
+    try:
+        data = datasets.load_dataset(hub, config, split=None if split == ALL_SPLITS else split)
+    except Exception as error:  # whatever hub, network and cache can raise; there is one answer to all of it
+        reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
+        raise FetchError(f"the hub does not give {hub} ({reason})") from error
+    for name, rows in data.items() if split == ALL_SPLITS else [(split, data)]:
+        for number, values in enumerate(rows, start=1):
+            yield Row(f"{hub}[{name}] row {number}", str(name), values)
+
+
+def unique(rows: Iterable[Row], column: str) -> Iterator[Row]:
+    """The rows, checked to have no value of a column twice.
+
+    Raises:
+        DataError: a value stands twice; the message gives both places.
+    """
+    seen: dict[str, str] = {}
+    for row in rows:
+        value = row.text(column)
+        if value in seen:
+            raise DataError(f"{row.where}: the {column} {value!r} stands twice; first at {seen[value]}")
+        seen[value] = row.where
+        yield row

@@ -1,0 +1,42 @@
+"""Plain running text, for perplexity: the embedded sample, or a text file of the user's."""
+
+from __future__ import annotations
+
+from importlib import resources
+from pathlib import Path
+
+from culnig.errors import DataError
+from culnig.files import require_file
+
+EMBEDDED = "plain"
+
+
+def load_texts(source: str | Path = EMBEDDED) -> list[str]:
+    """Paragraphs of running text.
+
+    Args:
+        source: "plain", 40 short paragraphs in plain English about nothing cultural, written for this project; or a
+            UTF-8 text file, whose paragraphs are set apart by blank lines.
+
+    Raises:
+        UsageError: no such file.
+        DataError: not UTF-8, or nothing in it.
+    """
+    if str(source) == EMBEDDED:
+        text = (resources.files("culnig.data") / "plain_text.txt").read_text(encoding="utf-8")
+    else:
+        path = require_file(source, "a text file (or `plain`, the embedded sample)")
+        try:
+            text = path.read_text(encoding="utf-8-sig")
+        except UnicodeDecodeError as error:
+            raise DataError(f"{path}: not UTF-8 text (byte {error.start}); save it as UTF-8") from error
+    blocks: list[list[str]] = [[]]
+    for line in text.splitlines():
+        if line.strip():
+            blocks[-1].append(line.strip())
+        elif blocks[-1]:
+            blocks.append([])
+    paragraphs = [" ".join(block) for block in blocks if block]
+    if not paragraphs:
+        raise DataError(f"{source}: no text in it")
+    return paragraphs

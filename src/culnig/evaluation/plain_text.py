@@ -1,0 +1,213 @@
+"""Perplexity on plain text: does the model still predict ordinary sentences?  Rows a paragraph, forward passes only."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import torch
+
+from culnig import distributed
+from culnig.errors import DataError, UsageError
+from culnig.evaluation.comparing import bootstrap_ratio
+from culnig.evaluation.results import read_rows, write_rows
+from culnig.files import sha256_json
+from culnig.models import LanguageModel
+from culnig.passes.cpu_kernels import fast_linear
+from culnig.passes.forward import Row, batches
+from culnig.versions import versions
+
+WINDOW = 1024
+"""Tokens read together at most; a longer paragraph is read in pieces, each without what came before."""
+BUDGET = 2048
+"""Padded tokens a batch at most: here every position needs its logits, [tokens, vocabulary] in float32."""
+
+
+class TextResult:
+    """Token log-probabilities of some paragraphs.
+
+    Attributes:
+        rows: a data frame, a row a paragraph (or a piece of a long one): paragraph, piece, tokens (predicted ones), logprob
+            (their sum, nats), token_logprobs (each).
+        meta: model, text, intervention and versions.
+    """
+
+    def __init__(self, rows: pd.DataFrame, meta: dict[str, Any] | None = None) -> None:
+        self.rows = rows
+        self.meta = meta or {}
+
+    def __len__(self) -> int:
+        return len(self.rows)
+
+    def __repr__(self) -> str:
+        return f"TextResult({len(self)} rows, perplexity {self.perplexity:.2f})"
+
+    @property
+    def perplexity(self) -> float:
+        """exp(-sum of log-probabilities / number of predicted tokens)."""
+        return float(np.exp(-self.rows["logprob"].sum() / self.rows["tokens"].sum()))
+
+    def save(self, path: Path | str) -> None:
+        """Write Parquet, with `meta` as JSON under the key `culnig` of the file's metadata."""
+        write_rows(path, self.rows, self.meta)
+
+    @classmethod
+    def load(cls, path: Path | str) -> TextResult:
+        """Read a result file.
+
+        Raises:
+            UsageError: no such file.
+            DataError: not a perplexity result.
+        """
+        return cls(*read_rows(path, "a perplexity result", {"paragraph", "token_logprobs"}, "perplexity"))
+
+
+@dataclass(frozen=True)
+class TextComparison:
+    """Two conditions on the same text.
+
+    Attributes:
+        a, b: perplexities of the two sides.
+        ratio: a / b.
+        low, high: ends of its 95 % interval (BCa bootstrap over paragraphs, of the mean log-probability a token).
+        p: two-sided bootstrap p-value of a ratio of 1.
+        paragraphs, tokens: independent units, and predicted tokens.
+    """
+
+    a: float
+    b: float
+    ratio: float
+    low: float
+    high: float
+    p: float
+    paragraphs: int
+    tokens: int
+
+    def to_dict(self) -> dict[str, Any]:
+        return asdict(self)
+
+
+def perplexity(
+    lm: LanguageModel,
+    paragraphs: Sequence[str],
+    *,
+    bos: str = "auto",
+    token_budget: int | None = None,
+    progress: Callable[[int], None] | None = None,
+) -> TextResult:
+    """Log-probability of every token of every paragraph given the tokens before it in the paragraph.
+
+    The first token of a paragraph is predicted only where a special token stands before it.
+
+    Args:
+        lm: the model, suppressed or not.
+        paragraphs: what `load_texts` gives.
+        bos: "auto" (what the tokenizer does), "on", "off".
+        token_budget: padded tokens a batch, at most 2,048; None suits the device.
+        progress: called with the number of rows done after each batch.
+
+    Raises:
+        UsageError: no text, an unknown `bos`, or BOS asked of a tokenizer without one.
+        DataError: a paragraph with fewer than two tokens.
+    """
+    parts = list(pieces(lm, paragraphs, bos))
+    if not parts:
+        raise UsageError("no text to read")
+    rows = [Row(key, ids, ()) for key, (_, _, ids) in enumerate(parts)]
+    found: dict[int, np.ndarray] = {}
+    for chunk in distributed.share(batches(rows, min(token_budget or lm.token_budget, BUDGET))):
+        for row, logprobs in zip(chunk, _token_logprobs(lm, [row.prompt for row in chunk]), strict=True):
+            found[row.key] = logprobs
+        if progress:
+            progress(len(chunk))
+    found = distributed.gather(found)
+    made = [
+        {
+            "paragraph": paragraph,
+            "piece": piece,
+            "tokens": len(found[key]),
+            "logprob": float(found[key].sum()),
+            "token_logprobs": found[key].tolist(),
+        }
+        for key, (paragraph, piece, _) in enumerate(parts)
+    ]
+    return TextResult(pd.DataFrame(made), _describe(lm, paragraphs, bos))
+
+
+def compare_text(a: TextResult, b: TextResult, *, seed: int = 0) -> TextComparison:
+    """Compare two conditions paragraph by paragraph.
+
+    Raises:
+        UsageError: they are not of the same text, tokenised the same way.
+    """
+    keys = ["paragraph", "piece", "tokens"]
+    if a.meta.get("data_hash") != b.meta.get("data_hash") or not a.rows[keys].equals(b.rows[keys]):
+        raise UsageError("the two perplexity results are not of the same text and tokens")
+    paragraph = a.rows["paragraph"].to_numpy()
+    gain = np.bincount(paragraph, weights=b.rows["logprob"] - a.rows["logprob"])
+    tokens = np.bincount(paragraph, weights=a.rows["tokens"])
+    low, high, p = bootstrap_ratio(gain, tokens, seed)
+    return TextComparison(
+        a=a.perplexity,
+        b=b.perplexity,
+        ratio=a.perplexity / b.perplexity,
+        low=float(np.exp(low)),
+        high=float(np.exp(high)),
+        p=p,
+        paragraphs=len(tokens),
+        tokens=int(tokens.sum()),
+    )
+
+
+def pieces(lm: LanguageModel, paragraphs: Sequence[str], bos: str) -> Iterator[tuple[int, int, tuple[int, ...]]]:
+    """Paragraphs cut to what fits a window: (paragraph, piece, token ids) in order."""
+    if bos not in ("auto", "on", "off"):
+        raise UsageError(f"unknown BOS policy '{bos}'; there are auto, on and off")
+    if bos == "on" and lm.tokenizer.bos_token_id is None:
+        raise UsageError("BOS is asked for, but this model's tokenizer has none")
+    window = min(lm.max_length or WINDOW, WINDOW)
+    for number, ids in enumerate(lm.tokenizer(list(paragraphs), add_special_tokens=bos != "off")["input_ids"]):
+        if bos == "on" and ids[:1] != [lm.tokenizer.bos_token_id]:
+            ids = [lm.tokenizer.bos_token_id, *ids]
+        if len(ids) < 2:
+            raise DataError(f"paragraph {number + 1} has fewer than two tokens: {paragraphs[number]!r}")
+        starts = list(range(0, len(ids), window))
+        if len(ids) - starts[-1] < 2:  # a last piece of one token predicts nothing: the one before it is cut shorter
+            starts[-1] -= 1
+        for piece, (start, stop) in enumerate(zip(starts, [*starts[1:], len(ids)], strict=True)):
+            yield number, piece, tuple(ids[start:stop])
+
+
+def _token_logprobs(lm: LanguageModel, rows: Sequence[tuple[int, ...]]) -> list[np.ndarray]:
+    """log P of tokens 1, 2, ... of each row given those before, over the whole vocabulary, in float32.
+
+    Padded on the right, where causal attention never looks.
+    """
+    width = max(map(len, rows))
+    ids = torch.full((len(rows), width), lm.tokenizer.pad_token_id or 0)
+    for b, row in enumerate(rows):
+        ids[b, : len(row)] = torch.tensor(row)
+    with torch.no_grad(), fast_linear():
+        logits = lm.model(input_ids=ids.to(lm.device), use_cache=False).logits[:, :-1].float()
+    target = ids[:, 1:].to(logits.device)
+    picked = logits.gather(-1, target[..., None])[..., 0] - torch.logsumexp(logits, dim=-1)
+    values = picked.double().cpu().numpy()
+    return [values[b, : len(row) - 1] for b, row in enumerate(rows)]
+
+
+def _describe(lm: LanguageModel, paragraphs: Sequence[str], bos: str) -> dict[str, Any]:
+    return {
+        "kind": "perplexity",
+        "model": lm.name,
+        "model_hash": lm.fingerprint,
+        "revision": lm.revision,
+        "dtype": str(lm.dtype).removeprefix("torch."),
+        "data_hash": sha256_json(list(paragraphs)),
+        "bos": bos,
+        "window": min(lm.max_length or WINDOW, WINDOW),
+        "versions": versions(),
+    }

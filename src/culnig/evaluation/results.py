@@ -1,0 +1,150 @@
+"""EvalResult: a row an item, from which every figure can be computed again."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from culnig.errors import DataError, UsageError
+from culnig.files import atomic_path, require_file
+
+COLUMNS = {
+    "id": "item id",
+    "benchmark": "benchmark",
+    "country": "country or other group",
+    "topic": "topic",
+    "variant": "option draw",
+    "wording": "prompt wording",
+    "gold": "index of the gold option",
+    "prediction": "index of the predicted option; -1 where the greedy token is none of the labels (mcf)",
+    "correct": "prediction == gold; mcf: over the whole vocabulary, cf: among the options",
+    "prediction_among_options": "index of the most probable option",
+    "correct_among_options": "prediction_among_options == gold",
+    "option_logprobs": "log-probability of each option's text or label after the prompt, over the vocabulary",
+    "p_gold": "probability of the gold answer; mcf: over the vocabulary, cf: among the options",
+    "log_odds": "log-odds of the gold option against the other options together",
+    "alignment": "items on a numeric scale alone: how near the predicted step is to the gold one, 0 to 100",
+}
+METRICS = ("correct", "correct_among_options", "p_gold", "log_odds")
+DERIVED = ("outside_options", "option_logmass")
+"""What else can be compared: 1 where the greedy token is none of the labels (mcf); log of the options' total probability."""
+SCALE_METRIC = "alignment"
+"""A further metric, of items on a numeric scale."""
+
+
+class EvalResult:
+    """Per-item results of one evaluation.
+
+    Attributes:
+        rows: a data frame, one row for each item and wording; columns as in `COLUMNS`.
+        meta: model, data, prompt policy, intervention and versions.
+    """
+
+    def __init__(self, rows: pd.DataFrame, meta: dict[str, Any] | None = None) -> None:
+        self.rows = rows
+        self.meta = meta or {}
+
+    def __len__(self) -> int:
+        return len(self.rows)
+
+    def __repr__(self) -> str:
+        return f"EvalResult({len(self)} rows, accuracy {self.accuracy:.1%})"
+
+    @property
+    def accuracy(self) -> float:
+        """Share of rows answered correctly, 0 to 1."""
+        return float(self.rows["correct"].mean())
+
+    def values(self, metric: str) -> np.ndarray:
+        """A metric of every row, float64 [rows].
+
+        `METRICS` are columns, and so is `alignment` for items on a scale.  `outside_options` is 1 where the greedy token is none of the labels, else 0.
+        `option_logmass` is log(sum over the options of exp(option_logprobs)), in nats: how much of the vocabulary's
+        probability the options get together; in cf, where options are texts, it falls when a text becomes less likely,
+        for whatever reason.
+
+        Raises:
+            UsageError: an unknown metric, or `outside_options` of a cf result, where no answer can lie outside.
+        """
+        if metric in METRICS or (metric == SCALE_METRIC and metric in self.rows):
+            return self.rows[metric].to_numpy(dtype=float)
+        if metric == "option_logmass":
+            return np.array([np.logaddexp.reduce(logprobs) for logprobs in self.rows["option_logprobs"]], dtype=float)
+        if metric != "outside_options":
+            raise UsageError(f"unknown metric '{metric}'; there are {', '.join((*METRICS, *DERIVED))}")
+        if self.meta.get("formulation") != "mcf":
+            raise UsageError("outside_options is of mcf results only: in cf an option is always chosen")
+        return (self.rows["prediction"] == -1).to_numpy(dtype=float)
+
+    def by(self, *columns: str) -> pd.DataFrame:
+        """Rows, accuracy, P(gold) and log-odds for each value of some columns.
+
+        Raises:
+            UsageError: no such column.
+        """
+        if missing := [column for column in columns if column not in self.rows]:
+            raise UsageError(f"no column {', '.join(missing)}; there are {', '.join(self.rows.columns)}")
+        grouped = self.rows.groupby(list(columns), sort=True)
+        return grouped.agg(
+            rows=("correct", "size"),
+            accuracy=("correct", "mean"),
+            accuracy_among_options=("correct_among_options", "mean"),
+            p_gold=("p_gold", "mean"),
+            log_odds=("log_odds", "mean"),
+        ).reset_index()
+
+    def save(self, path: Path | str) -> None:
+        """Write Parquet, with `meta` as JSON under the key `culnig` of the file's metadata."""
+        write_rows(path, self.rows, self.meta)
+
+    @classmethod
+    def load(cls, path: Path | str) -> EvalResult:
+        """Read a result file.
+
+        Raises:
+            UsageError: no such file.
+            DataError: not a result file.
+        """
+        return cls(*read_rows(path, "an evaluation result", {"id", "correct"}, "eval"))
+
+
+def write_rows(path: Path | str, rows: pd.DataFrame, meta: dict[str, Any]) -> None:
+    """Write rows and their description, atomically."""
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    table = pa.Table.from_pandas(rows, preserve_index=False)
+    metadata = {**(table.schema.metadata or {}), b"culnig": json.dumps(meta, ensure_ascii=False).encode()}
+    with atomic_path(path) as temporary:
+        pq.write_table(table.replace_schema_metadata(metadata), temporary)
+
+
+def read_rows(path: Path | str, what: str, needed: set[str], verb: str) -> tuple[pd.DataFrame, dict[str, Any]]:
+    """Read rows and their description.
+
+    Args:
+        path: the file.
+        what: what it should be, for messages ("an evaluation result").
+        needed: columns it must have.
+        verb: the command that writes such files.
+
+    Raises:
+        UsageError: no such file.
+        DataError: not Parquet, or another kind of file.
+    """
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    path = require_file(path, f"{what} (.parquet)")
+    try:
+        table = pq.read_table(path)
+    except (pa.ArrowInvalid, OSError) as error:
+        raise DataError(f"{path}: not a Parquet file ({' '.join(str(error).split())})") from error
+    meta = json.loads((table.schema.metadata or {}).get(b"culnig", b"null"))
+    if meta is None or not needed <= set(table.column_names):
+        raise DataError(f"{path}: not {what}; `culnig {verb}` writes such files")
+    return table.to_pandas(), meta

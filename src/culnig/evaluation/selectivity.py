@@ -1,0 +1,134 @@
+"""Drops of several conditions with joint intervals: culture drop, general drop, and their difference, selectivity."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import pandas as pd
+
+from culnig.errors import UsageError
+from culnig.evaluation.comparing import aligned, question_of
+from culnig.evaluation.results import EvalResult
+from culnig.statistics.bootstrap import JOINT_RESAMPLES, bootstrap_p, by_question, joint_bootstrap, percentile_interval
+from culnig.statistics.tests import adjust
+
+QUANTITIES = ("culture", "general", "selectivity")
+
+
+@dataclass
+class Drops:
+    """How much each condition takes from culture and from general ability.
+
+    Attributes:
+        value: quantity -> condition -> the drop (untouched minus suppressed); `selectivity` is culture minus general.
+        draws: quantity -> condition -> its bootstrap values, [resamples], the same resamples for every condition.
+    """
+
+    value: dict[str, dict[str, float]]
+    draws: dict[str, dict[str, np.ndarray]]
+
+    @property
+    def conditions(self) -> list[str]:
+        return list(self.value["culture"])
+
+    def average(self, name: str, members: Sequence[str]) -> None:
+        """Add the mean of some conditions (random draws) as a condition of its own."""
+        for quantity in QUANTITIES:
+            self.value[quantity][name] = float(np.mean([self.value[quantity][member] for member in members]))
+            self.draws[quantity][name] = np.mean([self.draws[quantity][member] for member in members], axis=0)
+
+    def row(self, condition: str) -> dict[str, float]:
+        """Each quantity with its interval."""
+        found: dict[str, float] = {}
+        for quantity in QUANTITIES:
+            low, high = percentile_interval(self.draws[quantity][condition])
+            found |= {quantity: self.value[quantity][condition], f"{quantity}_low": low, f"{quantity}_high": high}
+        return found
+
+    def difference(self, a: str, b: str, quantity: str = "selectivity") -> dict[str, float]:
+        """a minus b, with the interval and the two-sided p of the paired bootstrap."""
+        draws = self.draws[quantity][a] - self.draws[quantity][b]
+        value = self.value[quantity][a] - self.value[quantity][b]
+        if np.ptp(draws) == 0:  # the same answers throughout
+            return {"difference": value, "low": value, "high": value, "p": 1.0 if value == 0 else 2 / (len(draws) + 1)}
+        low, high = percentile_interval(draws)
+        return {"difference": value, "low": low, "high": high, "p": bootstrap_p(draws)}
+
+
+def drops(
+    culture: Mapping[str, EvalResult],
+    general: Mapping[str, EvalResult],
+    untouched: tuple[EvalResult, EvalResult],
+    metric: str = "correct",
+    *,
+    seed: int = 0,
+    resamples: int = JOINT_RESAMPLES,
+) -> Drops:
+    """Drops of many conditions, by a bootstrap over questions that is the same for all of them.
+
+    Culture and general questions are resampled apart; rows of one question stay together.  Intervals are percentiles.
+
+    Args:
+        culture, general: condition -> its results on the two test sets.
+        untouched: the untouched model's, in the same order.
+        metric: what `EvalResult.values` knows.
+        seed: seed of the bootstrap.
+        resamples: bootstrap resamples.
+
+    Raises:
+        UsageError: no conditions, conditions that are not in both, results of different items, an unknown metric.
+    """
+    if not culture or set(culture) != set(general):
+        raise UsageError("the same conditions are needed on culture and on general items, one at least")
+    rng = np.random.default_rng(seed)
+    value: dict[str, dict[str, float]] = {}
+    draws: dict[str, dict[str, np.ndarray]] = {}
+    for quantity, results, plain in (("culture", culture, untouched[0]), ("general", general, untouched[1])):
+        value[quantity], draws[quantity] = _bootstrap(results, plain, metric, rng, resamples)
+    value["selectivity"] = {name: value["culture"][name] - value["general"][name] for name in culture}
+    draws["selectivity"] = {name: draws["culture"][name] - draws["general"][name] for name in culture}
+    return Drops(value, draws)
+
+
+def _bootstrap(
+    results: Mapping[str, EvalResult], plain: EvalResult, metric: str, rng: np.random.Generator, resamples: int
+) -> tuple[dict[str, float], dict[str, np.ndarray]]:
+    base, questions = plain.values(metric), question_of(plain.rows)
+    pairs = [by_question(base - aligned(plain, result).values(metric), questions) for result in results.values()]
+    sums, counts = np.stack([sums for sums, _ in pairs], axis=1), pairs[0][1]
+    drawn = joint_bootstrap(sums, counts, rng, resamples)
+    whole = sums.sum(axis=0) / counts.sum()
+    return (
+        {name: float(whole[i]) for i, name in enumerate(results)},
+        {name: drawn[:, i] for i, name in enumerate(results)},
+    )
+
+
+def winners(found: Drops, by_cell: Mapping[str, Mapping[str, str]], *, alpha: float = 0.05) -> pd.DataFrame:
+    """Which method is the most selective in each cell, and which cannot be told from it.
+
+    Args:
+        found: the drops.
+        by_cell: cell (a budget on some modules) -> method -> condition.
+        alpha: level; p-values of a cell's comparisons with its best method are corrected by Holm's method.
+
+    Returns:
+        A row a cell and method: cell, method, the quantities with their intervals, behind (the best's selectivity minus
+        the method's) with behind_low, behind_high, p, p_adjusted, and place: best, level (not told apart) or behind.
+    """
+    rows = []
+    for cell, members in by_cell.items():
+        best = max(members, key=lambda method: found.value["selectivity"][members[method]])
+        others = [method for method in members if method != best]
+        behind = {method: found.difference(members[best], members[method]) for method in others}
+        adjusted = dict(zip(others, adjust([behind[m]["p"] for m in others]), strict=True)) if others else {}
+        for method, condition in members.items():
+            facts = behind.get(method, {"difference": 0.0, "low": 0.0, "high": 0.0, "p": float("nan")})
+            p = float(adjusted.get(method, float("nan")))
+            place = "best" if method == best else "behind" if p < alpha else "level"
+            row = {"cell": cell, "method": method, "place": place} | found.row(condition)
+            row |= {"behind": facts["difference"], "behind_low": facts["low"], "behind_high": facts["high"]}
+            rows.append(row | {"p": facts["p"], "p_adjusted": p})
+    return pd.DataFrame(rows)

@@ -1,0 +1,221 @@
+"""Short answers: the model writes, and what it wrote is looked through for an answer that counts as right."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterable, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from culnig import distributed
+from culnig.data import Item, account_of
+from culnig.data.item_files import item_to_row
+from culnig.data.languages import fold, matcher, words
+from culnig.errors import UsageError
+from culnig.evaluation.comparing import bootstrap_ratio, by_question, question_of, subset
+from culnig.evaluation.results import EvalResult, read_rows
+from culnig.files import sha256_json
+from culnig.models import LanguageModel
+from culnig.passes.forward import Row, batches
+from culnig.passes.generation import write_lines
+from culnig.passes.memory import Fitting
+from culnig.prompts import Prompt, PromptPolicy, encode_prompts, render
+from culnig.versions import versions
+
+NEW_TOKENS = 32
+"""Tokens an answer may have."""
+BUDGET = 2048
+"""Padded tokens a batch at least: a step of generation computes one token a row, so that rows are cheap."""
+_LIST = re.compile(r"^\s*(?:\(?[1١۱১][.)]|[-*•])\s+(?=\S)")
+COLUMNS = {
+    "id": "item id",
+    "benchmark": "benchmark",
+    "country": "country or other group",
+    "language": "language of question and answer",
+    "topic": "topic",
+    "variant": "wording that comes with the benchmark",
+    "wording": "our prompt wording",
+    "text": "the first line that the model wrote",
+    "normalised": "the same as it is compared",
+    "matched": "the answer that was found in it; empty if none was",
+    "in_english": "found by an English spelling only, though asked in another language",
+    "correct": "whether an answer was found",
+    "weighted": "votes of the answer found / most votes of any; 0 if none was found",
+    "accepted": "spellings that count as right, those of the most votes first",
+    "votes": "votes of each of these",
+}
+
+
+class AnswerResult(EvalResult):
+    """Rows of short answers, with the columns in `COLUMNS`; comparable item by item like any `EvalResult`.
+
+    `meta["matchers"]` says for each language which library found the words, or why none did.
+    """
+
+    def values(self, metric: str) -> np.ndarray:
+        """`correct` or `weighted` of every row, float64 [rows].
+
+        Raises:
+            UsageError: another metric.
+        """
+        if metric not in ("correct", "weighted"):
+            raise UsageError(f"unknown metric '{metric}' of short answers; there are correct and weighted")
+        return self.rows[metric].to_numpy(dtype=float)
+
+    def by(self, *columns: str) -> pd.DataFrame:
+        """Rows, accuracy and vote-weighted score for each value of some columns.
+
+        Raises:
+            UsageError: no such column.
+        """
+        if missing := [column for column in columns if column not in self.rows]:
+            raise UsageError(f"no column {', '.join(missing)}; there are {', '.join(self.rows.columns)}")
+        grouped = self.rows.groupby(list(columns), sort=True)
+        return grouped.agg(
+            rows=("correct", "size"), accuracy=("correct", "mean"), weighted=("weighted", "mean")
+        ).reset_index()
+
+    def by_language(self, *, seed: int = 0) -> pd.DataFrame:
+        """A row a language: countries, questions, rows, accuracy and weighted score with 95 % intervals, in_english, matcher."""
+        rows = []
+        for language in sorted(self.rows["language"].unique()):
+            part = subset(self, "language", language)
+            questions = question_of(part.rows)
+            facts: dict[str, Any] = {"language": language, "countries": part.rows["country"].nunique()}
+            facts |= {"questions": questions.nunique(), "rows": len(part)}
+            for name, metric in (("accuracy", "correct"), ("weighted", "weighted")):
+                values = part.values(metric)
+                low, high, _ = bootstrap_ratio(*by_question(values, questions), seed)
+                prefix = "" if name == "accuracy" else "weighted_"
+                facts |= {name: float(values.mean()), f"{prefix}low": low, f"{prefix}high": high}
+            used = self.meta.get("matchers", {}).get(language, {})
+            facts |= {"in_english": float(part.rows["in_english"].mean()), "matcher": used.get("used", "")}
+            rows.append(facts)
+        return pd.DataFrame(rows)
+
+    @classmethod
+    def load(cls, path: Path | str) -> AnswerResult:
+        """Read a result file.
+
+        Raises:
+            UsageError: no such file.
+            DataError: not a result of short answers.
+        """
+        return cls(*read_rows(path, "a result of short answers", {"text", "matched", "correct"}, "answer"))
+
+
+def answer(
+    lm: LanguageModel,
+    items: Iterable[Item],
+    *,
+    policy: PromptPolicy | None = None,
+    max_new_tokens: int = NEW_TOKENS,
+    token_budget: int | None = None,
+    progress: Callable[[int], None] | None = None,
+) -> AnswerResult:
+    """Let the model write a line for every item, and look for an accepted answer in it.
+
+    Args:
+        lm: the model, suppressed or not.
+        items: items with `answers`.
+        policy: chat template, BOS, wordings; formulation "short".
+        max_new_tokens: length of an answer at most.
+        token_budget: padded tokens a batch, prompt and answer; None suits the device.
+        progress: called with the number of prompts done after each batch.
+
+    Raises:
+        UsageError: no items, or an answer of no length.
+        PromptError: an item without answers, or a prompt that is too long.
+    """
+    account, items = account_of(items), list(items)
+    if not items:
+        raise UsageError("no items to answer")
+    if max_new_tokens < 1:
+        raise UsageError(f"answers need room for at least one token, not {max_new_tokens}")
+    policy = policy or lm.policy("short")
+    prompts = render(items, policy)
+    written: dict[int, str] = {}
+
+    def run(rows: Sequence[Row]) -> None:
+        lines = write_lines(lm, [row.prompt for row in rows], max_new_tokens)
+        written.update(zip((row.key for row in rows), lines, strict=True))
+
+    fitting = Fitting(run)
+    rows = batches_to_write(lm, prompts, policy, max_new_tokens, token_budget)
+    for chunk in distributed.share(rows):
+        fitting(chunk)
+        if progress:
+            progress(len(chunk))
+    lines = distributed.gather(written)
+    made = [_judged(prompt.item, prompt.wording, lines[key]) for key, prompt in enumerate(prompts)]
+    meta = _describe(lm, items, policy, max_new_tokens) | {"rows": account}
+    return AnswerResult(pd.DataFrame(made), meta)
+
+
+def batches_to_write(
+    lm: LanguageModel, prompts: Sequence[Prompt], policy: PromptPolicy, max_new_tokens: int, token_budget: int | None
+) -> list[list[Row]]:
+    """Encoded prompts in batches; the tokens to come are counted as if they stood there already."""
+    encoded = encode_prompts(prompts, lm.tokenizer, policy, lm.max_length, max_new_tokens)
+    room = (0,) * (max_new_tokens + 1)
+    rows = [Row(key, prompt, (room,)) for key, prompt in enumerate(encoded)]
+    return batches(rows, token_budget or max(BUDGET, lm.token_budget))
+
+
+def judge(item: Item, text: str) -> tuple[str, int, bool]:
+    """The accepted answer that a text holds, with its votes, and whether only its English spelling was found; ("", 0, False) if none.
+
+    Answers are tried from the most votes down, each in the item's language before English.  The number of a list that the
+    text begins is not part of it.
+    """
+    text = _LIST.sub("", text)
+    for accepted in item.answers:
+        if (found := matcher(item.language).find(text, accepted.texts)) is not None:
+            return found, accepted.votes, False
+        if (found := matcher("en").find(text, accepted.english)) is not None:
+            return found, accepted.votes, True
+    return "", 0, False
+
+
+def _judged(item: Item, wording: str, text: str) -> dict[str, Any]:
+    """One row of the result; see `COLUMNS`."""
+    matched, votes, in_english = judge(item, text)
+    accepted = [(spelling, a.votes) for a in item.answers for spelling in dict.fromkeys((*a.texts, *a.english))]
+    return {
+        "id": item.id,
+        "benchmark": item.benchmark,
+        "country": item.country,
+        "language": item.language,
+        "topic": item.topic,
+        "variant": item.variant,
+        "wording": wording,
+        "text": text,
+        "normalised": " ".join(map(fold, words(_LIST.sub("", text)))),
+        "matched": matched,
+        "in_english": in_english,
+        "correct": bool(matched),
+        "weighted": votes / max(a.votes for a in item.answers),
+        "accepted": [spelling for spelling, _ in accepted],
+        "votes": [count for _, count in accepted],
+    }
+
+
+def _describe(lm: LanguageModel, items: list[Item], policy: PromptPolicy, max_new_tokens: int) -> dict[str, Any]:
+    languages = sorted({item.language for item in items})
+    return {
+        "kind": "short answers",
+        "model": lm.name,
+        "model_hash": lm.fingerprint,
+        "revision": lm.revision,
+        "dtype": str(lm.dtype).removeprefix("torch."),
+        "data_hash": sha256_json([item_to_row(item) for item in items]),
+        "formulation": policy.formulation,
+        "prompts": policy.resolved(lm.tokenizer),
+        "max_new_tokens": max_new_tokens,
+        "matchers": {name: {"used": matcher(name).used, "note": matcher(name).note} for name in languages},
+        "num_items": len({(item.benchmark, item.id) for item in items}),
+        "versions": versions(),
+    }

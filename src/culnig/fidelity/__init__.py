@@ -1,6 +1,0 @@
-"""Fidelity: is a score right?  Estimates against exact suppression, neuron by neuron and for groups of neurons."""
-
-from culnig.fidelity._agreement import Level, agreement, levels, statement
-from culnig.fidelity._measure import Fidelity, Sampling, measure_fidelity
-
-__all__ = ["Fidelity", "Level", "Sampling", "agreement", "levels", "measure_fidelity", "statement"]

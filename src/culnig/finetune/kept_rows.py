@@ -1,0 +1,106 @@
+"""Rows that keep their values: masks of weights, masked gradients, and values put back after every update.
+
+A neuron is a row of a projection's weight (a column of a Conv1D's), and an entry of its bias.  Zeroed gradients alone do
+not keep a row: weight decay shrinks it, and an optimizer may move it by momentum.  So after each update the rows are
+written back from a copy, which is exact under any optimizer; the gradients are zeroed as well, so that what is kept has
+no part in the norm that clipping looks at.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import nn
+
+from culnig.errors import UsageError
+from culnig.models import LanguageModel
+from culnig.models.sites import SiteModule
+from culnig.neurons import NeuronSet
+
+
+@dataclass(eq=False)
+class Kept:
+    """Entries of a parameter that keep their values.
+
+    Attributes:
+        parameter: the parameter.
+        mask: True where a value is kept; broadcasts to the parameter's shape.
+        values: the kept values, in order.
+    """
+
+    parameter: nn.Parameter
+    mask: torch.Tensor
+    values: torch.Tensor
+
+    @classmethod
+    def of(cls, parameter: nn.Parameter, mask: torch.Tensor) -> Kept:
+        """Keep what a parameter holds now."""
+        mask = mask.to(parameter.device)
+        return cls(parameter, mask, parameter.detach().masked_select(mask).clone())
+
+    @property
+    def moving(self) -> int:
+        """How many entries may still change."""
+        return self.parameter.numel() - self.values.numel()
+
+    def restore(self) -> None:
+        """Write the kept values back, to the bit."""
+        with torch.no_grad():
+            self.parameter.masked_scatter_(self.mask, self.values)
+
+    def intact(self) -> bool:
+        """Whether the kept values are in place, bit for bit."""
+        now = self.parameter.detach().masked_select(self.mask)
+        return now.dtype == self.values.dtype and torch.equal(_bits(now), _bits(self.values))
+
+    def mask_gradient(self) -> None:
+        """Zero the kept entries of every gradient from now on."""
+        self.parameter.register_hook(lambda gradient: gradient.masked_fill(self.mask.to(gradient.device), 0))
+
+
+def _bits(values: torch.Tensor) -> torch.Tensor:
+    """The bytes of a tensor; equality of numbers would not tell 0 from -0."""
+    return values.contiguous().view(torch.uint8)
+
+
+def row_masks(lm: LanguageModel, neurons: NeuronSet) -> list[tuple[nn.Parameter, torch.Tensor]]:
+    """The parameters that hold a set's rows, each with a mask that is True at them.
+
+    Raises:
+        UsageError: a projection whose weight is not plain (quantised, or behind an adapter).
+    """
+    rows: dict[int, tuple[SiteModule, list[torch.Tensor]]] = {}
+    for site, indices in neurons.by_site().items():
+        found = lm.sites[site]
+        rows.setdefault(id(found.module), (found, []))[1].append(found.outputs(indices))
+    masks: list[tuple[nn.Parameter, torch.Tensor]] = []
+    for found, parts in rows.values():
+        masks += _of_module(found, torch.cat(parts))
+    return masks
+
+
+def _of_module(found: SiteModule, rows: torch.Tensor) -> Iterable[tuple[nn.Parameter, torch.Tensor]]:
+    module: Any = found.module
+    if found.stacked:
+        weight = getattr(module, found.stacked)
+        mask = torch.zeros(weight.shape[0] * weight.shape[1], dtype=torch.bool)
+        mask[rows] = True
+        return [(weight, mask.view(*weight.shape[:2], 1))]
+    weight, bias = getattr(module, "weight", None), getattr(module, "bias", None)
+    if not isinstance(weight, nn.Parameter) or not weight.is_floating_point() or not _plain(module):
+        raise UsageError(
+            f"{found.site.module} in layer {found.site.layer} is no plain projection; its rows cannot be kept"
+        )
+    column = not isinstance(module, nn.Linear)
+    mask = torch.zeros(weight.shape[1 if column else 0], dtype=torch.bool)
+    mask[rows] = True
+    return [(weight, mask[None] if column else mask[:, None]), *([(bias, mask)] if bias is not None else [])]
+
+
+def _plain(module: nn.Module) -> bool:
+    from transformers.pytorch_utils import Conv1D
+
+    return type(module) in (nn.Linear, Conv1D)

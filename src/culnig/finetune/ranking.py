@@ -1,0 +1,258 @@
+"""The projections of a model's decoder layers, with their parameters and the neurons of a set that they compute."""
+
+from __future__ import annotations
+
+import math
+import random
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from functools import reduce
+from typing import Any
+
+from torch import nn
+
+from culnig.errors import ModelError, UsageError
+from culnig.models import LanguageModel
+from culnig.neurons import NeuronSet, check_belongs
+
+
+@dataclass(frozen=True)
+class Projection:
+    """One projection of one decoder layer, as the architecture has it (fused ones are one projection).
+
+    Attributes:
+        path: its path from the model ("model.layers.3.mlp.gate_proj").
+        module: its path inside the layer ("mlp.gate_proj").
+        layer: number of the layer, from 0.
+        parameters: how many numbers it holds.
+        outputs: its output coordinates; those of all experts where they are stacked.
+        neurons: how many neurons of the set it computes.
+        stacked: its path ends in a parameter [experts, rows, inputs], not in a module.
+    """
+
+    path: str
+    module: str
+    layer: int
+    parameters: int
+    outputs: int
+    neurons: int
+    stacked: bool = False
+
+    @property
+    def density(self) -> float:
+        """Share of its outputs that are neurons of the set."""
+        return self.neurons / self.outputs
+
+
+def find_projections(lm: LanguageModel, neurons: NeuronSet) -> list[Projection]:
+    """All projections of the decoder layers, layer by layer; families without neurons (o_proj, down_proj) have count 0.
+
+    Raises:
+        UsageError: a neuron that the model does not have.
+        ModelError: layers without any projection.
+    """
+    check_belongs(neurons, lm.shapes, lm.name)
+    counts: Counter[tuple[int, str | None]] = Counter()
+    for site, indices in neurons.by_site().items():
+        counts[id(lm.sites[site].module), lm.sites[site].stacked] += len(indices)
+    found = []
+    for number, layer in enumerate(lm.layers):
+        for name, module, stacked in _within(layer):
+            tensors = [getattr(module, stacked)] if stacked else list(module.parameters())
+            path = name if stacked is None else f"{name}.{stacked}"
+            found.append(
+                Projection(
+                    path=f"{lm.family.layers}.{number}.{path}",
+                    module=path,
+                    layer=number,
+                    parameters=sum(t.numel() for t in tensors),
+                    outputs=_outputs(module) if stacked is None else tensors[0].shape[0] * tensors[0].shape[1],
+                    neurons=counts[id(module), stacked],
+                    stacked=stacked is not None,
+                )
+            )
+    if not found:
+        raise ModelError(f"{lm.name}: no projection found in its decoder layers")
+    return found
+
+
+def _within(layer: nn.Module) -> Iterator[tuple[str, nn.Module, str | None]]:
+    """(path, module, name of a stacked parameter or None) of a layer's projections; none inside another."""
+    inside: list[str] = []
+    for name, module in layer.named_modules():
+        if any(name.startswith(outer) for outer in inside):
+            continue
+        if _outputs(module):
+            inside.append(f"{name}.")
+            yield name, module, None
+        for parameter, value in module.named_parameters(recurse=False):
+            if value.ndim == 3:
+                yield name, module, parameter
+
+
+def _outputs(module: Any) -> int:
+    """Output coordinates of a Linear, a Conv1D, or a quantised or wrapped one; 0 for any other module."""
+    return int(getattr(module, "out_features", 0) or getattr(module, "nf", 0))
+
+
+def decoder_parameters(lm: LanguageModel) -> int:
+    """Numbers in the decoder layers, norms included; embeddings, final norm and head are no part of them."""
+    return sum(p.numel() for p in lm.layers.parameters())
+
+
+def rank(projections: Sequence[Projection], seed: int = 0) -> list[Projection]:
+    """By count of neurons, most first; then by density; equals in an order drawn with the seed.
+
+    Most projections of a model hold none, and a pick among them in the model's own order would be its first layers.
+    """
+    shuffled = list(projections)
+    random.Random(seed).shuffle(shuffled)
+    return sorted(shuffled, key=lambda p: (-p.neurons, -p.density))
+
+
+TOLERANCE = 0.01
+"""How far the chosen parameters may be from the budget, as a share of it."""
+PICKS = ("top", "bottom", "random")
+
+
+@dataclass(frozen=True)
+class Choice:
+    """Projections chosen by a budget.
+
+    Attributes:
+        pick: top, bottom or random.
+        asked: share of the decoder's parameters that was asked for.
+        total: the decoder's parameters.
+        projections: the chosen ones, in the order of choice.
+    """
+
+    pick: str
+    asked: float
+    total: int
+    projections: tuple[Projection, ...]
+
+    @property
+    def parameters(self) -> int:
+        """Parameters of the chosen projections."""
+        return sum(p.parameters for p in self.projections)
+
+    @property
+    def share(self) -> float:
+        """Share of the decoder's parameters that was got."""
+        return self.parameters / self.total
+
+    @property
+    def neurons(self) -> int:
+        """Neurons of the set in the chosen projections."""
+        return sum(p.neurons for p in self.projections)
+
+
+def choose(
+    projections: Sequence[Projection],
+    total: int,
+    share: float,
+    pick: str = "top",
+    *,
+    seed: int = 0,
+    tolerance: float = TOLERANCE,
+) -> Choice:
+    """Take projections from the top or the bottom of the ranking, or in random order, up to a budget.
+
+    Projections are taken in order; one is skipped only where, with it, no choice among those after it could come within
+    the tolerance of the budget any more.  So the choice is the first one in the order of the ranking that keeps the budget.
+
+    Args:
+        projections: what `find_projections` gave.
+        total: the decoder's parameters (`decoder_parameters`).
+        share: share of them to choose, above 0 and at most 1.
+        pick: "top" (most neurons of the set), "bottom" (fewest) or "random".
+        seed: order of equals in the ranking; the order of "random".
+        tolerance: greatest distance from the budget, as a share of it.
+
+    Raises:
+        UsageError: an unknown pick, a share out of range, or no choice that keeps the budget (the message says what
+            can be had).
+    """
+    if pick not in PICKS:
+        raise UsageError(f"unknown pick '{pick}'; there are {', '.join(PICKS)}")
+    if not 0 < share <= 1:
+        raise UsageError(f"a share of {share:.4g} of the parameters: it must be above 0 % and at most 100 %")
+    ordered = rank(projections, seed)
+    if pick == "bottom":
+        ordered.reverse()
+    elif pick == "random":
+        random.Random(seed).shuffle(ordered)
+    sizes = [p.parameters for p in ordered]
+    taken = fill(sizes, share * total, tolerance)
+    if taken is None:
+        near = _nearest(sizes, share * total) / total
+        raise UsageError(
+            f"no set of this model's {len(sizes)} projections comes within {tolerance:.0%} of {share:.4%} of its"
+            f" parameters; the nearest that was found is {near:.4%}: ask for that"
+        )
+    return Choice(pick, share, total, tuple(ordered[i] for i in taken))
+
+
+def fill(sizes: Sequence[int], budget: float, tolerance: float = TOLERANCE) -> list[int] | None:
+    """The first subset, in the order given, whose sum is within `tolerance * budget` of the budget.
+
+    A subset-sum table over the rest of the order tells whether a size can be taken: bit s of `reach[i]` says that some
+    subset of sizes[i:] adds up to s units.  The unit is the sizes' greatest common divisor; where that would make the table
+    too large, sizes are rounded to a larger unit, and the window is narrowed by all that rounding can add up to.
+
+    Returns:
+        Positions of the sizes taken, or None where no subset is known to fit.
+    """
+    step = reduce(math.gcd, sizes)
+    unit = max(step, int(tolerance * budget / (4 * len(sizes))))
+    slack = len(sizes) / 2 if unit > step else 0.0
+    units = [round(size / unit) for size in sizes]
+    low = max(1, math.ceil(budget * (1 - tolerance) / unit + slack))
+    high = math.floor(budget * (1 + tolerance) / unit - slack)
+    if high < low:
+        return None
+    limit = (1 << (high + 1)) - 1
+    reach = [1]
+    for size in reversed(units):
+        reach.append((reach[-1] | reach[-1] << size) & limit)
+    reach.reverse()
+    window = limit ^ ((1 << low) - 1)
+
+    def can_finish(used: int, position: int) -> bool:
+        return used <= high and bool(reach[position] << used & window)
+
+    if not can_finish(0, 0):
+        return None
+    taken, used = [], 0
+    for i, size in enumerate(units):
+        if low <= used:
+            break
+        if can_finish(used + size, i + 1):
+            taken.append(i)
+            used += size
+    return taken
+
+
+def _nearest(sizes: Sequence[int], budget: float) -> int:
+    """The sum nearest to the budget that `fill` can reach with some larger tolerance."""
+    for percent in range(2, 100):
+        if taken := fill(sizes, budget, percent / 100):
+            return sum(sizes[i] for i in taken)
+    return min(sizes)
+
+
+def parse_share(text: str) -> float:
+    """ "10%" or "0.1" -> 0.1.
+
+    Raises:
+        UsageError: not a number, or a number above 1 without a percent sign.
+    """
+    number, percent = text.strip().removesuffix("%"), text.strip().endswith("%")
+    try:
+        value = float(number) / (100 if percent else 1)
+    except ValueError:
+        value = math.nan
+    if not 0 < value <= 1:
+        raise UsageError(f"'{text}' is no share of the parameters; say 10% or 0.1")
+    return value

@@ -1,0 +1,150 @@
+"""transformers' Trainer with our loss, and what it does after every update."""
+
+from __future__ import annotations
+
+import json
+import math
+import time
+from collections.abc import Callable, Sequence
+from contextlib import nullcontext
+from pathlib import Path
+from typing import Any
+
+import torch
+from transformers import Trainer, TrainerCallback, TrainingArguments
+from transformers.trainer_callback import PrinterCallback
+
+from culnig.errors import CulnigError, UsageError
+from culnig.finetune.examples import answer_positions, collate
+from culnig.finetune.kept_rows import Kept
+from culnig.finetune.settings import TrainingConfig
+from culnig.passes.cpu_kernels import fast_linear
+from culnig.passes.forward import logits_only_at
+
+
+class AnswerTrainer(Trainer):
+    """A Trainer whose loss looks at answers alone, and whose head computes no other logits."""
+
+    def __init__(self, model: Any, args: TrainingArguments, *, pad_id: int, **options: Any) -> None:
+        super().__init__(model=model, args=args, data_collator=lambda rows: collate(rows, pad_id), **options)
+        # Our loss divides by the answer tokens of all accumulated batches, which the Trainer then counts for us.
+        self.model_accepts_loss_kwargs = True
+        self._head = model.get_output_embeddings()
+        self.remove_callback(PrinterCallback)
+
+    def compute_loss(
+        self, model: Any, inputs: dict[str, Any], return_outputs: bool = False, num_items_in_batch: Any = None
+    ) -> Any:
+        """Mean cross-entropy of the answers' tokens, in float32; over all accumulated batches in training."""
+        rows, columns, tokens = answer_positions(inputs["labels"])
+        autocast = self.args.bf16 or self.args.fp16
+        with logits_only_at(self._head, rows, columns), nullcontext() if autocast else fast_linear():
+            logits = model(input_ids=inputs["input_ids"], use_cache=False).logits.float()
+        loss = torch.nn.functional.cross_entropy(logits, tokens.to(logits.device), reduction="sum")
+        if num_items_in_batch is None:
+            loss = loss / len(tokens)
+        else:
+            # Gradients of several processes are averaged, tokens are counted over all of them.
+            processes = self.accelerator.num_processes if self.args.average_tokens_across_devices else 1
+            loss = loss * processes / num_items_in_batch
+        return (loss, {"logits": logits}) if return_outputs else loss
+
+
+def arguments(
+    settings: TrainingConfig, folder: Path, *, seed: int, on_cpu: bool, validated: bool, name: str
+) -> TrainingArguments:
+    """Our settings as transformers' TrainingArguments.
+
+    Raises:
+        UsageError: a field or a value that transformers does not take.
+    """
+    ours: dict[str, Any] = {
+        "output_dir": str(folder),
+        "learning_rate": settings.learning_rate,
+        "lr_scheduler_type": settings.schedule,
+        "warmup_steps": settings.warmup_steps,
+        "num_train_epochs": settings.epochs,
+        "max_steps": settings.max_steps or -1,
+        "per_device_train_batch_size": settings.batch,
+        "per_device_eval_batch_size": settings.batch,
+        "gradient_accumulation_steps": settings.accumulation,
+        "optim": settings.optimizer,
+        "weight_decay": settings.weight_decay,
+        "max_grad_norm": settings.clip,
+        "bf16": settings.mixed_precision == "bf16",
+        "fp16": settings.mixed_precision == "fp16",
+        "use_cpu": on_cpu,
+        "dataloader_pin_memory": not on_cpu,
+        "seed": seed,
+        "data_seed": seed,
+        "report_to": settings.report_to or "none",
+        "run_name": name,
+        "logging_steps": 1,
+        "logging_nan_inf_filter": False,
+        "eval_strategy": "epoch" if validated else "no",
+        "prediction_loss_only": True,
+        "save_strategy": "no",  # `Clock` asks for checkpoints
+        "save_total_limit": 1,
+        "remove_unused_columns": False,
+        "disable_tqdm": True,
+    }
+    if clash := sorted(set(ours) & set(settings.arguments)):
+        raise UsageError(f"training.arguments: {clash[0]} is set by culnig itself; see the fields of `training`")
+    try:
+        return TrainingArguments(**ours, **settings.arguments)
+    except (TypeError, ValueError, ImportError, RuntimeError) as error:
+        reason = " ".join(str(error).split())
+        raise UsageError(f"training: transformers does not take these settings: {reason[:240]}") from error
+
+
+class RowKeeper(TrainerCallback):
+    """Writes kept rows back after every update."""
+
+    def __init__(self, kept: Sequence[Kept]) -> None:
+        self.kept = kept
+
+    def on_optimizer_step(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
+        """Called between the update and everything that could look at the weights."""
+        for kept in self.kept:
+            kept.restore()
+
+
+class Clock(TrainerCallback):
+    """Asks for a checkpoint every so many minutes, advances the progress bar, and stops where the loss is no number."""
+
+    def __init__(self, minutes: float, progress: Callable[[int], None]) -> None:
+        self._seconds = minutes * 60
+        self._last = time.monotonic()
+        self._progress = progress
+
+    def on_train_begin(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
+        """Count what an earlier, interrupted run has done."""
+        self._progress(state.global_step)
+
+    def on_step_end(self, args: Any, state: Any, control: Any, **kwargs: Any) -> Any:
+        """After every update."""
+        self._progress(1)
+        if time.monotonic() - self._last >= self._seconds and state.global_step < state.max_steps:
+            self._last = time.monotonic()
+            control.should_save = True
+        return control
+
+    def on_log(self, args: Any, state: Any, control: Any, logs: dict[str, Any] | None = None, **kwargs: Any) -> None:
+        """Raises where training has broken down: nothing after it could be used."""
+        loss = (logs or {}).get("loss", 0.0)
+        if not math.isfinite(loss):
+            raise CulnigError(
+                f"the loss is {loss} after update {state.global_step}; try a lower learning rate or another dtype"
+            )
+
+
+def last_checkpoint(folder: Path) -> Path | None:
+    """The newest checkpoint that was written to its end; the Trainer writes its state last."""
+    found = []
+    for path in folder.glob("checkpoint-*"):
+        try:
+            json.loads((path / "trainer_state.json").read_text(encoding="utf-8"))
+            found.append((int(path.name.rpartition("-")[2]), path))
+        except (OSError, ValueError):
+            continue
+    return max(found)[1] if found else None

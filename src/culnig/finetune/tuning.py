@@ -1,0 +1,243 @@
+"""`tune`: a config -> a tuned checkpoint, its loss curve, and a record of what was done."""
+
+from __future__ import annotations
+
+import shutil
+import tempfile
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pandas as pd
+import yaml
+
+from culnig import distributed
+from culnig.errors import CulnigError, UsageError
+from culnig.files import atomic_path, check_writable, read_json, sha256_json, write_json, write_text
+from culnig.finetune.examples import describe, examples
+from culnig.finetune.updates import Update, merge, prepare
+from culnig.models import LanguageModel, load_model
+from culnig.models.loading import quiet
+from culnig.progress import Reporter, Silent
+from culnig.prompts import PromptPolicy
+from culnig.versions import versions
+
+if TYPE_CHECKING:
+    from culnig.finetune.settings import FinetuneConfig
+
+Rows = list[dict[str, list[int]]]
+MODEL, CONFIG, MANIFEST, LOSS = "model", "config.yaml", "manifest.json", "loss"
+CHECKPOINTS = "checkpoints"
+
+
+def tune(config: FinetuneConfig, out: Path | str | None = None, *, reporter: Reporter | None = None) -> Path:
+    """Fine-tune a model; interrupted, the same call goes on from its last checkpoint.
+
+    The folder gets `model/` (loads in plain transformers), `loss.parquet` and `loss.csv`, `config.yaml` (resolved) and
+    `manifest.json` (what was updated, seeds, hashes, versions).
+
+    Args:
+        config: what to do; `load_finetune_config` reads it from YAML.
+        out: the folder; None is runs/<name>.
+        reporter: shows progress; None is silent.
+
+    Returns:
+        The folder.
+
+    Raises:
+        UsageError: the folder belongs to another fine-tuning, or nothing would be trained.
+        CulnigError: any step's own error, or a loss that is no number.
+    """
+    reporter = reporter or Silent()
+    folder = Path(out or Path("runs") / config.name)
+    if distributed.is_main():
+        _check_folder(folder, config)
+    distributed.wait()
+    if (folder / MANIFEST).is_file():
+        reporter.say(f"{folder} is finished already")
+        return folder
+    begun = time.monotonic()
+    with reporter.step("load the model"):
+        lm = _load(config, reporter)
+    base_hash = lm.fingerprint
+    trainer, update, facts = _train(config, lm, folder, reporter)
+    if distributed.is_main():
+        loss_table(trainer.state.log_history, folder / LOSS)
+    with reporter.step("write the checkpoint"), quiet():
+        _save(trainer, update, lm, folder, {"model": lm.name, "model_hash": base_hash, "update": update.facts})
+    if distributed.is_main():
+        record = _record(config, lm, base_hash, update, facts, trainer, time.monotonic() - begun)
+        write_json(folder / MANIFEST, record)
+        shutil.rmtree(folder / CHECKPOINTS, ignore_errors=True)
+    distributed.wait()
+    return folder
+
+
+def _check_folder(folder: Path, config: FinetuneConfig) -> None:
+    """Check that a folder is new, or belongs to this very fine-tuning."""
+    mine = config.model_dump(mode="json")
+    path = folder / CONFIG
+    check_writable(path)
+    if path.is_file():
+        theirs = yaml.safe_load(path.read_text(encoding="utf-8"))
+        theirs = theirs if isinstance(theirs, dict) else {}
+        if different := [key for key in mine if mine[key] != theirs.get(key)]:
+            raise UsageError(
+                f"{folder} holds a fine-tuning with other settings ({', '.join(different)}); choose another --out, or delete it"
+            )
+    elif folder.exists() and any(folder.iterdir()):
+        raise UsageError(f"{folder} holds other files ({next(folder.iterdir()).name}, ...); choose an empty --out")
+
+
+def _load(config: FinetuneConfig, reporter: Reporter) -> LanguageModel:
+    m = config.model
+    return load_model(
+        m.name,
+        dtype=m.dtype,
+        device=m.device,
+        revision=m.revision,
+        trust_remote_code=m.trust_remote_code,
+        merge_adapter=True,
+        say=reporter.say,
+    )
+
+
+def _train(
+    config: FinetuneConfig, lm: LanguageModel, folder: Path, reporter: Reporter
+) -> tuple[Any, Update, dict[str, Any]]:
+    """Train to the end, from the last checkpoint if there is one."""
+    from transformers import set_seed
+
+    from culnig.finetune.trainer import Clock, last_checkpoint
+
+    policy = PromptPolicy(**config.prompts.resolved(lm.formulation))
+    rows = examples(lm, config.task.load(config.seed), policy)
+    held_out = examples(lm, config.validate_on.load(config.seed), policy) if config.validate_on else None
+    set_seed(config.seed)  # adapters start from random numbers
+    update = prepare(lm, config.update)
+    with quiet():
+        trainer = _trainer(config, lm, update, folder, rows, held_out)
+        if distributed.is_main():  # not before: a setting that was wrong can be put right in the same folder
+            write_text(
+                folder / CONFIG, yaml.safe_dump(config.model_dump(mode="json"), sort_keys=False, allow_unicode=True)
+            )
+        distributed.wait()
+        start = last_checkpoint(folder / CHECKPOINTS)
+        if start:
+            reporter.say(f"going on from update {start.name.rpartition('-')[2]}")
+        with reporter.step(f"fine-tune {config.name}", _steps(len(rows), config), "updates") as progress:
+            trainer.add_callback(Clock(config.training.checkpoint_minutes, progress))
+            trainer.train(resume_from_checkpoint=str(start) if start else None)
+    if broken := [k for k in update.kept if not k.intact()]:
+        raise CulnigError(f"{len(broken)} parameters lost rows that should have been kept; this is a fault of culnig")
+    return trainer, update, {"data": describe(rows), "prompts": policy.resolved(lm.tokenizer)}
+
+
+def _trainer(
+    config: FinetuneConfig, lm: LanguageModel, update: Update, folder: Path, rows: Rows, held_out: Rows | None
+) -> Any:
+    """The Trainer, or one line about a setting that it does not take."""
+    from culnig.finetune.trainer import AnswerTrainer, RowKeeper, arguments
+
+    args = arguments(
+        config.training,
+        folder / CHECKPOINTS,
+        seed=config.seed,
+        on_cpu=lm.device.type == "cpu",
+        validated=held_out is not None,
+        name=config.name,
+    )
+    try:
+        trainer = AnswerTrainer(
+            update.model,
+            args,
+            pad_id=lm.tokenizer.pad_token_id or 0,
+            train_dataset=rows,
+            eval_dataset=held_out,
+            processing_class=lm.tokenizer,
+            callbacks=[RowKeeper(update.kept)],
+        )
+    except (ValueError, RuntimeError, ImportError) as error:
+        raise UsageError(f"training: {' '.join(str(error).split())[:240]}") from error
+    # No process holds a whole weight there, so rows cannot be written back.
+    if update.kept and (trainer.is_fsdp_enabled or trainer.is_deepspeed_enabled):
+        raise UsageError(
+            "protect and only need whole weights on each device: not with FSDP or DeepSpeed; use plain DDP"
+        )
+    return trainer
+
+
+def _steps(rows: int, config: FinetuneConfig) -> int:
+    """Updates of the whole training, for the progress bar."""
+    t = config.training
+    if t.max_steps:
+        return t.max_steps
+    batches = -(-rows // (t.batch * distributed.size()))
+    return max(1, round(t.epochs * -(-batches // t.accumulation)))
+
+
+def _save(trainer: Any, update: Update, lm: LanguageModel, folder: Path, origin: dict[str, Any]) -> None:
+    """Write `model/`: adapters merged, tokenizer beside it; complete or not there."""
+    adapters = hasattr(update.model, "merge_and_unload")
+    with tempfile.TemporaryDirectory(dir=folder, prefix=".model-") as scratch:
+        staged = Path(scratch) / MODEL
+        if adapters:
+            model = merge(update)
+            if distributed.is_main():
+                model.save_pretrained(staged)
+        else:
+            trainer.save_model(str(staged))  # gathers what FSDP and DeepSpeed have spread
+            (staged / "training_args.bin").unlink(missing_ok=True)
+        if distributed.is_main():
+            lm.tokenizer.save_pretrained(staged)
+            write_json(staged / "culnig.json", {**origin, "formulation": lm.formulation})
+            shutil.rmtree(folder / MODEL, ignore_errors=True)
+            shutil.move(staged, folder / MODEL)
+        distributed.wait()
+
+
+def loss_table(history: list[dict[str, Any]], stem: Path) -> pd.DataFrame:
+    """The Trainer's log as a table, a row an update, saved as Parquet and CSV.
+
+    Columns: step, epoch, loss (mean over the update's answer tokens), grad_norm (before clipping), learning_rate, and
+    eval_loss at the ends of epochs where there is a validation set.
+    """
+    keep = ["step", "epoch", "loss", "grad_norm", "learning_rate", "eval_loss"]
+    rows = [{key: row[key] for key in keep if key in row} for row in history if "loss" in row or "eval_loss" in row]
+    table = pd.DataFrame(rows, columns=keep).groupby("step", as_index=False).first()
+    with atomic_path(stem.with_suffix(".parquet")) as temporary:
+        table.to_parquet(temporary, index=False)
+    with atomic_path(stem.with_suffix(".csv")) as temporary:
+        table.to_csv(temporary, index=False)
+    return table
+
+
+def _record(
+    config: FinetuneConfig,
+    lm: LanguageModel,
+    base_hash: str,
+    update: Update,
+    facts: dict[str, Any],
+    trainer: Any,
+    seconds: float,
+) -> dict[str, Any]:
+    return {
+        "format": 1,
+        "config_hash": sha256_json(config.model_dump(mode="json")),
+        "base": {"model": lm.name, "model_hash": base_hash, "revision": lm.revision, "dtype": str(lm.dtype)},
+        "update": update.facts,
+        **facts,
+        "seed": config.seed,
+        "updates": trainer.state.global_step,
+        "seconds": round(seconds, 1),
+        "versions": versions(),
+    }
+
+
+def manifest(folder: Path | str) -> dict[str, Any]:
+    """The record of a finished fine-tuning.
+
+    Raises:
+        UsageError: there is none in the folder.
+    """
+    return read_json(Path(folder) / MANIFEST, "the record of a fine-tuning")

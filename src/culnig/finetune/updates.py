@@ -1,0 +1,197 @@
+"""Making a model ready for training: which parameters move, which rows keep their values, where adapters go."""
+
+from __future__ import annotations
+
+import re
+import warnings
+from dataclasses import dataclass, field
+from importlib.util import find_spec
+from typing import Any
+
+import torch
+from torch import nn
+
+from culnig.errors import UsageError
+from culnig.finetune.kept_rows import Kept, row_masks
+from culnig.finetune.ranking import Choice, Projection, choose, decoder_parameters, find_projections
+from culnig.finetune.settings import LoraConfig, UpdateConfig
+from culnig.finetune.targets import describe, peft_list, targets
+from culnig.models import LanguageModel
+from culnig.neurons import NeuronSet, check_belongs
+
+
+@dataclass
+class Update:
+    """A model made ready.
+
+    Attributes:
+        model: what is trained: the transformers model, or PEFT's wrapper around it.
+        kept: rows that are written back after every update.
+        merged: rows that are written back once more when adapters have been added to the weights.
+        facts: what was chosen, for the records.
+    """
+
+    model: Any
+    kept: list[Kept] = field(default_factory=list)
+    merged: list[Kept] = field(default_factory=list)
+    facts: dict[str, Any] = field(default_factory=dict)
+
+    @property
+    def trainable(self) -> list[nn.Parameter]:
+        """Parameters that training may change."""
+        return [p for p in self.model.parameters() if p.requires_grad]
+
+    @property
+    def moving(self) -> int:
+        """How many numbers training may change: those of trainable parameters without the kept ones."""
+        return sum(p.numel() for p in self.trainable) - sum(k.values.numel() for k in self.kept)
+
+
+def prepare(lm: LanguageModel, update: UpdateConfig) -> Update:
+    """Unfreeze, wrap and mask a model as the settings say.
+
+    Raises:
+        UsageError: modules that the model does not have, a set of another model, or nothing left to train.
+        DataError: a broken neuron file.
+    """
+    lm.model.requires_grad_(False)
+    if update.only:
+        made = _only(lm, _set(lm, update.only))
+    elif update.what == "all":
+        made = Update(lm.model)
+        for parameter in _decoder(lm):
+            parameter.requires_grad_(True)
+    else:
+        chosen, facts = _chosen(lm, update)
+        made = _with_adapters(lm, chosen, update.lora) if update.what == "lora" else _unfrozen(lm, chosen)
+        made.facts |= facts
+    if update.protect:
+        _protect(lm, made, _set(lm, update.protect))
+    for kept in made.kept:
+        kept.mask_gradient()
+    made.facts |= {"trainable": made.moving, "parameters": sum(p.numel() for p in lm.model.parameters())}
+    if made.moving == 0:
+        raise UsageError("nothing would be trained: no parameter is left that may change; see `update` in the config")
+    return made
+
+
+def _set(lm: LanguageModel, path: str) -> NeuronSet:
+    """A neuron file of this very model."""
+    neurons = NeuronSet.load(path)
+    made_on = neurons.provenance.get("model_hash")
+    if made_on and made_on != lm.fingerprint:
+        raise UsageError(
+            f"{path} was made on another model ('{neurons.model_name}', hash {made_on}, not {lm.fingerprint})"
+        )
+    check_belongs(neurons, lm.shapes, lm.name)
+    return neurons
+
+
+def _decoder(lm: LanguageModel) -> list[nn.Parameter]:
+    """The decoder's parameters: embeddings, layers, norms and head, but no vision tower."""
+    trunk = lm.model.get_submodule(lm.family.layers.rpartition(".")[0])
+    head = lm.model.get_output_embeddings()
+    return [*trunk.parameters(), *(head.parameters() if head is not None else [])]
+
+
+def _only(lm: LanguageModel, neurons: NeuronSet) -> Update:
+    made = Update(lm.model)
+    for parameter, mask in row_masks(lm, neurons):
+        parameter.requires_grad_(True)
+        made.kept.append(Kept.of(parameter, ~mask))
+    made.facts = {"only": len(neurons)}
+    return made
+
+
+def _chosen(lm: LanguageModel, update: UpdateConfig) -> tuple[list[Projection], dict[str, Any]]:
+    """The projections that the settings name, and what is recorded of them."""
+    wanted = update.modules
+    if wanted is None:
+        raise UsageError(f"what: {update.what} needs modules")
+    if not isinstance(wanted, str | list):
+        everything = find_projections(lm, _set(lm, wanted.neurons))
+        choice: Choice = choose(everything, decoder_parameters(lm), wanted.share, wanted.pick, seed=wanted.seed)
+        return list(choice.projections), {"modules": describe(choice)}
+    everything = find_projections(lm, NeuronSet())
+    if isinstance(wanted, str):
+        try:
+            chosen = [p for p in everything if re.fullmatch(wanted, p.path)]
+        except re.error as error:
+            raise UsageError(f"modules: '{wanted}' is no regular expression ({error})") from error
+    else:
+        paths = {p.path: p for p in everything}
+        if missing := [path for path in wanted if path not in paths]:
+            raise UsageError(f"modules: {lm.name} has no projection '{missing[0]}'; it has {everything[0].path}, ...")
+        chosen = [paths[path] for path in wanted]
+    if not chosen:
+        raise UsageError(
+            f"nothing would be trained: modules '{wanted}' match no projection; they are called {everything[0].path}"
+        )
+    return chosen, {"modules": {"parameters": sum(p.parameters for p in chosen), **targets(chosen)}}
+
+
+def _unfrozen(lm: LanguageModel, chosen: list[Projection]) -> Update:
+    parameters = dict(lm.model.named_parameters(remove_duplicate=False))
+    for p in chosen:
+        found = [parameters[p.path]] if p.stacked else lm.model.get_submodule(p.path).parameters()
+        for parameter in found:
+            if not parameter.is_floating_point():
+                raise UsageError(f"{p.path} is quantised; train adapters on it (what: lora)")
+            parameter.requires_grad_(True)
+    return Update(lm.model)
+
+
+def _with_adapters(lm: LanguageModel, chosen: list[Projection], lora: LoraConfig) -> Update:
+    if find_spec("peft") is None:
+        raise UsageError("what: lora needs peft: pip install 'culnig[finetune]'")
+    if stacked := [p.path for p in chosen if p.stacked]:
+        raise UsageError(
+            f"adapters on stacked experts ({stacked[0]}) are not supported; leave them out, or train them fully"
+        )
+    import peft
+
+    config = peft.LoraConfig(
+        r=lora.rank, lora_alpha=lora.alpha, lora_dropout=lora.dropout, target_modules=peft_list(chosen), bias="none"
+    )
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", FutureWarning)  # between PEFT and transformers, of no use to our users
+        return Update(peft.get_peft_model(lm.model, config))
+
+
+def _protect(lm: LanguageModel, made: Update, neurons: NeuronSet) -> None:
+    """Keep a set's rows: of the weights, or of what adapters add to them, which then is zero."""
+    adapters = _adapters(made.model)
+    for parameter, mask in row_masks(lm, neurons):
+        if parameter.requires_grad:
+            made.kept.append(Kept.of(parameter, mask))
+        elif id(parameter) in adapters:
+            # The product's row is B's row times A; B starts at zero and stays there.
+            a, b = adapters[id(parameter)]
+            made.kept.append(Kept.of(b, mask.reshape(-1, 1)))
+            a.requires_grad_(made.kept[-1].moving > 0)
+            made.merged.append(Kept.of(parameter, mask))
+    made.facts["protected"] = len(neurons)
+
+
+def _adapters(model: Any) -> dict[int, tuple[nn.Parameter, nn.Parameter]]:
+    """id of a wrapped weight -> the matrices A [rank, inputs] and B [outputs, rank] of its adapter."""
+    found = {}
+    for module in model.modules():
+        if getattr(module, "lora_B", None) and hasattr(module, "get_base_layer"):
+            a, b = (next(iter(part.values())).weight for part in (module.lora_A, module.lora_B))
+            found[id(module.get_base_layer().weight)] = (a, b)
+    return found
+
+
+def merge(made: Update) -> Any:
+    """The transformers model with its adapters added to the weights; protected rows as they were, to the bit.
+
+    A row plus zero is the row, but for the sign of a zero: so they are written back here too.
+    """
+    if not hasattr(made.model, "merge_and_unload"):
+        return made.model
+    with torch.no_grad():
+        model = made.model.merge_and_unload()
+    for kept in made.merged:
+        kept.restore()
+    return model

@@ -1,0 +1,116 @@
+"""What stands behind the neurons: a layer's activation function, and the projections that read MLP and value neurons.
+
+They are found by what they are, in the module that holds the site's own projection, so that a family need not name them.
+"""
+
+from __future__ import annotations
+
+from functools import lru_cache
+from typing import Any
+
+import torch
+from torch import nn
+
+from culnig.errors import ModelError
+from culnig.models.language_model import LanguageModel
+from culnig.neurons import GATE, UP, VALUE, Site
+
+
+def holder(lm: LanguageModel, site: Site) -> nn.Module:
+    """The module that the site's projection is a direct child of; with stacked experts, the experts' own module."""
+    part = lm.family.parts[site.module]
+    if part.stacked is not None:
+        return lm.sites[site].module
+    return lm.layers[site.layer].get_submodule(part.path.rpartition(".")[0])
+
+
+def activation_of(lm: LanguageModel, layer: int) -> nn.Module:
+    """The activation function behind a layer's gate.
+
+    Raises:
+        ModelError: there is not exactly one beside the gate's projection.
+    """
+    parent = holder(lm, Site(GATE, layer))
+    found = {child for child in parent.children() if type(child) in _activations()}
+    if len(found) != 1:
+        raise ModelError(
+            f"{type(parent).__name__} of layer {layer} holds {len(found) or 'no'} activation functions beside its gate;"
+            " culnig looks for exactly one (a module of transformers.activations or torch.nn)"
+        )
+    return found.pop()
+
+
+def is_gated(lm: LanguageModel) -> bool:
+    """Whether the MLP multiplies act(gate) by an up projection."""
+    return UP in lm.family.parts
+
+
+def output_projection(lm: LanguageModel, site: Site) -> nn.Module:
+    """The projection that reads a site's neurons: down for gate and up, o for v.  Not for stacked experts.
+
+    Raises:
+        ModelError: there is not exactly one that fits.
+    """
+    parent = holder(lm, site)
+    own = {found.module for found in lm.sites.values()}
+    width = lm.sites[site].width
+    if site.module == VALUE:
+        heads = lm.text_config.num_attention_heads
+        keys = getattr(lm.text_config, "num_key_value_heads", None) or heads
+        width = width // keys * heads
+    fits = [child for child in parent.children() if child not in own and input_width(child) == width]
+    if len(fits) != 1:
+        raise ModelError(
+            f"{type(parent).__name__} of layer {site.layer} holds {len(fits) or 'no'} projections that read the {width}"
+            f" values behind {site.module}; culnig looks for exactly one"
+        )
+    return fits[0]
+
+
+def input_width(module: nn.Module) -> int | None:
+    """Number of inputs of a projection (Linear, a variant of it, or Conv1D); None if it is no projection."""
+    if (width := getattr(module, "in_features", None)) is not None:
+        return int(width)
+    return int(module.weight.shape[0]) if hasattr(module, "nf") else None  # type: ignore[index]
+
+
+def outgoing_norms(lm: LanguageModel, site: Site) -> torch.Tensor:
+    """Norm of the weights that read each neuron of a gate, up or v site, float32 [N].
+
+    Gate and up: the neuron's column of the down projection (of its expert's).  v: its columns of the output projection
+    in all the query heads that share its key-value head.
+
+    Raises:
+        ModelError: the weights are not plain (quantised, or behind an adapter).
+    """
+    found = lm.sites[site]
+    if found.stacked is not None:
+        return found.module.down_proj.float().norm(dim=1).flatten()  # type: ignore[operator]
+    columns = _columns(output_projection(lm, site), site)
+    if site.module != VALUE:
+        return columns.norm(dim=0)
+    keys = getattr(lm.text_config, "num_key_value_heads", None) or lm.text_config.num_attention_heads
+    return columns.view(len(columns), keys, -1, found.width // keys).norm(dim=(0, 2)).flatten()
+
+
+def _columns(module: Any, site: Site) -> torch.Tensor:
+    """A projection's weight as [outputs, inputs], float32."""
+    from transformers.pytorch_utils import Conv1D
+
+    if type(module) not in (nn.Linear, Conv1D):
+        raise ModelError(
+            f"the weights that read {site.module} are in a {type(module).__name__}, not in a plain projection;"
+            " load the model unquantised, with its adapter merged"
+        )
+    weight = module.weight.detach().float()
+    return weight if type(module) is nn.Linear else weight.t()
+
+
+@lru_cache(maxsize=1)
+def _activations() -> frozenset[type]:
+    from torch.nn.modules import activation
+    from transformers.activations import ACT2CLS
+
+    classes: set[Any] = {entry[0] if isinstance(entry, tuple) else entry for entry in ACT2CLS.values()}
+    classes |= {getattr(activation, name) for name in activation.__all__} - {nn.MultiheadAttention}
+    return frozenset(classes | {nn.Identity})

@@ -1,0 +1,249 @@
+"""A loaded model with its tokenizer and its map of sites."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Iterator
+from functools import cached_property
+from typing import Any
+
+import torch
+from torch import nn
+
+from culnig.errors import ModelError, UsageError
+from culnig.models.families import FAMILIES, Family
+from culnig.models.sites import SiteModule, execution_device, locate, output_width, weights_at_hand
+from culnig.neurons import Site
+from culnig.prompts import PromptPolicy
+
+
+class LanguageModel:
+    """A decoder model ready to be scored, suppressed and evaluated.
+
+    Parameters are frozen and the model is in evaluation mode from here on.
+
+    Attributes:
+        model: the transformers model.
+        tokenizer: its tokenizer.
+        name: what reports and neuron sets call it.
+        source: alias, hub id or path it was loaded from.
+        revision: hub commit, or None.
+        formulation: the formulation recommended for the model: "mcf", or "cf" where the catalogue says that it is too
+            small to answer with a letter.
+    """
+
+    def __init__(
+        self,
+        model: Any,
+        tokenizer: Any,
+        *,
+        name: str,
+        source: str = "",
+        revision: str | None = None,
+        formulation: str = "mcf",
+    ) -> None:
+        self.model = _unwrapped(model).eval().requires_grad_(False)
+        self.tokenizer = tokenizer
+        self.name = name
+        self.source = source or name
+        self.revision = revision
+        self.formulation = formulation
+        self.family = find_family(self.model)
+
+    def policy(self, formulation: str | None = None) -> PromptPolicy:
+        """The default prompt policy of a formulation; of the model's recommended one if None.
+
+        Raises:
+            UsageError: an unknown formulation.
+        """
+        formulation = formulation or self.formulation
+        if formulation not in ("mcf", "cf", "short"):
+            raise UsageError(f"unknown formulation '{formulation}'; there are mcf and cf, and short for answers")
+        return PromptPolicy.model_validate({"formulation": formulation})
+
+    def __repr__(self) -> str:
+        return f"LanguageModel({self.name}, {self.num_layers} layers, {self.num_neurons:,} neurons, {self.dtype})"
+
+    @property
+    def device(self) -> torch.device:
+        return execution_device(self.model.get_input_embeddings())
+
+    @property
+    def dtype(self) -> torch.dtype:
+        return self.model.get_input_embeddings().weight.dtype
+
+    @property
+    def token_budget(self) -> int:
+        """Padded tokens a batch that suit the device; see `suitable_budget`."""
+        return suitable_budget(self, self.device, self.dtype)
+
+    @property
+    def text_config(self) -> Any:
+        """The decoder's own config; inside an image-text wrapper it is nested."""
+        return self.model.config.get_text_config()
+
+    @property
+    def max_length(self) -> int | None:
+        return getattr(self.text_config, "max_position_embeddings", None)
+
+    @cached_property
+    def layers(self) -> nn.ModuleList:
+        """The decoder layers, in order."""
+        return _child(self.model, self.family.layers)
+
+    @property
+    def num_layers(self) -> int:
+        return len(self.layers)
+
+    @cached_property
+    def sites(self) -> dict[Site, SiteModule]:
+        """Every site of the model, ordered by module and layer.
+
+        Raises:
+            ModelError: a layer lacks a module that the family declares.
+        """
+        return {found.site: found for found in self._find_sites()}
+
+    def _find_sites(self) -> Iterator[SiteModule]:
+        for name, part in self.family.parts.items():
+            for index, layer in enumerate(self.layers):
+                yield locate(Site(name, index), part, _child(layer, part.path), self.text_config)
+
+    @cached_property
+    def shapes(self) -> dict[str, tuple[int, int]]:
+        """Module -> (L, N).
+
+        Raises:
+            ModelError: layers of different widths, which a site's tensors [.., L, N] have no place for.
+        """
+        widths = {
+            name: {s.width for site, s in self.sites.items() if site.module == name} for name in self.family.parts
+        }
+        for name, found in widths.items():
+            if len(found) != 1:
+                raise ModelError(f"{name} has layers of different widths ({', '.join(map(str, sorted(found)))})")
+        return {name: (self.num_layers, found.pop()) for name, found in widths.items()}
+
+    @cached_property
+    def expert_widths(self) -> dict[str, int]:
+        """Module -> neurons of one expert, for modules whose neurons are spread over experts; else empty.
+
+        Neuron i of expert e has the index e * width + i.
+        """
+        return {site.module: s.expert_width for site, s in self.sites.items() if s.experts > 1}
+
+    @property
+    def num_neurons(self) -> int:
+        """Neurons at all sites, `mlp.up_proj` among them."""
+        return sum(layers * width for layers, width in self.shapes.values())
+
+    @cached_property
+    def fingerprint(self) -> str:
+        """Hash of the config and of a sample of every parameter: the same weights give the same 16 hex digits.
+
+        A sample, because hashing 50 GB takes minutes: up to 4,096 values at even steps through each parameter.
+        """
+        digest = hashlib.sha256(json.dumps(_identity(self.model.config), sort_keys=True, default=str).encode())
+        samples = {}
+        # named_parameters() names a tied weight once, after the first module that has it.
+        names = {name for name, _ in self.model.named_parameters()}
+        for path, module in self.model.named_modules():
+            with weights_at_hand(module):
+                for own, parameter in module.named_parameters(recurse=False):
+                    if (name := f"{path}.{own}" if path else own) in names:
+                        flat = parameter.detach().reshape(-1)
+                        sample = flat[:: max(1, flat.numel() // 4096)].float().cpu().contiguous()
+                        samples[name] = f"{name}{tuple(parameter.shape)}".encode() + sample.numpy().tobytes()
+        for name in sorted(samples):
+            digest.update(samples[name])
+        return digest.hexdigest()[:16]
+
+
+def _unwrapped(model: Any) -> Any:
+    """The transformers model inside a PEFT wrapper, its adapters in place: they are modules of the model itself.
+
+    Raises:
+        ModelError: prompt or prefix tuning, which lives in the wrapper and adds positions of its own.
+    """
+    if not hasattr(model, "get_base_model"):
+        return model
+    if getattr(model, "active_peft_config", None) is not None and model.active_peft_config.is_prompt_learning:
+        raise ModelError(f"{model.active_peft_config.peft_type} adapters are not supported; LoRA and its like are")
+    return model.get_base_model()
+
+
+def _identity(config: Any) -> dict[str, Any]:
+    """The fields of a config that decide what is computed."""
+    return _without_circumstances(config.to_dict())
+
+
+def _without_circumstances(value: Any) -> Any:
+    """A config's dictionary without how it was loaded; the configs nested in an image-text model's say that too."""
+    if not isinstance(value, dict):
+        return value
+    skip = {"transformers_version", "_name_or_path", "dtype", "torch_dtype", "architectures", "quantization_config"}
+    return {key: _without_circumstances(inner) for key, inner in value.items() if key not in skip}
+
+
+CPU_BUDGET, LARGEST_BUDGET = 384, 16_384
+
+
+def suitable_budget(lm: LanguageModel, device: torch.device, dtype: torch.dtype) -> int:
+    """Padded tokens a batch: few on a CPU, whose caches hold them; on a GPU as many as fit, 16,384 at most.
+
+    Half of the memory that the weights leave free is given to what tokens leave behind.  Scoring halves a batch that
+    still does not fit.
+    """
+    if device.type == "cpu":
+        return CPU_BUDGET
+    if device.type != "cuda":
+        return LARGEST_BUDGET
+    token = kept_per_token(lm) * dtype.itemsize
+    weights = sum(p.numel() * p.element_size() for p in lm.model.parameters())
+    free = torch.cuda.get_device_properties(device).total_memory - weights
+    return int(min(LARGEST_BUDGET, max(CPU_BUDGET, free / 2 / max(1, token))))
+
+
+def kept_per_token(lm: LanguageModel) -> int:
+    """About how many values a token leaves behind for the backward pass: every projection's output, and as much again."""
+    widths = [output_width(m) for layer in lm.layers for m in layer.modules() if hasattr(m, "out_features")]
+    return 2 * sum(widths)
+
+
+def find_family(model: nn.Module) -> Family:
+    """The family registered for the model's `model_type`.
+
+    Raises:
+        ModelError: none is; the message lists the model's modules and how to register a family.
+    """
+    config: Any = model.config
+    for kind in dict.fromkeys((config.model_type, config.get_text_config().model_type)):
+        if family := FAMILIES.find(kind):
+            return family
+    modules = ", ".join(describe_layer(model)) or "no list of layers found"
+    raise ModelError(
+        f"architecture '{config.model_type}' is not known (known: {', '.join(FAMILIES.names())});"
+        f" its first layer's modules: {modules}; register a family for it: docs/extending.md"
+    )
+
+
+def describe_layer(model: nn.Module) -> list[str]:
+    """Paths of the projections of the first decoder layer of an unknown model, with shapes."""
+    lists = [(name, m) for name, m in model.named_modules() if isinstance(m, nn.ModuleList) and len(m) > 0]
+    if not lists:
+        return []
+    name, layers = max(lists, key=lambda pair: sum(p.numel() for p in pair[1].parameters()))
+    return [
+        f"{name}.0.{path} {tuple(module.weight.shape)}"
+        for path, module in layers[0].named_modules()
+        if getattr(module, "weight", None) is not None and module.weight.ndim == 2
+    ]
+
+
+def _child(module: nn.Module, path: str) -> Any:
+    for step in path.split("."):
+        if not hasattr(module, step):
+            raise ModelError(f"{type(module).__name__} has no '{step}' (looking for '{path}'); see docs/extending.md")
+        module = getattr(module, step)
+    return module

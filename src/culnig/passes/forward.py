@@ -1,0 +1,218 @@
+"""Token batches: prompts packed with their answers as branches, and one forward pass that gives their log-probabilities.
+
+A row holds one prompt and, behind it, the tokens of all its answers side by side:
+
+    prompt tokens | answer 1 but its last token | answer 2 but its last token | ...
+
+Every branch sees the prompt and itself, and its positions count on from the prompt, so that each distinct prompt token
+is computed once, not once an answer.  The last token of an answer is only ever predicted, never read, so it is not
+there; a letter (mcf) therefore adds no token at all, and the same code serves both formulations.  Rows are padded on
+the right, where causal attention never looks.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+
+from culnig.errors import ModelError
+from culnig.models.language_model import LanguageModel
+from culnig.passes.cpu_kernels import fast_linear
+
+TokenRow = tuple[int, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """A prompt and its answers as token ids; `key` is the caller's own number for it."""
+
+    key: int
+    prompt: TokenRow
+    answers: tuple[TokenRow, ...]
+
+    @property
+    def length(self) -> int:
+        return len(self.prompt) + sum(len(answer) - 1 for answer in self.answers)
+
+
+def batches(rows: Sequence[Row], token_budget: int) -> list[list[Row]]:
+    """Rows of similar length together, at most `token_budget` padded tokens a batch (one row at least).
+
+    Sorted from long to short, so that a run that does not fit in memory fails at its first batch.
+    """
+    ordered = sorted(rows, key=lambda row: (-row.length, row.key))
+    made: list[list[Row]] = []
+    for row in ordered:
+        if made and made[-1][0].length * (len(made[-1]) + 1) <= token_budget:
+            made[-1].append(row)
+        else:
+            made.append([row])
+    return made
+
+
+@dataclass(frozen=True)
+class Batch:
+    """Rows as tensors.
+
+    Attributes:
+        rows: the rows, in the tensors' order.
+        input_ids: [B, T]
+        positions: [B, T], None where they simply count up.
+        tree_mask: [B, T, T], True where a token may look; None where plain causal attention is right.
+        real: [B, T], True at tokens, False at padding; None where there is no padding.
+        logit_rows, logit_columns: [K], the positions whose logits are needed.
+        after_prompt: [B], where among the [K] positions each prompt's last one is.
+        answer_index: for each token of each answer, (its row in [K], token id, answer's number over the batch).
+        first_answer: [B + 1], where each row's answers start in the numbering over the batch.
+    """
+
+    rows: list[Row]
+    input_ids: torch.Tensor
+    positions: torch.Tensor | None
+    tree_mask: torch.Tensor | None
+    real: torch.Tensor | None
+    logit_rows: torch.Tensor
+    logit_columns: torch.Tensor
+    answer_index: torch.Tensor
+    after_prompt: torch.Tensor
+    first_answer: list[int]
+
+    @property
+    def num_answers(self) -> int:
+        return self.first_answer[-1]
+
+
+def collate(rows: Sequence[Row], device: torch.device, pad_id: int = 0) -> Batch:
+    """Rows -> tensors on the device."""
+    width = max(row.length for row in rows)
+    branching = any(row.length > len(row.prompt) for row in rows)
+    input_ids = torch.full((len(rows), width), pad_id)
+    positions = torch.arange(width).repeat(len(rows), 1)
+    # Causal for the prompt and inside a branch; branch tokens of one answer do not see those of another.
+    mask = torch.ones(width, width, dtype=torch.bool).tril().repeat(len(rows), 1, 1) if branching else None
+    logit_at: list[tuple[int, int]] = []
+    answer_index: list[tuple[int, int, int]] = []
+    after_prompt: list[int] = []
+    first_answer = [0]
+    for b, row in enumerate(rows):
+        length = len(row.prompt)
+        input_ids[b, :length] = torch.tensor(row.prompt)
+        after_prompt.append(len(logit_at))
+        logit_at.append((b, length - 1))
+        cursor = length
+        for number, answer in enumerate(row.answers, start=first_answer[-1]):
+            branch = len(answer) - 1
+            answer_index.append((after_prompt[-1], answer[0], number))
+            if branch and mask is not None:
+                stop = cursor + branch
+                input_ids[b, cursor:stop] = torch.tensor(answer[:-1])
+                positions[b, cursor:stop] = torch.arange(length, length + branch)
+                mask[b, cursor:stop, length:cursor] = False
+                for offset, token in enumerate(answer[1:]):
+                    answer_index.append((len(logit_at), token, number))
+                    logit_at.append((b, cursor + offset))
+                cursor = stop
+        first_answer.append(first_answer[-1] + len(row.answers))
+    lengths = torch.tensor([row.length for row in rows])
+    padded = bool((lengths < width).any())
+    where = torch.tensor(logit_at)
+    return Batch(
+        rows=list(rows),
+        input_ids=input_ids.to(device),
+        positions=positions.to(device) if branching else None,
+        tree_mask=mask.to(device) if mask is not None else None,
+        real=(torch.arange(width) < lengths[:, None]).to(device) if padded else None,
+        logit_rows=where[:, 0].to(device),
+        logit_columns=where[:, 1].to(device),
+        answer_index=torch.tensor(answer_index).to(device),
+        after_prompt=torch.tensor(after_prompt).to(device),
+        first_answer=first_answer,
+    )
+
+
+@contextmanager
+def logits_only_at(head: torch.nn.Module, rows: torch.Tensor, columns: torch.Tensor) -> Iterator[None]:
+    """Within the block the head sees the hidden states at [rows, columns] only: logits are [K, V], not [B, T, V].
+
+    Done in front of the head rather than by `logits_to_keep`, which keeps the same columns of every row; what a family
+    does behind its head (scaling, soft-capping) is elementwise and stays in place.
+    """
+
+    def pick(module: Any, args: tuple[torch.Tensor, ...]) -> tuple[torch.Tensor, ...]:
+        return (args[0][rows.to(args[0].device), columns.to(args[0].device)],)
+
+    handle = head.register_forward_pre_hook(pick)
+    try:
+        yield
+    finally:
+        handle.remove()
+
+
+def _attention_masks(lm: LanguageModel, batch: Batch) -> Any:
+    """The tree mask in the form the model takes; for sliding windows, one mask a kind of layer.
+
+    Raises:
+        ModelError: a kind of layer that such a mask does not bind, where branches would see each other.
+    """
+    if batch.tree_mask is None:
+        return None
+    allowed = batch.tree_mask[:, None]
+    window = getattr(lm.text_config, "sliding_window", None)
+    kinds = set(getattr(lm.text_config, "layer_types", None) or [])
+    if other := kinds - {"full_attention", "sliding_attention"}:
+        raise ModelError(f"layers of kind {', '.join(sorted(other))} cannot keep answers apart; score with mcf")
+    sliding = "sliding_attention" in kinds or (not kinds and lm.family.windowed)
+    if not window or not sliding or batch.input_ids.shape[1] <= window:
+        return _as_bias(lm, allowed)
+    assert batch.positions is not None
+    near = (batch.positions[:, :, None] - batch.positions[:, None, :] < window)[:, None]
+    if not kinds:
+        return _as_bias(lm, allowed & near)
+    return {"full_attention": _as_bias(lm, allowed), "sliding_attention": _as_bias(lm, allowed & near)}
+
+
+def _as_bias(lm: LanguageModel, allowed: torch.Tensor) -> torch.Tensor:
+    """[B, 1, T, T], boolean for sdpa and additive for eager attention."""
+    kind = lm.text_config._attn_implementation
+    if kind == "sdpa":
+        return allowed
+    if kind != "eager":
+        raise ModelError(f"attention '{kind}' takes no tree mask; load the model with sdpa or eager attention")
+    bias = torch.zeros(allowed.shape, dtype=lm.dtype, device=allowed.device)
+    return bias.masked_fill(~allowed, torch.finfo(lm.dtype).min)
+
+
+@dataclass(frozen=True)
+class Answers:
+    """Log-probabilities of a batch's answers.
+
+    Attributes:
+        answer_logprobs: [answers of the batch], summed token log-probability of each answer after its prompt.
+        top_ids: [B], the most probable next token after each prompt.
+    """
+
+    answer_logprobs: torch.Tensor
+    top_ids: torch.Tensor
+
+
+def answer_logprobs(lm: LanguageModel, batch: Batch, inputs_embeds: torch.Tensor | None = None) -> Answers:
+    """One forward pass; differentiable in `inputs_embeds` if they are given.
+
+    Log-probabilities are taken over the whole vocabulary, in float32.
+    """
+    inputs: dict[str, Any] = (
+        {"input_ids": batch.input_ids} if inputs_embeds is None else {"inputs_embeds": inputs_embeds}
+    )
+    with logits_only_at(lm.model.get_output_embeddings(), batch.logit_rows, batch.logit_columns), fast_linear():
+        logits = lm.model(
+            **inputs, attention_mask=_attention_masks(lm, batch), position_ids=batch.positions, use_cache=False
+        ).logits
+    logits = logits.float()
+    at, token, answer = batch.answer_index.to(logits.device).unbind(1)
+    token_logprobs = logits[at, token] - torch.logsumexp(logits, dim=-1)[at]
+    sums = torch.zeros(batch.num_answers, device=logits.device).index_add(0, answer, token_logprobs)
+    return Answers(sums, logits.detach()[batch.after_prompt.to(logits.device)].argmax(dim=-1))

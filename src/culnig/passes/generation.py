@@ -1,0 +1,78 @@
+"""Greedy generation in batches: rows padded on the left with a mask, each ending at its first line."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+
+from culnig.models.language_model import LanguageModel
+from culnig.passes.cpu_kernels import fast_linear
+from culnig.passes.forward import TokenRow
+
+
+def write_lines(lm: LanguageModel, prompts: Sequence[TokenRow], max_new_tokens: int) -> list[str]:
+    """What the model writes after each prompt: the first line that is not blank, without special tokens.
+
+    Greedy and without any penalty, whatever the model's generation config says; of that, only its end tokens are used.
+    """
+    from transformers import GenerationConfig, StoppingCriteriaList
+
+    width = max(map(len, prompts))
+    pad = lm.tokenizer.pad_token_id if lm.tokenizer.pad_token_id is not None else 0
+    ids = torch.full((len(prompts), width), pad)
+    mask = torch.zeros_like(ids)
+    for b, prompt in enumerate(prompts):
+        ids[b, width - len(prompt) :] = torch.tensor(prompt)
+        mask[b, width - len(prompt) :] = 1
+    config = GenerationConfig(
+        max_new_tokens=max_new_tokens,
+        do_sample=False,
+        num_beams=1,
+        repetition_penalty=1.0,
+        no_repeat_ngram_size=0,
+        eos_token_id=_end_tokens(lm) or None,
+        pad_token_id=pad,
+        use_cache=True,
+    )
+    stop = StoppingCriteriaList([_FirstLine(lm, width)])
+    with torch.no_grad(), fast_linear():
+        written = lm.model.generate(
+            input_ids=ids.to(lm.device),
+            attention_mask=mask.to(lm.device),
+            generation_config=config,
+            stopping_criteria=stop,
+        )
+    texts = lm.tokenizer.batch_decode(written[:, width:].cpu(), skip_special_tokens=True)
+    return [first_line(text) for text in texts]
+
+
+def first_line(text: str) -> str:
+    """The first line that is not blank, without blanks around it."""
+    return next((line.strip() for line in text.splitlines() if line.strip()), "")
+
+
+class _FirstLine:
+    """Stops a row once its text has a line that is not blank and a line break behind it."""
+
+    def __init__(self, lm: LanguageModel, width: int) -> None:
+        self._tokenizer = lm.tokenizer
+        self._width = width
+        self._begun: list[bool] = []
+        self._done: list[bool] = []
+
+    def __call__(self, input_ids: torch.Tensor, scores: torch.Tensor, **_: object) -> torch.Tensor:
+        self._begun = self._begun or [False] * len(input_ids)
+        self._done = self._done or [False] * len(input_ids)
+        for b, piece in enumerate(self._tokenizer.batch_decode(input_ids[:, -1:].cpu())):
+            head, found, _tail = (piece if self._begun[b] else piece.lstrip()).partition("\n")
+            self._begun[b] = self._begun[b] or bool(head.strip())
+            self._done[b] = self._done[b] or (self._begun[b] and bool(found))
+        return torch.tensor(self._done, device=input_ids.device)
+
+
+def _end_tokens(lm: LanguageModel) -> list[int]:
+    """End-of-text tokens of tokenizer and model; a chat model's generation config names its end of turn."""
+    given = getattr(lm.model.generation_config, "eos_token_id", None)
+    named = given if isinstance(given, list) else [given]
+    return sorted({token for token in (*named, lm.tokenizer.eos_token_id) if token is not None})

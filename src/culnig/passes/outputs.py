@@ -1,0 +1,49 @@
+"""Multiplying some outputs of a site by a factor, by a hook, within a block."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import torch
+
+from culnig.models.sites import SiteModule
+from culnig.passes.experts import Tap, tapped
+
+
+@contextmanager
+def outputs_scaled(found: SiteModule, rows: torch.Tensor, factor: float) -> Iterator[None]:
+    """Within the block a hook multiplies these rows of the site's module's output."""
+    if found.stacked:
+        with tapped(found.module, _expert_multiplier(found, rows, factor)):
+            yield
+        return
+    handle = found.module.register_forward_hook(_multiplier(rows, factor))
+    try:
+        yield
+    finally:
+        handle.remove()
+
+
+def _multiplier(rows: torch.Tensor, factor: float) -> Callable[..., torch.Tensor]:
+    def multiply(module: torch.nn.Module, args: Any, output: torch.Tensor) -> torch.Tensor:
+        return _multiplied(output, rows, factor)
+
+    return multiply
+
+
+def _expert_multiplier(found: SiteModule, rows: torch.Tensor, factor: float) -> Tap:
+    size = found.rows_per_expert
+    by_expert = {int(e): rows[rows // size == e] % size for e in (rows // size).unique()}
+
+    def multiply(expert: int, tokens: torch.Tensor, output: torch.Tensor) -> torch.Tensor:
+        return _multiplied(output, by_expert[expert], factor) if expert in by_expert else output
+
+    return multiply
+
+
+def _multiplied(output: torch.Tensor, rows: torch.Tensor, factor: float) -> torch.Tensor:
+    """output [..., N] with the given entries of its last dimension multiplied."""
+    at = rows.to(output.device)
+    return output.index_copy(-1, at, output.index_select(-1, at) * factor)

@@ -1,0 +1,181 @@
+"""Prompt -> token ids."""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+from weakref import WeakKeyDictionary
+
+from culnig.data import Item
+from culnig.errors import PromptError
+from culnig.prompts.policies import PromptPolicy
+from culnig.prompts.rendering import Prompt
+
+KEPT = 6
+"""Results of `encode` that are kept for each tokenizer."""
+_LATEST: WeakKeyDictionary[Any, OrderedDict[Any, list[Encoded]]] = WeakKeyDictionary()
+
+
+@dataclass(frozen=True, slots=True)
+class Encoded:
+    """One prompt as token ids.
+
+    Attributes:
+        item: where it comes from.
+        wording: id of the prompt's wording.
+        prompt_ids: the prompt's tokens; in mcf with those that all labels begin with (a blank before a digit).
+        answer_ids: the tokens of each answer after the prompt; one token each in mcf.
+        gold: index of the right answer.
+        in_context: whether the answers were tokenised as they stand after the prompt; where a tokenizer would merge
+            the two across the boundary, they are tokenised alone.
+    """
+
+    item: Item
+    wording: str
+    prompt_ids: tuple[int, ...]
+    answer_ids: tuple[tuple[int, ...], ...]
+    gold: int
+    in_context: bool
+
+
+def encode(
+    prompts: Sequence[Prompt], tokenizer: Any, policy: PromptPolicy, max_length: int | None = None
+) -> list[Encoded]:
+    """Tokenise prompts and their answers; the latest results of each tokenizer are kept, since every condition of a run
+    asks for the same ones.
+
+    Args:
+        prompts: what `render` gave.
+        tokenizer: a transformers tokenizer.
+        policy: the same policy; decides chat template and BOS.
+        max_length: longest row (prompt and one answer) that the model takes.
+
+    Raises:
+        PromptError: a chat template that fails, an answer label that is not one token or not told apart from
+            another, an empty prompt, or a prompt that is too long (nothing is ever truncated).
+    """
+    if not prompts:
+        raise PromptError("no items left to encode")
+    latest = _LATEST.setdefault(tokenizer, OrderedDict())
+    key = (tuple(prompts), policy.model_dump_json(), max_length, tokenizer.chat_template)
+    if key not in latest:
+        latest[key] = _encode(prompts, tokenizer, policy, max_length)
+        if len(latest) > KEPT:
+            latest.popitem(last=False)
+    latest.move_to_end(key)
+    return list(latest[key])
+
+
+def encode_prompts(
+    prompts: Sequence[Prompt], tokenizer: Any, policy: PromptPolicy, max_length: int | None = None, room: int = 0
+) -> list[tuple[int, ...]]:
+    """Tokenise prompts alone, for a model that writes its answers; `room` tokens are left for these.
+
+    Raises:
+        PromptError: a chat template that fails, an empty prompt, or one that is too long (nothing is ever truncated).
+    """
+    if not prompts:
+        raise PromptError("no items left to encode")
+    chat = policy.uses_chat(tokenizer)
+    texts = [_with_chat(p, tokenizer, policy) if chat else _plain(p) for p in prompts]
+    rows = _Tokens(tokenizer, policy, chat)(texts)
+    for prompt, ids in zip(prompts, rows, strict=True):
+        if not ids:
+            raise PromptError(f"item {prompt.item.id}: the prompt has no tokens")
+        if max_length is not None and len(ids) + room > max_length:
+            raise PromptError(
+                f"item {prompt.item.id}: {len(ids)} tokens and {room} for the answer, the model takes {max_length}"
+            )
+    return [tuple(ids) for ids in rows]
+
+
+def _encode(prompts: Sequence[Prompt], tokenizer: Any, policy: PromptPolicy, max_length: int | None) -> list[Encoded]:
+    chat = policy.uses_chat(tokenizer)
+    texts = [_with_chat(p, tokenizer, policy) if chat else _plain(p) for p in prompts]
+    tokens = _Tokens(tokenizer, policy, chat)
+    prompt_ids = tokens(texts)
+    joined = tokens([text + answer for text, p in zip(texts, prompts, strict=True) for answer in p.answers])
+    alone = tokenizer([a for p in prompts for a in p.answers], add_special_tokens=False)["input_ids"]
+    encoded, start = [], 0
+    for prompt, ids in zip(prompts, prompt_ids, strict=True):
+        stop = start + len(prompt.answers)
+        answers = [whole[len(ids) :] for whole in joined[start:stop]]
+        in_context = all(a and whole[: len(ids)] == ids for a, whole in zip(answers, joined[start:stop], strict=True))
+        if not in_context:
+            answers = alone[start:stop]
+        elif policy.formulation == "mcf":
+            ids, answers = _past_shared(ids, answers)
+        row = Encoded(prompt.item, prompt.wording, tuple(ids), tuple(map(tuple, answers)), prompt.gold, in_context)
+        _check(row, prompt, policy, getattr(tokenizer, "unk_token_id", None), max_length)
+        encoded.append(row)
+        start = stop
+    return encoded
+
+
+def _past_shared(prompt: list[int], answers: list[list[int]]) -> tuple[list[int], list[list[int]]]:
+    """Move the tokens that all labels begin with behind the prompt.
+
+    Many tokenizers never join a blank and a digit: " 1" and " 2" are the blank and the digit, and the digit is the label.
+    """
+    shared = 0
+    shortest = min(map(len, answers))
+    while len(answers) > 1 and shared < shortest - 1 and len({answer[shared] for answer in answers}) == 1:
+        shared += 1
+    return [*prompt, *answers[0][:shared]], [answer[shared:] for answer in answers]
+
+
+class _Tokens:
+    """Tokenising under the BOS policy; a chat template writes its own special tokens."""
+
+    def __init__(self, tokenizer: Any, policy: PromptPolicy, chat: bool) -> None:
+        self._tokenizer = tokenizer
+        self._special = not chat and policy.bos != "off"
+        self._bos = tokenizer.bos_token_id if policy.bos == "on" else None
+        if policy.bos == "on" and self._bos is None:
+            raise PromptError("--bos on: this model's tokenizer has no BOS token")
+
+    def __call__(self, texts: list[str]) -> list[list[int]]:
+        rows = self._tokenizer(texts, add_special_tokens=self._special)["input_ids"]
+        if self._bos is None:
+            return rows
+        return [row if row[:1] == [self._bos] else [self._bos, *row] for row in rows]
+
+
+def _plain(prompt: Prompt) -> str:
+    return f"{prompt.text}\n{prompt.prefix}" if prompt.prefix else prompt.text
+
+
+def _with_chat(prompt: Prompt, tokenizer: Any, policy: PromptPolicy) -> str:
+    messages = [{"role": "system", "content": policy.system}] if policy.system is not None else []
+    messages.append({"role": "user", "content": prompt.text})
+    try:
+        # enable_thinking is ignored by templates that do not know it.
+        text = tokenizer.apply_chat_template(
+            messages, tokenize=False, add_generation_prompt=True, enable_thinking=False
+        )
+    except Exception as error:  # a template is a program of the model's author and can raise anything
+        reason = " ".join(str(error).split())
+        raise PromptError(f"the model's chat template fails on item {prompt.item.id}: {reason}; try off") from error
+    return text + prompt.prefix
+
+
+def _check(row: Encoded, prompt: Prompt, policy: PromptPolicy, unk: int | None, max_length: int | None) -> None:
+    where = f"item {row.item.id}"
+    if not row.prompt_ids:
+        raise PromptError(f"{where}: the prompt has no tokens")
+    if any(not answer for answer in row.answer_ids):
+        raise PromptError(f"{where}: an answer has no tokens: {prompt.answers}")
+    if policy.formulation == "mcf":
+        for answer, ids in zip(prompt.answers, row.answer_ids, strict=True):
+            if len(ids) != 1 or ids[0] == unk:
+                what = "unknown to the tokenizer" if ids[0] == unk else f"{len(ids)} tokens, not one"
+                raise PromptError(f"{where}: the answer label {answer!r} is {what}; use --formulation cf")
+    elif len(row.answer_ids) < 2:
+        raise PromptError(f"{where}: the completion formulation needs at least two options")
+    if len(set(row.answer_ids)) < len(row.answer_ids):
+        raise PromptError(f"{where}: two answers have the same tokens: {prompt.answers}")
+    longest = len(row.prompt_ids) + max(map(len, row.answer_ids))
+    if max_length is not None and longest > max_length:
+        raise PromptError(f"{where}: {longest} tokens, the model takes {max_length}; shorten the prompt")

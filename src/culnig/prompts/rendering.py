@@ -1,0 +1,108 @@
+"""Item -> Prompt: the text of each wording, and the continuations that answer it."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+from culnig.data import Item
+from culnig.errors import PromptError
+from culnig.prompts.policies import PromptPolicy
+from culnig.prompts.template import Wording, WordingList, load_template
+
+
+@dataclass(frozen=True, slots=True)
+class Prompt:
+    """One wording of one item, as text.
+
+    Attributes:
+        item: where it comes from.
+        wording: id of the wording; "" for a ready-made prompt.
+        text: what the user says.
+        prefix: how the answer begins ("Answer:").
+        answers: what may follow, a text for each option; labels in mcf, the options themselves in cf.
+        gold: index of the right one.
+    """
+
+    item: Item
+    wording: str
+    text: str
+    prefix: str
+    answers: tuple[str, ...]
+    gold: int
+
+
+def render(items: Iterable[Item], policy: PromptPolicy) -> list[Prompt]:
+    """All wordings of all items, items in order and wordings within an item.
+
+    Raises:
+        PromptError: a template lacks the formulation, or an item has more options than labels.
+    """
+    return [prompt for item in items for prompt in _render_item(item, policy)]
+
+
+def _render_item(item: Item, policy: PromptPolicy) -> list[Prompt]:
+    if (policy.formulation == "short") != bool(item.answers):
+        what = (
+            "asks for a short answer: use `culnig answer`"
+            if item.answers
+            else "has no short answers: use `culnig eval`"
+        )
+        raise PromptError(f"item {item.id} of {item.benchmark} {what}")
+    if item.answers and item.prompt is not None:
+        return [Prompt(item, "", item.prompt, item.prefix, _spellings(item), 0)]
+    if item.prompt is not None:
+        target = item.target or ""
+        answers = item.options or (target,)
+        return [Prompt(item, "", item.prompt, item.prefix, answers, answers.index(target))]
+    template = load_template(policy.template or item.template)
+    wordings: WordingList | None = getattr(template, policy.formulation)
+    if wordings is None:
+        raise PromptError(f"the template '{policy.template or item.template}' has no {policy.formulation} wordings")
+    count = len(wordings.wordings) if policy.wordings == "all" else policy.wordings
+    if not 1 <= count <= len(wordings.wordings):
+        raise PromptError(
+            f"{count} wordings asked for, the template '{policy.template or item.template}' has"
+            f" {len(wordings.wordings)} for {policy.formulation}"
+        )
+    return [_fill(item, wording, wordings.option, policy) for wording in wordings.wordings[:count]]
+
+
+def _fill(item: Item, wording: Wording, option_format: str, policy: PromptPolicy) -> Prompt:
+    text = wording.text if item.question else wording.control
+    options, gold = _ordered(item, wording, policy)
+    if policy.formulation == "short":
+        answers, gold, listed = _spellings(item), 0, ""
+    elif policy.formulation == "cf":
+        answers = tuple(wording.join + option for option in options)
+        listed = ""
+    else:
+        labels = wording.label_texts
+        if len(options) > len(labels):
+            raise PromptError(f"item {item.id}: {len(options)} options, but only {len(labels)} labels in {wording.id}")
+        answers = tuple(wording.join + label for label in labels[: len(options)])
+        pairs = zip(labels, options, strict=False)
+        listed = "\n".join(option_format.replace("{label}", a).replace("{option}", o) for a, o in pairs)
+    # Options go in last: a question or option may itself hold braces.
+    before, slot, after = text.partition("{options}")
+    text = (
+        before.replace("{question}", item.question)
+        + (listed if slot else "")
+        + after.replace("{question}", item.question)
+    )
+    return Prompt(item, wording.id, text, wording.prefix, answers, gold)
+
+
+def _spellings(item: Item) -> tuple[str, ...]:
+    """One spelling of each answer that counts as right."""
+    return tuple((*answer.texts, *answer.english)[0] for answer in item.answers)
+
+
+def _ordered(item: Item, wording: Wording, policy: PromptPolicy) -> tuple[tuple[str, ...], int]:
+    """Options as they are listed, and the gold one's place; the order depends on item and wording alone."""
+    if not item.shuffle or policy.formulation == "cf":
+        return item.options, item.answer
+    order = list(range(len(item.options)))
+    random.Random(f"{item.benchmark}/{item.id}/{wording.id}").shuffle(order)
+    return tuple(item.options[i] for i in order), order.index(item.answer)

@@ -1,0 +1,149 @@
+"""One self-contained HTML page from the sections of a run."""
+
+from __future__ import annotations
+
+import json
+import re
+from importlib import resources
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pandas as pd
+
+from culnig.files import write_text
+
+if TYPE_CHECKING:
+    from culnig.studies import Section
+    from culnig.studies.saved import SavedRun
+
+SHOWN = {
+    "fidelity": "Agreement with exact suppression",
+    "fidelity-groups": "Groups: sum of the estimates and exact drop",
+    "methods-winners": "Which method wins where",
+    "methods-guards": "Guards: does the model still predict plain text?",
+    "methods-curves": "All drops, by method and budget",
+    "stability": "Stability of each method's set",
+    "stability-wordings": "Other prompt wordings",
+    "stability-size": "Size of the culture-general set against t and r",
+    "accuracy": "Accuracy by condition",
+    "guard-verdicts": "Guards: does the model still work?",
+    "differences": "Paired differences",
+    "power": "What drop the test sets can show (80 % power, two-sided, level 0.05)",
+    "general-by-country": "Culture items by country",
+    "general-by-topic": "Culture items by topic",
+    "top-neurons": "Top neurons",
+    "specific-sets": "Culture-specific sets",
+    "specific-guard-verdicts": "Guards: does the model still work?",
+    "specific-own-country": "Own-country effect",
+    "finetune-summary": "Arms: accuracy, and change with its interval",
+    "finetune-differences": "Fine-tuning: paired differences",
+    "finetune-seeds": "Fine-tuning: every seed",
+    "finetune-moved": "Fine-tuning: how far culture-general rows moved",
+    "restore-summary": "Rows trained: accuracy, and change with its interval",
+    "restore-differences": "Rows trained: paired differences",
+    "short-by-language": "Short answers by language",
+    "short-changes": "Short answers: paired changes by language",
+    "short-matchers": "Short answers: what finds the words of each language",
+    "related-ranks": "Ranks of own and related countries",
+    "related-distances": "Drops and distances",
+    "layers-modules": "By module",
+    "layers-densest": "Densest modules",
+    "modules": "Changes by part",
+    "dose-changes": "Changes by factor",
+    "thresholds-changes": "Changes by setting",
+    "overlap": "Pairs of sets",
+    "published": "Published and measured, %",
+}
+"""Tables that the page shows, with their headings; the others are in tables/."""
+WRAPPED, WRAPPED_IF_WIDE = 48, 20
+"""Characters over which a column's text may run over several lines; the second in tables wider than `FITS`."""
+FITS = 100
+"""Characters beside each other in a table as wide as the page."""
+"""Characters from which on a cell's text may be broken."""
+
+
+def render_report(directory: SavedRun, sections: list[Section], manifest: dict[str, Any]) -> Path:
+    """Write `report.html` and `figures/*.json` of a run; returns the page's path.
+
+    Everything that comes from data or model names is escaped (jinja2 autoescape).
+    """
+    from jinja2 import Environment, PackageLoader, select_autoescape
+    from plotly.offline import get_plotlyjs
+
+    environment = Environment(
+        loader=PackageLoader("culnig.report", "templates"),
+        autoescape=select_autoescape(default=True, default_for_string=True),
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    blocks = []
+    for s, section in enumerate(sections):
+        figures = []
+        for f, (caption, figure) in enumerate(section.figures):
+            name = f"{s + 1}-{f + 1}"
+            text = figure.to_json()
+            write_text(directory.path / "figures" / f"{name}.json", text)
+            # "</" would end the script element that holds the figure.
+            figures.append({"id": f"figure-{name}", "caption": caption, "json": text.replace("</", "<\\/")})
+        tables = [_table(name, frame) for name, frame in section.tables.items() if name in SHOWN]
+        blocks.append({"title": section.title, "text": section.text, "figures": figures, "tables": tables})
+    page = environment.get_template("report.html.j2").render(
+        title=f"{manifest['model']['model']}: culture neurons",
+        claim=[section.claim for section in sections if section.claim],
+        findings=[finding for section in sections for finding in section.findings],
+        sections=blocks,
+        run=_run_facts(manifest),
+        config=json.dumps(directory.config.model_dump(mode="json"), indent=1, ensure_ascii=False),
+        style=(resources.files("culnig.report") / "templates" / "style.css").read_text(encoding="utf-8"),
+        plotly=get_plotlyjs(),
+        name=directory.config.name,
+    )
+    path = directory.path / "report.html"
+    write_text(path, page)
+    return path
+
+
+def _table(name: str, frame: pd.DataFrame) -> dict[str, Any]:
+    columns = [str(column).replace("_", " ") for column in frame.columns]
+    rows = [[_cell(value, column) for column, value in row.items()] for _, row in frame.iterrows()]
+    widest = [max((len(row[c]["text"]) for row in rows), default=0) for c in range(len(columns))]
+    limit = WRAPPED if sum(widest) <= FITS else WRAPPED_IF_WIDE
+    for row in rows:
+        for cell, width in zip(row, widest, strict=True):
+            cell["wrap"] = not cell["number"] and width > limit
+    return {"name": name, "title": SHOWN[name], "columns": columns, "rows": rows, "long": len(rows) > 12}
+
+
+def _cell(value: Any, column: Any) -> dict[str, Any]:
+    if isinstance(value, float):
+        if value != value:
+            return {"text": "", "number": True}
+        small = column == "score" or (re.match(r"p\b|p_", str(column)) is not None and column != "p_gold")
+        text = f"{value:.2g}" if small else f"{value:.3f}"
+        return {"text": text, "number": True}
+    if isinstance(value, int) or hasattr(value, "dtype"):
+        return {"text": f"{int(value):,}", "number": True}
+    return {"text": str(value), "number": False}
+
+
+def _run_facts(manifest: dict[str, Any]) -> list[tuple[str, str]]:
+    versions = manifest["versions"]
+    data = ", ".join(f"{name} ({entry.get('items')})" for name, entry in manifest["data"].items())
+    prompts = manifest["prompts"]
+    machine = manifest["machine"]
+    return [
+        (
+            "Model",
+            f"{manifest['model']['model']}, {manifest['model']['dtype']}, hash {manifest['model']['model_hash']}",
+        ),
+        (
+            "Prompts",
+            f"formulation {prompts['formulation']}, chat template {prompts['chat_template']}, BOS {prompts['bos']}",
+        ),
+        ("Data", data),
+        ("Seed", str(manifest["seed"])),
+        ("Time", f"{manifest['seconds'].get('total', 0):.0f} s on {machine['cores']} cores ({machine['system']})"),
+        ("Finished", manifest["finished"]),
+        ("Versions", ", ".join(f"{package} {version}" for package, version in versions.items())),
+        ("Again", "culnig run config.yaml   (config.yaml is in this folder)"),
+    ]

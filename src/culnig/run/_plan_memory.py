@@ -1,0 +1,159 @@
+"""Memory of a run at its worst moment, by purpose."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+
+from culnig.models import LanguageModel
+from culnig.models.language_model import kept_per_token
+from culnig.models.skeleton import Skeleton
+from culnig.passes.forward import Row
+from culnig.run._plan_tasks import Task, padded_tokens
+
+
+@dataclass(frozen=True)
+class Memory:
+    """Bytes by purpose.
+
+    Attributes:
+        program: Python and its libraries; on a GPU what CUDA itself takes.
+        weights: the model.
+        sums: sums of scores by group, and the copies that are made to save them.
+        activations: kept from the forward to the backward pass in the largest batch.
+        workspace: logits and intermediate results of the largest batch.
+    """
+
+    program: int
+    weights: int
+    sums: int
+    activations: int
+    workspace: int
+
+    @property
+    def batch(self) -> int:
+        """What grows with the token budget."""
+        return self.activations + self.workspace
+
+    @property
+    def peak(self) -> int:
+        return self.program + self.weights + self.sums + self.batch
+
+
+def memory_of(shape: Skeleton, tasks: Sequence[Task], program: int, activations: int | None) -> Memory:
+    """The memory of a run.
+
+    Args:
+        shape: the model.
+        tasks: what passes through it.
+        program: see `program_bytes`.
+        activations: measured bytes of the largest scored batch; None estimates them from the shapes: every
+            projection's output, and as much again.
+    """
+    largest = max(padded_tokens(batch) for task in tasks for batch in task.batches)
+    if activations is None:
+        activations = kept_per_token(shape.lm) * shape.dtype.itemsize * largest
+    return Memory(
+        program=program,
+        weights=shape.weight_bytes,
+        sums=max(_sums(shape, task) for task in tasks),
+        activations=activations,
+        workspace=max(_workspace(shape, task) for task in tasks),
+    )
+
+
+def _sums(shape: Skeleton, task: Task) -> int:
+    """float64 sums, their float32 copies by module and the bytes of the file; and a batch's own scores."""
+    if task.kind != "score":
+        return 0
+    neurons = shape.lm.num_neurons
+    return neurons * (task.groups * (8 + 4 + 4) + max(map(len, task.batches)) * 8)
+
+
+def _workspace(shape: Skeleton, task: Task) -> int:
+    """Logits in float32 where they are needed, with their gradients, and the widest layer's intermediate results."""
+    needed = max(sum(_needed(row) for row in batch) for batch in task.batches)
+    vocabulary = shape.lm.model.get_output_embeddings().weight.shape[0]
+    logits = needed * vocabulary * 4 * (4 if task.kind == "score" else 2)
+    widest = max(width for _, width in shape.lm.shapes.values())
+    return logits + 6 * widest * shape.dtype.itemsize * max(map(padded_tokens, task.batches))
+
+
+def _needed(row: Row) -> int:
+    """Positions of a row whose logits are made."""
+    return 1 + sum(len(answer) - 1 for answer in row.answers) if row.answers else row.length
+
+
+def program_bytes(device: torch.device) -> int:
+    """Memory of the process without a model: this one's own."""
+    if device.type == "cuda":
+        return 600_000_000
+    return peak_bytes()
+
+
+def peak_bytes() -> int:
+    """Most memory this process has held so far (resident)."""
+    import resource
+
+    factor = 1 if sys.platform == "darwin" else 1024
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * factor
+
+
+def available_bytes(device: torch.device) -> int | None:
+    """Memory of the device."""
+    if device.type == "cuda":
+        return torch.cuda.get_device_properties(device).total_memory
+    if device.type != "cpu":
+        return None
+    import os
+
+    return os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+
+
+@dataclass(frozen=True)
+class Shape:
+    """What the operations of a forward pass depend on.
+
+    Attributes:
+        layer_weights: matrix weights that a token meets in all layers together (of experts only those it is routed to).
+        head_weights: weights of the output embedding.
+        attention: heads times head size, summed over the layers.
+    """
+
+    layer_weights: int
+    head_weights: int
+    attention: int
+
+    def forward(self, row: Row) -> int:
+        """FLOPs of one row: 2 a weight and token, attention over the tokens that each may see, and the head where needed.
+
+        The head is needed behind the prompt and within the answers; at every token of a row without answers, which is read.
+        """
+        prompt, branches = len(row.prompt), [len(answer) - 1 for answer in row.answers]
+        pairs = prompt * (prompt + 1) // 2 + sum(b * prompt + b * (b + 1) // 2 for b in branches)
+        needed = 1 + sum(branches) if row.answers else row.length
+        return 2 * (self.layer_weights * row.length + 2 * self.attention * pairs + self.head_weights * needed)
+
+    def scoring(self, row: Row) -> int:
+        """Forward, and as much again for the gradients of the inputs; weights get none."""
+        return 2 * self.forward(row)
+
+
+def shape_of(lm: LanguageModel) -> Shape:
+    """The shape of a model; its weights may be on the meta device."""
+    text = lm.text_config
+    experts = getattr(text, "num_local_experts", None) or getattr(text, "num_experts", None) or 1
+    routed = getattr(text, "num_experts_per_tok", None) or 1
+    weights = 0
+    for layer in lm.layers:
+        for parameter in layer.parameters():
+            if parameter.ndim == 3:  # stacked experts
+                weights += parameter.numel() * routed // experts
+            elif parameter.ndim == 2:
+                weights += parameter.numel()
+    head_size = getattr(text, "head_dim", None) or text.hidden_size // text.num_attention_heads
+    head = lm.model.get_output_embeddings().weight
+    return Shape(weights, head.numel(), lm.num_layers * text.num_attention_heads * head_size)

@@ -1,0 +1,120 @@
+"""Which batches a run will pass through the model."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, Literal
+
+from culnig.data import load_texts
+from culnig.evaluation.multiple_choice import share_prompts
+from culnig.evaluation.plain_text import BUDGET, pieces
+from culnig.evaluation.short_answers import BUDGET as WRITING
+from culnig.evaluation.short_answers import NEW_TOKENS, batches_to_write
+from culnig.models import LanguageModel
+from culnig.passes.forward import Row, batches
+from culnig.prompts import PromptPolicy, encode, render
+from culnig.run.config import RunConfig
+from culnig.studies import STUDIES, Condition, merged
+from culnig.studies.base import scored_sets
+from culnig.studies.saved import test_name
+
+Kind = Literal["score", "evaluate", "read", "write"]
+
+
+@dataclass(frozen=True)
+class Task:
+    """One set of items on its way through the model.
+
+    Attributes:
+        name: part ("neur"), test set ("everyday-test") or text ("plain").
+        kind: what is done with it.
+        times: how often it is run: once for each condition.
+        inputs: items, or paragraphs that are read.
+        largest: the inputs of the first batch of a scoring task, which has the longest rows.
+        batches: the batches.
+    """
+
+    name: str
+    kind: Kind
+    times: int
+    inputs: list[Any]
+    largest: list[Any]
+    batches: list[list[Row]]
+
+    @property
+    def groups(self) -> int:
+        """Groups that scores are summed by."""
+        return len({item.country for item in self.inputs}) if self.kind == "score" else 0
+
+    @property
+    def prompts(self) -> int:
+        return self.times * sum(map(len, self.batches))
+
+    @property
+    def tokens(self) -> int:
+        """Tokens without padding."""
+        return self.times * sum(row.length for batch in self.batches for row in batch)
+
+    @property
+    def padded(self) -> int:
+        """Tokens that are computed."""
+        return self.times * sum(map(padded_tokens, self.batches))
+
+
+def padded_tokens(batch: Sequence[Row]) -> int:
+    """Rows times the longest one."""
+    return len(batch) * max(row.length for row in batch)
+
+
+def batches_of(
+    kind: Kind, inputs: Sequence[Any], lm: LanguageModel, policy: PromptPolicy, token_budget: int
+) -> list[list[Row]]:
+    """The batches that are made of some inputs; `lm` needs no weights."""
+    if kind == "read":
+        rows = [Row(key, ids, ()) for key, (_, _, ids) in enumerate(pieces(lm, inputs, policy.bos))]
+        return batches(rows, min(token_budget, BUDGET))
+    if kind == "write":
+        writing = policy.for_writing
+        return batches_to_write(lm, render(inputs, writing), writing, NEW_TOKENS, max(token_budget, WRITING))
+    encoded = encode(render(inputs, policy), lm.tokenizer, policy, lm.max_length)
+    if kind == "evaluate":
+        return batches(share_prompts(encoded).rows, token_budget)
+    return batches([Row(key, e.prompt_ids, e.answer_ids) for key, e in enumerate(encoded)], token_budget)
+
+
+def tasks_of(config: RunConfig, lm: LanguageModel, policy: PromptPolicy, token_budget: int) -> list[Task]:
+    """Everything that a run passes through the model."""
+
+    def task(name: str, kind: Kind, times: int, inputs: list[Any]) -> Task:
+        made = batches_of(kind, inputs, lm, policy, token_budget)
+        largest = []
+        if kind == "score":
+            encoded = encode(render(inputs, policy), lm.tokenizer, policy, lm.max_length)
+            largest = [encoded[row.key].item for row in made[0]]
+        return Task(name, kind, times, inputs, largest, made)
+
+    tasks = []
+    for part, data in scored_sets(config).items():
+        tasks.append(task(part, "score", 1, data.load(config.seed, config.sources)))
+    if "instance" in config.studies:
+        tasks.append(task("instance", "score", 1, config.identify.neur.load(config.seed, config.sources)))
+    for test in config.test:
+        items = test.load(config.seed, config.sources)
+        conditions = planned_conditions(config, sorted({item.country for item in items}))
+        subsets = [c.of(items, test.role) for c in conditions if c.wanted(test, config)]
+        for size in sorted({len(subset) for subset in subsets}, reverse=True):
+            alike = [subset for subset in subsets if len(subset) == size]
+            kind: Kind = "write" if test.role == "short" else "evaluate"
+            tasks.append(task(test_name(test), kind, len(alike), alike[0]))
+    if config.guards.text is not None:
+        culture = config.test_of("culture")
+        countries = sorted({item.country for item in culture.load(config.seed, config.sources)}) if culture else []
+        guarded = [c for c in planned_conditions(config, countries) if c.guarded(config)]
+        tasks.append(task(config.guards.text, "read", len(guarded), load_texts(config.guards.text)))
+    return tasks
+
+
+def planned_conditions(config: RunConfig, countries: list[str]) -> list[Condition]:
+    """The conditions of all studies, once each, as if every neuron set held something."""
+    return list(merged(c for name in config.studies for c in STUDIES.get(name).planned(config, countries)).values())

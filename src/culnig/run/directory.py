@@ -1,0 +1,67 @@
+"""A run's folder: where everything is, read back without the model.
+
+config.yaml  manifest.json  results.json  report.html
+scores/{neur,ctrl,crc}.safetensors   neurons/<set>.json   evals/<test set>/<condition>.parquet
+evals/plain-text/<condition>.parquet (perplexity)
+measured/<study>/... (what a study measures besides)
+tuned/<tuning>/{manifest.json,loss.parquet,moved.parquet,...}
+tables/<table>.{parquet,csv}         figures/<figure>.json
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from culnig.data import DataConfig
+from culnig.errors import UsageError
+from culnig.files import read_json
+from culnig.run.config import RunConfig, load_config
+from culnig.studies.base import scored_sets
+from culnig.studies.saved import SavedRun
+
+
+class RunDirectory(SavedRun):
+    """A run's folder."""
+
+    config: RunConfig
+
+    def __init__(self, path: Path | str, config: RunConfig) -> None:
+        super().__init__(path, config)
+
+    @classmethod
+    def open(cls, path: Path | str) -> RunDirectory:
+        """Open an existing run.
+
+        Raises:
+            UsageError: not a run folder.
+        """
+        path = Path(path)
+        if not (path / "config.yaml").is_file():
+            raise UsageError(f"{path} is not a run folder: no config.yaml in it; `culnig run --out {path}` makes one")
+        return cls(path, load_config(path / "config.yaml"))
+
+    @property
+    def scored(self) -> dict[str, DataConfig]:
+        """All sets that the run scores: those of `parts`, and those that its studies score besides."""
+        return scored_sets(self.config)
+
+    @property
+    def manifest(self) -> dict[str, Any]:
+        return read_json(self.path / "manifest.json", "a run's manifest")
+
+    @property
+    def results(self) -> dict[str, Any]:
+        """Study -> its claim and numbers."""
+        return read_json(self.path / "results.json", "a run's results")
+
+    def check_finished(self) -> None:
+        """Check that every step has been done.
+
+        Raises:
+            UsageError: the run was interrupted; the message says how to go on.
+        """
+        if not (self.path / "manifest.json").is_file():
+            raise UsageError(
+                f"{self.path} is an unfinished run; go on with `culnig run {self.path / 'config.yaml'} --out {self.path}`"
+            )

@@ -1,0 +1,135 @@
+"""Pools: neurons of several modules side by side, as flat arrays."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from culnig.attribution import Scores
+from culnig.attribution.method import Method, parse_method
+from culnig.errors import UsageError
+from culnig.neurons import Neuron
+
+
+class Pool:
+    """The neurons of some modules, numbered module by module, layer by layer.
+
+    Attributes:
+        shapes: module -> (L, N), in the pool's order.
+        size: how many neurons.
+    """
+
+    def __init__(self, scores: Scores, modules: Sequence[str]) -> None:
+        shapes = scores.shapes()
+        self.shapes = {module: shapes[module] for module in modules if module in shapes}
+        if not self.shapes:
+            raise UsageError(f"the scores hold none of {', '.join(modules)}; they hold {', '.join(shapes)}")
+        self.sizes = [layers * width for layers, width in self.shapes.values()]
+        self.size = sum(self.sizes)
+
+    def flat(self, array_of: Any) -> np.ndarray:
+        """Concatenate `array_of(module)` ([..., L, N]) over the pool -> [..., size]."""
+        parts = [np.asarray(array_of(module)) for module in self.shapes]
+        return np.concatenate([part.reshape(*part.shape[:-2], -1) for part in parts], axis=-1)
+
+    def neuron(self, position: int) -> Neuron:
+        """The neuron at a position of the flat arrays."""
+        for (module, (_, width)), size in zip(self.shapes.items(), self.sizes, strict=True):
+            if position < size:
+                return Neuron(module, *divmod(int(position), width))
+            position -= size
+        raise IndexError(position)
+
+
+def top(values: np.ndarray, k: int) -> np.ndarray:
+    """Positions of the k largest values, largest first; ties go to the lower position."""
+    if k <= 0:
+        return np.empty(0, dtype=np.int64)
+    if k < len(values):
+        # argpartition leaves ties at the edge undecided, so take everything down to the k-th value and sort that.
+        edge = np.partition(values, len(values) - k)[len(values) - k]
+        candidates = np.flatnonzero(values >= edge)
+    else:
+        candidates = np.arange(len(values))
+    return candidates[np.argsort(-values[candidates], kind="stable")][:k]
+
+
+def floor_count(share: float, size: int) -> int:
+    """share * size, rounded down (1 % of 300 is 3, whatever floating point says)."""
+    return int(np.floor(share * size + 1e-9))
+
+
+def divisor(scores: Scores, preset: str) -> float:
+    """What a total is divided by: prompts summed (corrected) or unique items (paper)."""
+    return scores.meta["num_items"] if preset == "paper" else scores.count.sum().item()
+
+
+def group_divisor(scores: Scores, preset: str) -> np.ndarray:
+    """What groups' sums are divided by, [G, 1, 1]: their own prompts (corrected) or all unique items (paper)."""
+    by = np.full(len(scores.groups), divisor(scores, preset)) if preset == "paper" else scores.count
+    return by[:, None, None]
+
+
+def top_ranked(values: np.ndarray, k: int) -> np.ndarray:
+    """As `top`, without those that a method gives no rank (nan or -inf)."""
+    ranked = np.where(np.isnan(values), -np.inf, values)
+    best = top(ranked, k)
+    return best[ranked[best] > -np.inf]
+
+
+def check_together(**scores: Scores) -> None:
+    """Check that score files belong together.
+
+    Raises:
+        UsageError: they come from different models, methods or prompt policies.
+    """
+    first_name, first = next(iter(scores.items()))
+    for name, each in scores.items():
+        if len(each.methods) > 1:
+            raise UsageError(
+                f"the {name} scores are of several methods ({', '.join(each.methods)}); choose one with --method"
+                " (in Python: scores.of_method(name))"
+            )
+    for name, other in scores.items():
+        for field, what in (
+            ("model_hash", "model"),
+            ("dtype", "dtype"),
+            ("formulation", "formulation"),
+            ("prompts", "prompt policy"),
+        ):
+            a, b = first.meta.get(field), other.meta.get(field)
+            if a != b:
+                raise UsageError(
+                    f"the {name} scores were made with another {what} than the {first_name} scores ({b} and {a});"
+                    " score both the same way"
+                )
+        if first.method != other.method:
+            raise UsageError(f"the {name} scores are of {other.method}, the {first_name} scores of {first.method}")
+        if first.shapes() != other.shapes():
+            raise UsageError(f"the {name} scores have another shape than the {first_name} scores")
+
+
+def method_of(scores: Scores) -> Method:
+    """The method that made the scores; it says how they rank neurons."""
+    return parse_method(scores.method)
+
+
+def present(**scores: Scores | None) -> dict[str, Scores]:
+    """The score files that there are."""
+    return {name: s for name, s in scores.items() if s is not None}
+
+
+def provenance(rule: Any, kind: str, **scores: Scores) -> dict[str, Any]:
+    """How a set came about, for its file; `without` lists what selection did not look at."""
+    keep = ("data_hash", "method", "formulation", "dtype", "prompts", "num_items", "num_prompts")
+    first = next(iter(scores.values()))
+    return {
+        "kind": kind,
+        "rule": rule.model_dump(),
+        "model_hash": first.meta.get("model_hash"),
+        "without": [name for name in ("ctrl", "crc") if name not in scores],
+        "scores": {name: {key: s.meta.get(key) for key in keep} for name, s in scores.items()},
+        "versions": first.meta.get("versions"),
+    }

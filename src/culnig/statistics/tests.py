@@ -1,0 +1,64 @@
+"""Exact tests, and corrections for the number of tests."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from culnig.errors import UsageError
+
+CORRECTIONS = {"holm": "holm", "bh": "fdr_bh"}
+"""Name -> what statsmodels calls it: Holm (family-wise error), Benjamini-Hochberg (false discoveries)."""
+
+
+@dataclass(frozen=True)
+class McNemar:
+    """Exact McNemar test of two conditions on the same questions.
+
+    Attributes:
+        lost, gained: questions with fewer, and with more, right rows in the first condition than in the second.
+        p: two-sided exact p-value: of `lost` among lost + gained fair coin throws.
+        questions: independent units.
+    """
+
+    lost: int
+    gained: int
+    p: float
+    questions: int
+
+
+def mcnemar_test(differences: np.ndarray) -> McNemar:
+    """Exact McNemar test (McNemar 1947, binomial version) of paired differences.
+
+    Args:
+        differences: [questions], right rows in the first condition minus right rows in the second.
+    """
+    from statsmodels.stats.contingency_tables import mcnemar as exact
+
+    lost, gained = int((differences < -0.5).sum()), int((differences > 0.5).sum())
+    p = float(exact([[0, lost], [gained, 0]], exact=True).pvalue) if lost + gained else 1.0
+    return McNemar(lost, gained, p, len(differences))
+
+
+def adjust(p_values: Sequence[float] | np.ndarray, method: str = "holm") -> np.ndarray:
+    """p-values corrected for their number.
+
+    Args:
+        p_values: one p-value a test; NaN (no test) stays NaN and is not counted.
+        method: "holm" (Holm 1979: the chance of any false finding), or "bh" (Benjamini and Hochberg 1995: the share
+            of false ones among the findings).
+
+    Raises:
+        UsageError: another method.
+    """
+    from statsmodels.stats.multitest import multipletests
+
+    if method not in CORRECTIONS:
+        raise UsageError(f"unknown correction '{method}'; there are {' and '.join(CORRECTIONS)}")
+    adjusted = np.array(p_values, dtype=float)
+    tested = ~np.isnan(adjusted)
+    if tested.any():
+        adjusted[tested] = multipletests(adjusted[tested], method=CORRECTIONS[method])[1]
+    return adjusted

@@ -1,0 +1,221 @@
+"""What a study is: neuron sets to make, conditions to evaluate, and an analysis that becomes a section of the report."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
+
+import pandas as pd
+
+from culnig.data import Item
+from culnig.neurons import NeuronSet
+from culnig.registry import Registry
+from culnig.studies.saved import SavedRun, identification_sets
+from culnig.studies.settings import RunSettings, TestConfig
+
+if TYPE_CHECKING:
+    from culnig.data import DataConfig
+    from culnig.finetune.settings import FinetuneConfig
+    from culnig.models import LanguageModel
+    from culnig.progress import Reporter
+    from culnig.prompts import PromptPolicy
+    from culnig.studies.saved import SavedRun
+    from culnig.studies.settings import RunSettings, TestConfig
+
+
+@dataclass(frozen=True)
+class Condition:
+    """A model state to evaluate, on the test sets of some roles.
+
+    Attributes:
+        name: file name of its results ("none", "general", "specific-China").
+        neurons: name of the neuron set, None for the untouched model.
+        operation: suppress, enhance or scale=FACTOR.
+        roles: roles of the test sets it is evaluated on.
+        countries: only these countries' items; None is all.  Country reading is always evaluated on all: it guards the
+            model, not a country.
+        everywhere: evaluated on all test sets of its roles, not on the first of each alone.
+        main: whether the run's claim rests on it; its guards are always measured, those of others if the config says so.
+    """
+
+    name: str
+    neurons: str | None
+    operation: str
+    roles: tuple[str, ...]
+    countries: tuple[str, ...] | None = None
+    main: bool = False
+    everywhere: bool = False
+
+    def of(self, items: list[Item], role: str) -> list[Item]:
+        """The items of a test set that the condition is evaluated on."""
+        if self.countries is None or role == "surface":
+            return items
+        return [item for item in items if item.country in self.countries]
+
+    def wanted(self, test: TestConfig, config: RunSettings) -> bool:
+        """Whether it is evaluated on a test set."""
+        if not self.everywhere and test != config.test_of(test.role):
+            return False
+        guarded = self.guarded(config) and (self.main or config.guards.reading == "all")
+        return test.role in self.roles or (test.role == "surface" and guarded)
+
+    def guarded(self, config: RunSettings) -> bool:
+        """Whether the model is guarded under it: plain text is read, and country reading unless the config leaves it out."""
+        return self.main or config.guards.conditions == "all"
+
+
+def merged(conditions: Iterable[Condition]) -> dict[str, Condition]:
+    """Conditions by name; one that several studies ask for is evaluated on the roles of all of them."""
+    found: dict[str, Condition] = {}
+    for condition in conditions:
+        if earlier := found.get(condition.name):
+            roles = tuple(dict.fromkeys((*earlier.roles, *condition.roles)))
+            main, everywhere = earlier.main or condition.main, earlier.everywhere or condition.everywhere
+            condition = replace(earlier, roles=roles, main=main, everywhere=everywhere)
+        found[condition.name] = condition
+    return found
+
+
+UNTOUCHED = Condition("none", None, "", ("culture", "general", "surface", "task"), main=True, everywhere=True)
+
+
+@dataclass(frozen=True)
+class Tuning:
+    """A model to tune and then to evaluate, on the test sets of some roles.
+
+    Attributes:
+        name: file name of its results, and of its folder under `tuned/` ("top-0").
+        config: the fine-tuning.
+        roles: roles of the test sets it is evaluated on.
+        watched: name of the neuron set whose rows are compared with those before.
+    """
+
+    name: str
+    config: FinetuneConfig
+    roles: tuple[str, ...]
+    watched: str
+
+
+@dataclass(frozen=True)
+class Finding:
+    """One figure of the summary: a number with its interval and what it means."""
+
+    label: str
+    value: str
+    detail: str
+    good: bool | None = None
+
+
+@dataclass
+class Section:
+    """A study's part of the report.
+
+    Attributes:
+        title: heading.
+        text: paragraphs (plain text).
+        findings: figures for the summary at the top.
+        figures: (caption, plotly figure).
+        tables: name -> data frame; shown in the report and saved as Parquet and CSV.
+        claim: sentences for the top of the report; plain text.
+        numbers: JSON values for `results.json`.
+    """
+
+    title: str
+    text: list[str] = field(default_factory=list)
+    findings: list[Finding] = field(default_factory=list)
+    figures: list[tuple[str, Any]] = field(default_factory=list)
+    tables: dict[str, pd.DataFrame] = field(default_factory=dict)
+    claim: str = ""
+    numbers: dict[str, Any] = field(default_factory=dict)
+
+
+class Study(Protocol):
+    """What a file in this folder registers."""
+
+    order: int
+    """Place in the report."""
+    title: str
+
+    def select(self, run: SavedRun) -> dict[str, NeuronSet]:
+        """Neuron sets to make from the run's scores: name -> set."""
+        ...
+
+    def conditions(self, run: SavedRun) -> list[Condition]:
+        """What must be evaluated."""
+        ...
+
+    def planned(self, config: RunSettings, countries: list[str]) -> list[Condition]:
+        """The conditions to expect before anything is scored, given the countries of the test items; for plans."""
+        ...
+
+    def analyse(self, run: SavedRun) -> Section:
+        """The section, from saved files alone."""
+        ...
+
+
+@dataclass(frozen=True)
+class Bench:
+    """What a study measures with, besides evaluations.
+
+    Attributes:
+        lm: the untouched model.
+        policy: how items are put to it.
+        items: data entry of the config -> its items.
+        reporter: shows progress.
+        token_budget: padded tokens a batch.
+    """
+
+    lm: LanguageModel
+    policy: PromptPolicy
+    items: Callable[[DataConfig], list[Item]]
+    reporter: Reporter
+    token_budget: int | None
+
+
+@runtime_checkable
+class Measuring(Protocol):
+    """A study that needs the model for more than evaluations; its files are in `run.measured_path(...)`."""
+
+    def measured(self, run: SavedRun) -> bool:
+        """Whether its files are all there."""
+        ...
+
+    def measure(self, run: SavedRun, bench: Bench) -> None:
+        """Measure, and write the files (on the main process alone)."""
+        ...
+
+
+@runtime_checkable
+class Scoring(Protocol):
+    """A study that needs further sets scored, besides those that neurons are found on."""
+
+    def scored(self, config: RunSettings) -> dict[str, DataConfig]:
+        """Name of the score file -> the set; names of controls end in `ctrl`."""
+        ...
+
+
+@runtime_checkable
+class TuningStudy(Study, Protocol):
+    """A study that also tunes models; a run does so between evaluation and analysis."""
+
+    def tunings(self, run: SavedRun) -> list[Tuning]:
+        """What must be tuned and evaluated."""
+        ...
+
+
+STUDIES: Registry[Study] = Registry("study", "culnig.studies", "culnig.studies")
+
+
+def studies_of(config: RunSettings) -> list[tuple[str, Study]]:
+    """The studies of a run with their names, in the order of the report."""
+    return sorted(((name, STUDIES.get(name)) for name in config.studies), key=lambda pair: pair[1].order)
+
+
+def scored_sets(config: RunSettings) -> dict[str, DataConfig]:
+    """All sets that a run scores, by the names of their score files."""
+    sets = identification_sets(config)
+    for _, study in studies_of(config):
+        if isinstance(study, Scoring):
+            sets |= study.scored(config)
+    return sets

@@ -1,0 +1,6 @@
+"""Fidelity: is a score right?  Estimates against exact suppression, neuron by neuron and for groups of neurons."""
+
+from culnig.statistics.agreement import Level, agreement, levels, statement
+from culnig.studies.fidelity.measure import Fidelity, Sampling, measure_fidelity
+
+__all__ = ["Fidelity", "Level", "Sampling", "agreement", "levels", "measure_fidelity", "statement"]

@@ -1,0 +1,99 @@
+"""What a study sees of a run: its settings, and what has been saved so far.  No model is needed."""
+
+from __future__ import annotations
+
+import re
+from functools import cache
+from pathlib import Path
+
+from culnig.attribution import Scores
+from culnig.data import DataConfig, parse_name
+from culnig.evaluation import EvalResult, TextResult
+from culnig.neurons import NeuronSet
+from culnig.studies.settings import RunSettings, TestConfig
+
+
+class SavedRun:
+    """Paths and saved results of one run."""
+
+    def __init__(self, path: Path | str, config: RunSettings) -> None:
+        self.path = Path(path)
+        self.config = config
+
+    @property
+    def parts(self) -> dict[str, DataConfig]:
+        """The sets that every study may select from: neur, ctrl, crc, and general if the config has it."""
+        return identification_sets(self.config)
+
+    def scores_path(self, part: str) -> Path:
+        return self.path / "scores" / f"{part}.safetensors"
+
+    def neurons_path(self, name: str) -> Path:
+        return self.path / "neurons" / f"{name}.json"
+
+    def result_path(self, test: TestConfig, condition: str) -> Path:
+        return self.path / "evals" / test_name(test) / f"{condition}.parquet"
+
+    @property
+    def per_item_path(self) -> Path:
+        """Scores of the study `instance`, item by item."""
+        return self.path / "scores" / "per-item.safetensors"
+
+    def text_path(self, condition: str) -> Path:
+        """Perplexity results of a condition."""
+        return self.path / "evals" / "plain-text" / f"{condition}.parquet"
+
+    def measured_path(self, study: str) -> Path:
+        """Folder of what a study has measured besides evaluations."""
+        return self.path / "measured" / study
+
+    def tuned_path(self, tuning: str) -> Path:
+        """Folder of a fine-tuning."""
+        return self.path / "tuned" / tuning
+
+    @cache  # noqa: B019 - a run directory lives as long as its process
+    def scores(self, part: str, method: str | None = None) -> Scores:
+        """Scores of `neur`, `ctrl` or `crc` by one of the config's methods; None is the first."""
+        scores = Scores.load(self.scores_path(part))
+        return scores.of_method(method or scores.method) if len(scores.methods) > 1 else scores
+
+    @cache  # noqa: B019
+    def neurons(self, name: str) -> NeuronSet:
+        return NeuronSet.load(self.neurons_path(name))
+
+    @cache  # noqa: B019
+    def _result(self, path: Path) -> EvalResult:
+        return EvalResult.load(path)
+
+    def result(self, role: str, condition: str) -> EvalResult | None:
+        """Results of a condition on the first test set of a role; None if the run has no such test set."""
+        test = self.config.test_of(role)
+        return self.result_on(test, condition) if test else None
+
+    def result_on(self, test: TestConfig, condition: str) -> EvalResult:
+        """Results of a condition on a test set."""
+        return self._result(self.result_path(test, condition))
+
+    @cache  # noqa: B019
+    def text(self, condition: str) -> TextResult | None:
+        """Perplexity results of a condition; None if they were not measured."""
+        path = self.text_path(condition)
+        return TextResult.load(path) if path.is_file() else None
+
+    def has_result(self, role: str, condition: str) -> bool:
+        """Whether a condition was evaluated on the test set of a role."""
+        test = self.config.test_of(role)
+        return test is not None and self.result_path(test, condition).is_file()
+
+
+def identification_sets(config: RunSettings) -> dict[str, DataConfig]:
+    """The sets that neurons are found on, by the names of their score files; that of controls ends in `ctrl`."""
+    sets = {"neur": config.identify.neur, "ctrl": config.identify.ctrl, "crc": config.identify.crc}
+    return sets | ({"general": config.identify.general} if config.identify.general else {})
+
+
+def test_name(test: TestConfig) -> str:
+    """Folder name of a test set's results: its name and split, without folders and the place of its rows."""
+    name, split, _ = parse_name(test.items)
+    stem = Path(name).stem if "/" in name else name
+    return re.sub(r"[^A-Za-z0-9._-]+", "-", f"{stem}-{split}" if split else stem)
