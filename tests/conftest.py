@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-REFERENCE = Path(__file__).parent / "data" / "reference"
+REFERENCE = Path(__file__).parent / "files" / "reference"
 
 
 @pytest.fixture(scope="session")

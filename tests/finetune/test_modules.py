@@ -1,0 +1,149 @@
+"""Module ranking: budgets that are kept, and expressions that PEFT reads as they are meant."""
+
+from __future__ import annotations
+
+import json
+import random
+from itertools import combinations
+
+import pytest
+import torch
+import yaml
+
+from culnig.errors import UsageError
+from culnig.finetune import choose, decoder_parameters, find_projections, parse_share, peft_expression, peft_list, rank
+from culnig.finetune.ranking import fill
+from culnig.finetune.targets import peft_parameters
+from culnig.models import LanguageModel
+from culnig.neurons import Neuron, NeuronSet
+from tests.cli.test_cli import invoke
+from tests.helpers import tiny_models
+
+LAYERS = 14
+SIZES = {"hidden_size": 96, "intermediate_size": 256, "num_hidden_layers": LAYERS, "layer_types": None}
+LAYOUTS = ("llama", "gemma3", "phi3")
+
+
+def layout(family, monkeypatch):
+    """A model in the family's layout with 14 layers, so that layers 1 and 11 can be mixed up, without its weights."""
+    monkeypatch.setattr(tiny_models, "COMMON", tiny_models.COMMON | SIZES)
+    monkeypatch.setitem(tiny_models.CONFIGS, family, (tiny_models.CONFIGS[family][0], _options(family)))
+    import transformers
+
+    name, options = tiny_models.CONFIGS[family]
+    values = options if "text_config" in options else tiny_models.COMMON | options
+    config = getattr(transformers, f"{name}Config")(**{k: v for k, v in values.items() if v is not None})
+    with torch.device("meta"):
+        model = transformers.AutoModelForCausalLM.from_config(config)
+    return LanguageModel(model, tiny_models.tokenizer(), name=family)
+
+
+def _options(family):
+    options = tiny_models.CONFIGS[family][1]
+    return options | {"text_config": options["text_config"] | SIZES} if "text_config" in options else options
+
+
+def spread(lm, seed=0):
+    """A set of neurons, more in some modules and layers than in others, none in most."""
+    rng = random.Random(seed)
+    return NeuronSet(
+        {
+            Neuron(module, layer, index): 1.0
+            for module in ("mlp.gate_proj", "self_attn.q_proj", "self_attn.v_proj")
+            for layer in rng.sample(range(LAYERS), 6)
+            for index in rng.sample(range(16), rng.randrange(1, 12))
+        }
+    )
+
+
+@pytest.mark.parametrize("family", LAYOUTS)
+@pytest.mark.parametrize(("share", "pick"), [(0.1, "top"), (0.1, "bottom"), (0.25, "random"), (0.05, "top")])
+def test_budgets_are_kept_and_peft_selects_exactly_the_chosen(family, share, pick, monkeypatch):
+    peft = pytest.importorskip("peft")
+    lm = layout(family, monkeypatch)
+    neurons = spread(lm)
+    everything, total = find_projections(lm, neurons), decoder_parameters(lm)
+    assert sum(p.neurons for p in everything) == len(neurons)
+    assert 0.97 < sum(p.parameters for p in everything) / total <= 1
+    choice = choose(everything, total, share, pick)
+    assert abs(choice.share / share - 1) <= 0.01
+    sizes = {path: sum(t.numel() for t in lm.model.get_submodule(path).parameters()) for path in peft_list(everything)}
+    assert all(p.parameters == sizes[p.path] for p in everything)
+    for targets in (peft_expression(choice.projections), peft_list(choice.projections)):
+        fresh = layout(family, monkeypatch).model
+        config = peft.LoraConfig(r=2, target_modules=targets)
+        with torch.device("meta"):
+            wrapped = peft.get_peft_model(fresh, config, low_cpu_mem_usage=True).get_base_model()
+        hit = {n for n, m in wrapped.named_modules() if isinstance(m, peft.tuners.tuners_utils.BaseTunerLayer)}
+        assert hit == {p.path for p in choice.projections}
+
+
+def test_ranking(monkeypatch):
+    lm = layout("phi3", monkeypatch)
+    neurons = NeuronSet([Neuron("mlp.gate_proj", 3, i) for i in range(5)] + [Neuron("self_attn.k_proj", 3, 0)])
+    ranked = rank(find_projections(lm, neurons))
+    assert [(p.path, p.neurons) for p in ranked[:2]] == [
+        ("model.layers.3.mlp.gate_up_proj", 5),
+        ("model.layers.3.self_attn.qkv_proj", 1),
+    ]
+    assert ranked[0].density == 5 / 512 and {p.module for p in ranked[2:]} >= {"self_attn.o_proj", "mlp.down_proj"}
+    assert [p.path for p in rank(ranked, 1)] != [p.path for p in ranked] and rank(ranked)[:2] == ranked[:2]
+    lm = layout("mixtral", monkeypatch)
+    stacked = rank(find_projections(lm, NeuronSet([Neuron("mlp.gate_proj", 2, 700)])))[0]
+    assert stacked.path == "model.layers.2.mlp.experts.gate_up_proj" and stacked.stacked
+    assert peft_parameters([stacked]) == [stacked.path] and peft_list([stacked]) == []
+
+
+def test_fill_is_the_first_subset_in_order():
+    """Against all subsets, on sizes with and without a common divisor."""
+    rng = random.Random(0)
+    for _ in range(60):
+        scale = rng.choice([1, 64])
+        sizes = [scale * rng.randrange(1, 60) for _ in range(9)]
+        budget, tolerance = rng.uniform(0.1, 0.9) * sum(sizes), rng.choice([0.01, 0.05])
+        fitting = [
+            c
+            for k in range(1, 10)
+            for c in combinations(range(9), k)
+            if abs(sum(sizes[i] for i in c) - budget) <= tolerance * budget
+        ]
+        got = fill(sizes, budget, tolerance)
+        if got is None:
+            assert not fitting
+        else:
+            # First in order: a set is better when it has the earlier element at the first place where they differ,
+            # and nothing is taken once the budget is kept.
+            assert tuple(got) == min(fitting)
+
+
+def test_fill_with_rounding_keeps_the_budget():
+    rng = random.Random(1)
+    sizes = [rng.randrange(10**6, 10**7) for _ in range(200)]
+    budget = 0.1 * sum(sizes)
+    assert abs(sum(sizes[i] for i in fill(sizes, budget)) / budget - 1) <= 0.01
+
+
+def test_shares():
+    assert parse_share("10%") == pytest.approx(0.1) and parse_share("0.1") == 0.1
+    for text in ("10", "0", "-5%", "much", "101%"):
+        with pytest.raises(UsageError, match=r"is no share of the parameters; say 10% or 0\.1"):
+            parse_share(text)
+
+
+def test_command(tmp_path, reference_dir):
+    path = tmp_path / "n.json"
+    NeuronSet([Neuron("mlp.gate_proj", 1, i) for i in range(7)]).save(path)
+    call = ["modules", "--neurons", path, "--model", reference_dir]
+    assert "1 of 28 projections hold neurons" in invoke(*call).output
+    facts = json.loads(invoke(*call, "--top", "20%", "--json").stdout)
+    assert facts["ranking"][0]["path"] == "model.layers.1.mlp.gate_proj" in facts["choice"]["target_modules"]
+    assert abs(facts["choice"]["share"] / 0.2 - 1) < 0.01
+    listed = invoke(*call, "--top", "20%", "--as", "list").stdout.split()
+    assert yaml.safe_load(invoke(*call, "--top", "20%", "--as", "yaml").stdout) == {"target_modules": listed}
+    assert invoke(*call, "--top", "20%", "--as", "peft").stdout.strip() == facts["choice"]["expression"]
+    with pytest.raises(UsageError, match=r"comes within 1% of 0.1000% of its parameters; the nearest"):
+        invoke(*call, "--top", "0.1%")
+    with pytest.raises(UsageError, match="one of --top, --bottom and --random"):
+        invoke(*call, "--top", "5%", "--bottom", "5%")
+    with pytest.raises(UsageError, match="say which with --top"):
+        invoke(*call, "--as", "peft")

@@ -1,0 +1,89 @@
+"""`culnig plan`: counted by hand where it counts, near the truth where it estimates."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+import torch
+from typer.testing import CliRunner
+
+import culnig
+from culnig.cli._app import app
+from culnig.models.settings import ModelConfig
+from culnig.models.skeleton import skeleton
+from culnig.passes.forward import Row
+from culnig.run._plan_memory import shape_of
+from culnig.run.config import load_config
+from culnig.run.plan import plan
+from tests.run.test_pipeline import write_config
+
+
+@pytest.fixture(scope="module")
+def config_path(tmp_path_factory, reference_dir):
+    return write_config(tmp_path_factory.mktemp("plan"), reference_dir)
+
+
+def test_flops_are_those_of_pytorch(reference_dir):
+    """Products counted by PyTorch's own counter, for one row without branches."""
+    from torch.utils.flop_counter import FlopCounterMode
+
+    tiny = culnig.load_model(reference_dir)  # its own: the shared one keeps its attention
+    row = Row(0, tuple(range(5, 25)), ((7,), (8,)))
+    tiny.model.set_attn_implementation("eager")
+    counter = FlopCounterMode(display=False)
+    with counter, torch.no_grad():
+        tiny.model(input_ids=torch.tensor([row.prompt]), logits_to_keep=1)
+    ours, shape = shape_of(tiny).forward(row), shape_of(tiny)
+    square, causal = 20 * 20, 20 * 21 // 2  # eager attention computes the whole square
+    assert counter.get_total_flops() == ours + 4 * shape.attention * (square - causal)
+    assert shape.scoring(row) == 2 * ours
+
+
+def test_experts_count_as_routed():
+    from transformers import AutoConfig, AutoModelForCausalLM
+
+    from tests.helpers.tiny_models import COMMON, CONFIGS
+
+    config = AutoConfig.for_model("mixtral", **{**COMMON, **CONFIGS["mixtral"][1]})
+    with torch.device("meta"):
+        model = AutoModelForCausalLM.from_config(config)
+    lm = culnig.LanguageModel(model, None, name="mixtral")
+    layer = lm.layers[0]
+    stacked = sum(p.numel() for p in layer.parameters() if p.ndim == 3)
+    flat = sum(p.numel() for p in layer.parameters() if p.ndim == 2)
+    assert shape_of(lm).layer_weights == lm.num_layers * (flat + stacked * 2 // 4)
+
+
+def test_skeleton_is_the_model_without_weights(tiny, reference_dir):
+    made = skeleton(ModelConfig(name=str(reference_dir)))
+    assert made.lm.shapes == tiny.shapes
+    assert made.parameters == sum(p.numel() for p in tiny.model.parameters())
+    assert all(p.is_meta for p in made.lm.model.parameters())
+    assert made.truncated(1).num_layers == 1
+
+
+def test_plan_counts_what_run_does(config_path):
+    config = load_config(config_path)
+    made = plan(config)
+    names = [(step.name, step.kind, step.conditions) for step in made.steps]
+    culture = [n for n in names if n[0].startswith("test")]
+    assert [n[:2] for n in names[:3]] == [("neur", "score"), ("ctrl", "score"), ("crc", "score")]
+    assert sum(conditions for *_, conditions in culture) >= 2 + 1 + 2  # none and general, random, specific
+    assert made.steps[0].items == len(config.identify.neur.load(config.seed))
+    assert made.seconds is not None and made.seconds > 0 and not made.advice
+    assert made.memory.peak == sum(vars(made.memory).values())
+
+
+def test_says_what_would_fit(config_path):
+    small = plan(load_config(config_path), tflops=1.0, memory_gb=0.05)
+    assert "will not fit" in small.advice[0] and len(small.advice) > 1
+    assert all(step.seconds is not None for step in small.steps)
+
+
+def test_command_line(config_path):
+    done = CliRunner().invoke(app, ["plan", str(config_path), "--tflops", "100", "--json"])
+    assert done.exit_code == 0, done.output
+    assert json.loads(done.stdout)["flops"] > 0
+    shown = CliRunner().invoke(app, ["plan", str(config_path), "--tflops", "100"])
+    assert shown.exit_code == 0 and "memory" in shown.stdout and "score neur" in shown.stdout
