@@ -25,7 +25,8 @@ def run(
     ] = None,
     out: Annotated[Path | None, typer.Option("--out", "-o", help="Run folder; runs/<name> if not given.")] = None,
     settings: Annotated[
-        list[str] | None, typer.Option("--set", help="Override a setting: --set general.t_mlp=0.005. Repeatable.")
+        list[str] | None,
+        typer.Option("--set", help="Override a setting: --set culture_general.t_mlp=0.005. Repeatable."),
     ] = None,
     seeds: Annotated[
         int | None, typer.Option(help="Fine-tunings of each arm (configs that tune): --set seeds=N.")

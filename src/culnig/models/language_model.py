@@ -106,7 +106,7 @@ class LanguageModel:
         return {found.site: found for found in self._find_sites()}
 
     def _find_sites(self) -> Iterator[SiteModule]:
-        for name, part in self.family.parts.items():
+        for name, part in self.family.sites.items():
             for index, layer in enumerate(self.layers):
                 yield locate(Site(name, index), part, _child(layer, part.path), self.text_config)
 
@@ -118,7 +118,7 @@ class LanguageModel:
             ModelError: layers of different widths, which a site's tensors [.., L, N] have no place for.
         """
         widths = {
-            name: {s.width for site, s in self.sites.items() if site.module == name} for name in self.family.parts
+            name: {s.width for site, s in self.sites.items() if site.module == name} for name in self.family.sites
         }
         for name, found in widths.items():
             if len(found) != 1:
