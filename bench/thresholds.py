@@ -1,6 +1,6 @@
 """`python -m bench.thresholds`: thresholds compared on held-out topics of `neur` and on `general:dev`.
 
-The quickstart's thresholds were chosen by this plan, after earlier choices had been seen on the test sets; see RESULTS.md.
+The quickstart's thresholds were chosen by this plan, after earlier choices had been seen on the test sets; see docs/results.md.
 
 Leave one topic of `everyday:neur` out: find the neurons on the other two, suppress them, and measure the drop on the one
 left out.  General ability is measured on half of the kinds of `general:dev`; the other half's scores remove neurons.
