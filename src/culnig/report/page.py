@@ -83,8 +83,7 @@ def render_report(directory: SavedRun, sections: list[Section], manifest: dict[s
             name = f"{s + 1}-{f + 1}"
             text = figure.to_json()
             write_text(directory.path / "figures" / f"{name}.json", text)
-            # "</" would end the script element that holds the figure.
-            figures.append({"id": f"figure-{name}", "caption": caption, "json": text.replace("</", "<\\/")})
+            figures.append({"id": f"figure-{name}", "caption": caption, "json": in_script(text)})
         tables = [_table(name, frame) for name, frame in section.tables.items() if name in SHOWN]
         blocks.append({"title": section.title, "text": section.text, "figures": figures, "tables": tables})
     page = environment.get_template("report.html.j2").render(
@@ -101,6 +100,15 @@ def render_report(directory: SavedRun, sections: list[Section], manifest: dict[s
     path = directory.path / "report.html"
     write_text(path, page)
     return path
+
+
+def in_script(text: str) -> str:
+    """Return JSON that may stand in a script element and reads back equal.
+
+    "</script" would end the element and "<!--<script" would swallow its end.  In JSON "<" stands only within strings,
+    where its escape means the same.
+    """
+    return text.replace("<", "\\u003c")
 
 
 def _table(name: str, frame: pd.DataFrame) -> dict[str, Any]:
