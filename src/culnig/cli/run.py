@@ -7,12 +7,16 @@ from typing import Annotated
 
 import typer
 
-from culnig.cli._options import Json, print_json, reporter
+from culnig.cli._options import Json, listing, print_json, reporter
 
 
 def add_to(app: typer.Typer) -> None:
     """Register the verb."""
-    app.command("run", epilog="Example:  culnig run quickstart --set random_controls=10 --out runs/ten")(run)
+    app.command(
+        "run",
+        cls=listing("Studies", "culnig.studies", "culnig.studies"),
+        epilog="Example:  culnig run quickstart --set random_controls=10 --out runs/ten",
+    )(run)
 
 
 def run(

@@ -126,7 +126,7 @@ def _from_source(source: str, seed: int) -> list[Item]:
         if path.exists() or path.suffix in {".jsonl", ".json"} or "/" in source:
             return read_items(path)
         raise UsageError(
-            f"no benchmark and no file named '{source}'; benchmarks: {', '.join(BENCHMARKS.names())}"
+            f"no benchmark and no file named '{source}'; benchmarks: {', '.join(BENCHMARKS.names())}{BENCHMARKS.left_out()}"
             " (see `culnig data list`); an item file ends in .jsonl, a data set of your own in .yaml"
         )
     splits = [s.name for s in benchmark.splits]

@@ -224,7 +224,7 @@ def find_family(model: nn.Module) -> Family:
     modules = ", ".join(describe_layer(model)) or "no list of layers found"
     raise ModelError(
         f"architecture '{config.model_type}' is not known (known: {', '.join(FAMILIES.names())});"
-        f" its first layer's modules: {modules}; register a family for it: docs/extending.md"
+        f" its first layer's modules: {modules}; register a family for it: docs/extending.md{FAMILIES.left_out()}"
     )
 
 

@@ -20,7 +20,6 @@ WRAPPED, WRAPPED_IF_WIDE = 48, 20
 """Characters over which a column's text may run over several lines; the second in tables wider than `FITS`."""
 FITS = 100
 """Characters beside each other in a table as wide as the page."""
-"""Characters from which on a cell's text may be broken."""
 
 
 def render_report(directory: SavedRun, sections: list[Section], manifest: dict[str, Any]) -> Path:
@@ -44,12 +43,11 @@ def render_report(directory: SavedRun, sections: list[Section], manifest: dict[s
             name = f"{s + 1}-{f + 1}"
             text = figure.to_json()
             write_text(directory.path / "figures" / f"{name}.json", text)
-            # "</" would end the script element that holds the figure.
-            figures.append({"id": f"figure-{name}", "caption": caption, "json": text.replace("</", "<\\/")})
+            figures.append({"id": f"figure-{name}", "caption": caption, "json": in_script(text)})
         tables = [
-            _table(name, title, section.tables[name])
-            for name, title in section.titles.items()
-            if name in section.tables
+            _table(name, section.titles[name], frame)
+            for name, frame in section.tables.items()
+            if name in section.titles
         ]
         blocks.append({"title": section.title, "text": section.text, "figures": figures, "tables": tables})
     page = environment.get_template("report.html.j2").render(
@@ -66,6 +64,15 @@ def render_report(directory: SavedRun, sections: list[Section], manifest: dict[s
     path = directory.path / "report.html"
     write_text(path, page)
     return path
+
+
+def in_script(text: str) -> str:
+    """Return JSON that may stand in a script element and reads back equal.
+
+    "</script" would end the element and "<!--<script" would swallow its end.  In JSON "<" stands only within strings,
+    where its escape means the same.
+    """
+    return text.replace("<", "\\u003c")
 
 
 def _table(name: str, title: str, frame: pd.DataFrame) -> dict[str, Any]:

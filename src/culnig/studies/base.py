@@ -117,7 +117,7 @@ class Section:
         findings: figures for the summary at the top.
         figures: (caption, plotly figure).
         tables: name -> data frame; all are saved as Parquet and CSV.
-        titles: name of a table -> its heading in the report, in the report's order; other tables are saved only.
+        titles: name of a table -> its heading in the report; a table without a heading is saved only.
         claim: sentences for the top of the report; plain text.
         numbers: JSON values for `results.json`.
     """
