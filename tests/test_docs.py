@@ -160,7 +160,9 @@ def test_paths_of_the_repository_exist(page):
 
 def tree_of_design() -> list[str]:
     """The paths that the tree in docs/design.md draws."""
-    block = next(b for b in code_blocks((ROOT / "docs/design.md").read_text(encoding="utf-8"), "text") if "src/culnig/" in b)
+    block = next(
+        b for b in code_blocks((ROOT / "docs/design.md").read_text(encoding="utf-8"), "text") if "src/culnig/" in b
+    )
     paths: list[str] = []
     parents: list[str] = []
     for line in block.splitlines():

@@ -13,8 +13,7 @@ import pytest
 from culnig import figures
 from culnig.report import render_report
 from culnig.run.config import load_config
-from culnig.studies.base import Finding, Section
-from culnig.studies.saved import SavedRun
+from culnig.studies import Finding, SavedRun, Section
 
 HOSTILE = ("<!--<script>", "</script><img src=x onerror=alert(1)>", "-->", "]]>", "\u2028 &lt; \\u003c", "</style><!--")
 MANIFEST = {

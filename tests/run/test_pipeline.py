@@ -124,7 +124,9 @@ def test_every_suppression_has_its_guards(finished):
         assert {path.stem for path in (finished.path / "evals" / folder).glob("*.parquet")} == names | {"none"}
     guards = finished.results["culture_general"]["guards"]
     assert set(guards) == {"culture-general", "random-0", "random-1"}
-    assert set(finished.results["culture_specific"]["guards"]) == {name for name in names if name.startswith("specific-")}
+    assert set(finished.results["culture_specific"]["guards"]) == {
+        name for name in names if name.startswith("specific-")
+    }
     text, untouched = (TextResult.load(finished.text_path(name)) for name in ("culture-general", "none"))
     by_name = {guard["name"]: guard for guard in guards["culture-general"]["guards"]}
     assert by_name["plain text"]["change"] == pytest.approx(compare_text(text, untouched).ratio - 1)

@@ -13,8 +13,7 @@ import pandas as pd
 from culnig.files import write_text
 
 if TYPE_CHECKING:
-    from culnig.studies import Section
-    from culnig.studies.saved import SavedRun
+    from culnig.studies import SavedRun, Section
 
 WRAPPED, WRAPPED_IF_WIDE = 48, 20
 """Characters over which a column's text may run over several lines; the second in tables wider than `FITS`."""

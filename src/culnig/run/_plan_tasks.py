@@ -15,9 +15,7 @@ from culnig.models import LanguageModel
 from culnig.passes.forward import Row, batches
 from culnig.prompts import PromptPolicy, encode, render
 from culnig.run.config import RunConfig
-from culnig.studies import STUDIES, Condition, merged
-from culnig.studies.base import scored_sets
-from culnig.studies.saved import test_name
+from culnig.studies import STUDIES, Condition, merged, scored_sets, test_name
 
 Kind = Literal["score", "evaluate", "read", "write"]
 

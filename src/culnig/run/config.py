@@ -10,8 +10,7 @@ from pydantic import create_model
 
 from culnig.run.old_names import translate
 from culnig.settings import embedded_names, read_settings
-from culnig.studies.base import STUDIES
-from culnig.studies.settings import RunSettings
+from culnig.studies import STUDIES, RunSettings
 
 CONFIGS = Path(__file__).parent / "configs"
 """The embedded configs."""

@@ -31,9 +31,18 @@ from culnig.prompts import PromptPolicy
 from culnig.run.config import RunConfig
 from culnig.run.directory import RunDirectory
 from culnig.run.tuning import is_done, take_scores, tune_and_evaluate
-from culnig.studies import STUDIES, Condition, MeasurementContext, Measuring, Section, Study, TuningStudy, merged
-from culnig.studies.saved import test_name
-from culnig.studies.settings import TestConfig
+from culnig.studies import (
+    STUDIES,
+    Condition,
+    MeasurementContext,
+    Measuring,
+    Section,
+    Study,
+    TestConfig,
+    TuningStudy,
+    merged,
+    test_name,
+)
 from culnig.versions import versions
 
 

@@ -14,8 +14,8 @@ from culnig.selection import select_at_budgets
 from culnig.settings import Settings
 
 if TYPE_CHECKING:
-    from culnig.studies.saved import SavedRun
-    from culnig.studies.settings import RunSettings
+    from culnig.studies._saved import SavedRun
+    from culnig.studies._settings import RunSettings
 
 RANDOM = "random"
 

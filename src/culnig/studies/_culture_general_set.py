@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from culnig.neurons import NeuronSet
 from culnig.selection import select_general
-from culnig.studies.saved import SavedRun
+from culnig.studies._saved import SavedRun
 
 CULTURE_GENERAL = "culture-general"
 """Name of the set, and of the condition in which it is suppressed."""

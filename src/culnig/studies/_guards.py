@@ -10,10 +10,10 @@ import pandas as pd
 
 from culnig.evaluation import GUARD_RULE, EvalResult, Guard, guards, restrict, verdict
 from culnig.formatting import points
-from culnig.studies.base import Finding, Section
+from culnig.studies._base import Finding, Section
 
 if TYPE_CHECKING:
-    from culnig.studies.saved import SavedRun
+    from culnig.studies._saved import SavedRun
 
 ROLES = ("culture", "ability", "surface")
 

@@ -10,7 +10,7 @@ import pandas as pd
 from culnig.evaluation import EvalResult, compare
 
 if TYPE_CHECKING:
-    from culnig.studies.saved import SavedRun
+    from culnig.studies._saved import SavedRun
 
 ROLES = ("culture", "ability")
 METRICS = ("correct", "log_odds")

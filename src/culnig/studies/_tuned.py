@@ -12,7 +12,7 @@ from culnig.evaluation.results import METRICS
 from culnig.formatting import points
 
 if TYPE_CHECKING:
-    from culnig.studies.saved import SavedRun
+    from culnig.studies._saved import SavedRun
 
 COMPARED = ("correct", "log_odds")
 

@@ -12,13 +12,13 @@ from culnig.formatting import interval, points
 from culnig.neurons import NeuronSet
 from culnig.selection import select_random
 from culnig.statistics.tests import adjust
+from culnig.studies._base import STUDIES, UNTOUCHED, Condition, Finding, Section
 from culnig.studies._culture_general_set import CULTURE_GENERAL, select_culture_general
 from culnig.studies._guards import add_guards, guard_finding, guard_sentence
-from culnig.studies.base import STUDIES, UNTOUCHED, Condition, Finding, Section
 
 if TYPE_CHECKING:
-    from culnig.studies.saved import SavedRun
-    from culnig.studies.settings import RunSettings, TestConfig
+    from culnig.studies._saved import SavedRun
+    from culnig.studies._settings import RunSettings, TestConfig
 
 NAME = CULTURE_GENERAL
 ROLES = ("culture", "ability", "surface")

@@ -18,12 +18,12 @@ from culnig.figures import (
 from culnig.neurons import NeuronSet
 from culnig.selection import select_specific
 from culnig.statistics.matrices import double_centre, own_country_effect
+from culnig.studies._base import STUDIES, UNTOUCHED, Condition, Finding, Section
 from culnig.studies._guards import add_guards
-from culnig.studies.base import STUDIES, UNTOUCHED, Condition, Finding, Section
 
 if TYPE_CHECKING:
-    from culnig.studies.saved import SavedRun
-    from culnig.studies.settings import RunSettings
+    from culnig.studies._saved import SavedRun
+    from culnig.studies._settings import RunSettings
 
 PREFIX = "specific-"
 UNITS = {"log_odds": "log-odds (nats)", "p_gold": "probability", "correct": "share of items"}

@@ -18,12 +18,12 @@ from culnig.figures import (
 from culnig.files import atomic_path
 from culnig.neurons import NeuronSet
 from culnig.settings import Settings
+from culnig.studies._base import STUDIES, Condition, MeasurementContext, Section
 from culnig.studies._culture_general_set import CULTURE_GENERAL, culture_general_set
-from culnig.studies.base import STUDIES, Condition, MeasurementContext, Section
 
 if TYPE_CHECKING:
-    from culnig.studies.saved import SavedRun
-    from culnig.studies.settings import RunSettings
+    from culnig.studies._saved import SavedRun
+    from culnig.studies._settings import RunSettings
 
 
 class InstanceSettings(Settings):

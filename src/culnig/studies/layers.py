@@ -14,12 +14,12 @@ from culnig.figures import (
     heat_map,
 )
 from culnig.neurons import ATTENTION_POOL, MLP_POOL, NeuronSet, Site
+from culnig.studies._base import STUDIES, Condition, Section
 from culnig.studies._culture_general_set import CULTURE_GENERAL, culture_general_set
-from culnig.studies.base import STUDIES, Condition, Section
 
 if TYPE_CHECKING:
-    from culnig.studies.saved import SavedRun
-    from culnig.studies.settings import RunSettings
+    from culnig.studies._saved import SavedRun
+    from culnig.studies._settings import RunSettings
 
 DENSEST = 15
 

@@ -21,6 +21,7 @@ from culnig.figures import (
 )
 from culnig.formatting import percent, points
 from culnig.neurons import NeuronSet
+from culnig.studies._base import STUDIES, UNTOUCHED, Condition, Finding, Section
 from culnig.studies._compared_methods import (
     RANDOM,
     MethodComparisonSettings,
@@ -32,11 +33,10 @@ from culnig.studies._compared_methods import (
     sets_of,
 )
 from culnig.studies._guards import measure
-from culnig.studies.base import STUDIES, UNTOUCHED, Condition, Finding, Section
 
 if TYPE_CHECKING:
-    from culnig.studies.saved import SavedRun
-    from culnig.studies.settings import RunSettings
+    from culnig.studies._saved import SavedRun
+    from culnig.studies._settings import RunSettings
 
 METRICS = {"correct": "accuracy", "p_gold": "P(gold)"}
 ROLES = ("culture", "ability")

@@ -20,13 +20,13 @@ from culnig.figures import (
 from culnig.neurons import ATTENTION_POOL, MLP_POOL, NeuronSet
 from culnig.selection import select_random
 from culnig.settings import Settings
+from culnig.studies._base import STUDIES, UNTOUCHED, Condition, Section
 from culnig.studies._culture_general_set import culture_general_set
 from culnig.studies._metric_table import changes, metric_table
-from culnig.studies.base import STUDIES, UNTOUCHED, Condition, Section
 
 if TYPE_CHECKING:
-    from culnig.studies.saved import SavedRun
-    from culnig.studies.settings import RunSettings
+    from culnig.studies._saved import SavedRun
+    from culnig.studies._settings import RunSettings
 
 PARTS = {"mlp": MLP_POOL, "attention": ATTENTION_POOL}
 PREFIX = "only-"

@@ -17,11 +17,11 @@ from culnig.figures import (
 from culnig.neurons import ATTENTION_POOL, MLP_POOL, NeuronSet
 from culnig.selection import jaccard_matrix, select_general
 from culnig.settings import Settings
-from culnig.studies.base import STUDIES, Condition, Section
+from culnig.studies._base import STUDIES, Condition, Section
 
 if TYPE_CHECKING:
-    from culnig.studies.saved import SavedRun
-    from culnig.studies.settings import RunSettings
+    from culnig.studies._saved import SavedRun
+    from culnig.studies._settings import RunSettings
 
 
 class FoundOn(Settings):

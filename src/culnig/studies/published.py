@@ -9,13 +9,13 @@ import numpy as np
 import pandas as pd
 
 from culnig.neurons import NeuronSet
+from culnig.studies._base import STUDIES, UNTOUCHED, Condition, Section
 from culnig.studies._culture_general_set import CULTURE_GENERAL, culture_general_set
-from culnig.studies.base import STUDIES, UNTOUCHED, Condition, Section
 from culnig.studies.culture_general import CultureGeneralStudy, random_names
 
 if TYPE_CHECKING:
-    from culnig.studies.saved import SavedRun
-    from culnig.studies.settings import RunSettings, TestConfig
+    from culnig.studies._saved import SavedRun
+    from culnig.studies._settings import RunSettings, TestConfig
 
 LABELS = {"none": "untouched", "culture-general": "culture-general suppressed", "random": "random suppressed"}
 

@@ -19,12 +19,12 @@ from culnig.figures import (
 )
 from culnig.neurons import NeuronSet
 from culnig.statistics.matrices import double_centre, mantel
-from culnig.studies.base import STUDIES, Condition, Section
+from culnig.studies._base import STUDIES, Condition, Section
 from culnig.studies.culture_specific import CultureSpecificStudy, drop_matrix
 
 if TYPE_CHECKING:
-    from culnig.studies.saved import SavedRun
-    from culnig.studies.settings import RunSettings
+    from culnig.studies._saved import SavedRun
+    from culnig.studies._settings import RunSettings
 
 FEWEST = 4
 """Countries below which nothing is correlated."""

@@ -12,13 +12,13 @@ from culnig.neurons import NeuronSet
 from culnig.selection import select_random
 from culnig.settings import Settings
 from culnig.studies import _tuned as a
+from culnig.studies._base import STUDIES, UNTOUCHED, Condition, Finding, Section, Tuning
 from culnig.studies._culture_general_set import CULTURE_GENERAL as NAME
 from culnig.studies._culture_general_set import culture_general_set
-from culnig.studies.base import STUDIES, UNTOUCHED, Condition, Finding, Section, Tuning
-from culnig.studies.settings import RunSettings
+from culnig.studies._settings import RunSettings
 
 if TYPE_CHECKING:
-    from culnig.studies.saved import SavedRun
+    from culnig.studies._saved import SavedRun
 
 ROLES = ("culture", "ability")
 ARMS = ["only-culture", "only-random"]

@@ -19,13 +19,13 @@ from culnig.figures import (
 from culnig.formatting import interval, points
 from culnig.neurons import NeuronSet
 from culnig.statistics.tests import adjust
+from culnig.studies._base import STUDIES, UNTOUCHED, Condition, Finding, Section
 from culnig.studies._culture_general_set import CULTURE_GENERAL
-from culnig.studies.base import STUDIES, UNTOUCHED, Condition, Finding, Section
 from culnig.studies.culture_general import CultureGeneralStudy, random_names
 
 if TYPE_CHECKING:
-    from culnig.studies.saved import SavedRun
-    from culnig.studies.settings import RunSettings
+    from culnig.studies._saved import SavedRun
+    from culnig.studies._settings import RunSettings
 
 ROLE = "short"
 RANDOM = 2

@@ -35,6 +35,7 @@ from culnig.selection import (
     size_specific,
 )
 from culnig.settings import Settings
+from culnig.studies._base import STUDIES, Condition, Finding, MeasurementContext, Section
 from culnig.studies._compared_methods import (
     MethodComparisonSettings,
     is_random,
@@ -43,11 +44,10 @@ from culnig.studies._compared_methods import (
     parts_of,
     sets_of,
 )
-from culnig.studies.base import STUDIES, Condition, Finding, MeasurementContext, Section
 
 if TYPE_CHECKING:
-    from culnig.studies.saved import SavedRun
-    from culnig.studies.settings import RunSettings
+    from culnig.studies._saved import SavedRun
+    from culnig.studies._settings import RunSettings
 
 NAME = "stability"
 REWORDED = ("neur", "ctrl")

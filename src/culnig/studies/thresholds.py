@@ -20,13 +20,13 @@ from culnig.figures import (
 from culnig.neurons import NeuronSet
 from culnig.selection import size_general, size_specific, sweep_general
 from culnig.settings import Settings
+from culnig.studies._base import STUDIES, UNTOUCHED, Condition, Section
 from culnig.studies._culture_general_set import CULTURE_GENERAL, culture_general_set
 from culnig.studies._metric_table import ROLES, changes, metric_table
-from culnig.studies.base import STUDIES, UNTOUCHED, Condition, Section
 
 if TYPE_CHECKING:
-    from culnig.studies.saved import SavedRun
-    from culnig.studies.settings import RunSettings
+    from culnig.studies._saved import SavedRun
+    from culnig.studies._settings import RunSettings
 
 
 class ThresholdsSettings(Settings):

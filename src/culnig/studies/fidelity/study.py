@@ -12,14 +12,14 @@ from culnig.data import DataConfig
 from culnig.figures import short_module
 from culnig.neurons import NeuronSet
 from culnig.settings import Settings
-from culnig.studies.base import STUDIES, Condition, Finding, MeasurementContext, Section
+from culnig.studies._base import STUDIES, Condition, Finding, MeasurementContext, Section
+from culnig.studies._settings import checked_methods
 from culnig.studies.fidelity import Fidelity, Sampling, levels, measure_fidelity, statement
 from culnig.studies.fidelity import figures as fidelity_figures
-from culnig.studies.settings import checked_methods
 
 if TYPE_CHECKING:
-    from culnig.studies.saved import SavedRun
-    from culnig.studies.settings import RunSettings
+    from culnig.studies._saved import SavedRun
+    from culnig.studies._settings import RunSettings
 
 NAME = "fidelity"
 

@@ -10,7 +10,7 @@ from culnig.attribution import Scores
 from culnig.data import DataConfig, parse_name
 from culnig.evaluation import EvalResult, TextResult
 from culnig.neurons import NeuronSet
-from culnig.studies.settings import RunSettings, TestConfig
+from culnig.studies._settings import RunSettings, TestConfig
 
 OLD_NAMES = {"culture-general": "general", "ability": "general"}
 """Names of files that changed since version 0.1 -> the old ones, which are read and added to where they are there."""

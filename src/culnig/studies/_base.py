@@ -11,8 +11,8 @@ import pandas as pd
 from culnig.data import Item
 from culnig.neurons import NeuronSet
 from culnig.registry import Registry
-from culnig.studies.saved import SavedRun, identification_sets
-from culnig.studies.settings import RunSettings, TestConfig
+from culnig.studies._saved import SavedRun, identification_sets
+from culnig.studies._settings import RunSettings, TestConfig
 
 if TYPE_CHECKING:
     from culnig.data import DataConfig
@@ -20,8 +20,8 @@ if TYPE_CHECKING:
     from culnig.models import LanguageModel
     from culnig.progress import Reporter
     from culnig.prompts import PromptPolicy
-    from culnig.studies.saved import SavedRun
-    from culnig.studies.settings import RunSettings, TestConfig
+    from culnig.studies._saved import SavedRun
+    from culnig.studies._settings import RunSettings, TestConfig
 
 
 @dataclass(frozen=True)
