@@ -33,3 +33,7 @@ class PromptError(CulnigError):
 
 class FetchError(CulnigError):
     """Something that must be downloaded and could not be; the message says how to provide it by hand."""
+
+
+class CulnigWarning(UserWarning):
+    """Something that a user should know and that stops nothing; the command line prints it as one line."""

@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import sys
+import warnings
+from collections.abc import Callable
+from typing import Any
 
 import typer
 
@@ -27,7 +30,7 @@ from culnig.cli import (
     stability,
     stats,
 )
-from culnig.errors import CulnigError
+from culnig.errors import CulnigError, CulnigWarning
 
 INTERRUPTED = 130
 
@@ -78,6 +81,7 @@ def _version(
 
 def main() -> None:
     """Entry point: an expected error is one line and an exit code, never a traceback."""
+    warnings.showwarning = _one_line(warnings.showwarning)
     try:
         app()
     except CulnigError as error:
@@ -89,3 +93,15 @@ def main() -> None:
             raise
         typer.secho("culnig: interrupted; run the same command again to go on", fg="red", err=True)
         sys.exit(INTERRUPTED)
+
+
+def _one_line(shown: Callable[..., Any]) -> Callable[..., Any]:
+    """How warnings are shown: ours as one line on stderr, others as Python does."""
+
+    def show(message: Any, category: type[Warning], *where: Any, **more: Any) -> None:
+        if issubclass(category, CulnigWarning):
+            typer.secho(f"  note: {message}", fg="bright_black", err=True)
+        else:
+            shown(message, category, *where, **more)
+
+    return show

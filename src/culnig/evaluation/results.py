@@ -12,6 +12,9 @@ import pandas as pd
 from culnig.errors import DataError, UsageError
 from culnig.files import atomic_path, require_file
 
+EVALUATION_VERSION = 1
+"""Version of how answers are judged; raise it where the same items and model would give other results."""
+
 COLUMNS = {
     "id": "item id",
     "benchmark": "benchmark",

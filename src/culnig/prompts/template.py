@@ -54,14 +54,19 @@ class Template(BaseModel):
     short: WordingList | None = None
 
 
-@cache
 def load_template(name: str) -> Template:
-    """A template of the package by name, or a YAML file by path.
+    """Return a template of the package by name, or of a YAML file by path.
 
     Raises:
         UsageError: no such template.
         DataError: the file is not a template; the message says which field is wrong.
     """
+    return _load(name, Path(name).stat().st_mtime_ns if name.endswith((".yaml", ".yml")) and Path(name).is_file() else 0)
+
+
+@cache
+def _load(name: str, _written: int) -> Template:
+    """Read a template, once for each state of its file."""
     import yaml
 
     folder = resources.files("culnig.prompts") / "templates"

@@ -38,7 +38,9 @@ def tune_and_evaluate(
     distributed.wait()
     model = tune(tuning.config, folder, reporter=reporter) / "model"
     m = run.config.model
-    tuned = load_model(model, dtype=m.dtype, device=m.device, trust_remote_code=m.trust_remote_code)
+    tuned = load_model(
+        model, dtype=m.dtype, device=m.device, trust_remote_code=m.trust_remote_code, device_map=m.device_map
+    )
     work = [
         (test, test.load(run.config.seed, run.config.sources)) for test in run.config.test if test.role in tuning.roles
     ]

@@ -131,7 +131,11 @@ class Section:
 
 
 class Study(Protocol):
-    """What a file in this folder registers."""
+    """What a file in this folder registers.
+
+    A study may also have `needs`, the roles of test sets it cannot do without, and `trains_weights`, where it trains
+    weights themselves, which quantised models do not allow; both are checked before a model is loaded.
+    """
 
     order: int
     """Place in the report."""

@@ -33,6 +33,7 @@ class DoseStudy:
     settings = DoseSettings
     section = "dose"
     order = 40
+    needs = ("culture",)
     title = "Dose and response"
 
     def select(self, run: SavedRun) -> dict[str, NeuronSet]:

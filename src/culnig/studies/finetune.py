@@ -55,6 +55,8 @@ class FinetuneStudy:
     settings = FinetuneSettings
     section = "finetune"
     order = 30
+    needs = ("task", "culture")
+    trains_weights = True
     title = "Fine-tuning without losing culture"
 
     def select(self, run: SavedRun) -> dict[str, NeuronSet]:
@@ -75,6 +77,8 @@ class FinetuneStudy:
                 config = FinetuneConfig(
                     name=f"{arm}-{seed}",
                     seed=run.config.seed + seed,
+                    data_seed=run.config.seed,
+                    sources=run.config.sources,
                     model=run.config.model,
                     prompts=run.config.prompts,
                     task=settings.task,

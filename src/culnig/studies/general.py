@@ -27,6 +27,7 @@ class GeneralStudy:
     """Suppress the culture-general set, and as many random neurons of the same modules and layers."""
 
     order = 10
+    needs = ("culture",)
     title = "Culture-general neurons"
 
     def select(self, run: SavedRun) -> dict[str, NeuronSet]:

@@ -38,6 +38,7 @@ class MethodsStudy:
     settings = MethodsSettings
     section = "methods"
     order = 30
+    needs = ROLES
     title = "Scoring methods compared at equal budgets"
 
     def select(self, run: SavedRun) -> dict[str, NeuronSet]:

@@ -36,6 +36,7 @@ class ModulesStudy:
     settings = ModulesSettings
     section = "modules"
     order = 30
+    needs = ("culture",)
     title = "MLP against attention"
 
     def select(self, run: SavedRun) -> dict[str, NeuronSet]:

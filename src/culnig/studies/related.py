@@ -28,6 +28,7 @@ class RelatedStudy:
     """The study `specific`'s drops in log-odds, double-centred, against three distances between countries."""
 
     order = 25
+    needs = ("culture",)
     title = "Related countries"
 
     def select(self, run: SavedRun) -> dict[str, NeuronSet]:

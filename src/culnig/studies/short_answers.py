@@ -6,7 +6,6 @@ from typing import TYPE_CHECKING, Any
 
 import pandas as pd
 
-from culnig.errors import UsageError
 from culnig.evaluation import AnswerResult, Comparison, compare, compare_by
 from culnig.neurons import NeuronSet
 from culnig.statistics.tests import adjust
@@ -30,14 +29,13 @@ class ShortAnswersStudy:
     """The untouched model, the culture-general set and random sets of the same modules and layers, by language."""
 
     order = 60
+    needs = (ROLE,)
     title = "Short answers across languages"
 
     def select(self, run: SavedRun) -> dict[str, NeuronSet]:
         return {} if GENERAL in run.config.studies else GeneralStudy().select(run)
 
     def conditions(self, run: SavedRun) -> list[Condition]:
-        if run.config.test_of(ROLE) is None:
-            raise UsageError("the study short_answers needs a test set of the role short: items: blend_short:test")
         return self.planned(run.config, [])
 
     def planned(self, config: RunSettings, countries: list[str]) -> list[Condition]:
