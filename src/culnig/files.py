@@ -158,6 +158,7 @@ def sha256_json(value: Any) -> str:
     text = json.dumps(value, sort_keys=True, ensure_ascii=False, separators=(",", ":"))
     return hashlib.sha256(text.encode("utf-8")).hexdigest()
 
+
 _FORBIDDEN = frozenset('/\\:*?"<>|%')
 _RESERVED = re.compile(r"(con|prn|aux|nul|conin\$|conout\$|com[0-9¹²³]|lpt[0-9¹²³])(?=\.|$)", re.IGNORECASE)
 
@@ -176,7 +177,9 @@ def safe_name(text: str) -> str:
         altered = unicodedata.combining(char) > 0 or unicodedata.normalize("NFC", char) != char
         return char in _FORBIDDEN or at_an_end or altered or (place == 0 and bool(_RESERVED.match(text)))
 
-    encoded = (_percent(char) if risky(place, char) or not char.isprintable() else char for place, char in enumerate(text))
+    encoded = (
+        _percent(char) if risky(place, char) or not char.isprintable() else char for place, char in enumerate(text)
+    )
     return "".join(encoded) or "%"
 
 

@@ -81,7 +81,7 @@ def _check_folder(folder: Path, config: FinetuneConfig) -> None:
     if path.is_file():
         theirs = yaml.safe_load(path.read_text(encoding="utf-8"))
         theirs = theirs if isinstance(theirs, dict) else {}
-        later = {"data_seed": None, "sources": {}}  # settings that earlier versions did not have
+        later: dict[str, Any] = {"data_seed": None, "sources": {}}  # settings that earlier versions did not have
         if different := [key for key in mine if mine[key] != theirs.get(key, later.get(key))]:
             raise UsageError(
                 f"{folder} holds a fine-tuning with other settings ({', '.join(different)}); choose another --out, or delete it"

@@ -116,9 +116,7 @@ def _quantization(quantize: str | None, dtype: Any) -> Any:
     )
 
 
-def _from_place(
-    place: Place, dtype: Any, device: torch.device, revision: str | None, more: _Options
-) -> LanguageModel:
+def _from_place(place: Place, dtype: Any, device: torch.device, revision: str | None, more: _Options) -> LanguageModel:
     from transformers import AutoModelForCausalLM, AutoTokenizer
 
     options = place_options(place, revision, more.trust)

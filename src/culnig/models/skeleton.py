@@ -72,9 +72,7 @@ class Skeleton:
 
         with quiet(), torch.random.fork_rng(), torch.device(self.device):
             torch.manual_seed(0)
-            made = AutoModelForCausalLM.from_config(
-                config, dtype=self.dtype, trust_remote_code=self.trust_remote_code
-            )
+            made = AutoModelForCausalLM.from_config(config, dtype=self.dtype, trust_remote_code=self.trust_remote_code)
             return made.to(self.device)
 
 

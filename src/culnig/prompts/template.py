@@ -61,7 +61,9 @@ def load_template(name: str) -> Template:
         UsageError: no such template.
         DataError: the file is not a template; the message says which field is wrong.
     """
-    return _load(name, Path(name).stat().st_mtime_ns if name.endswith((".yaml", ".yml")) and Path(name).is_file() else 0)
+    return _load(
+        name, Path(name).stat().st_mtime_ns if name.endswith((".yaml", ".yml")) and Path(name).is_file() else 0
+    )
 
 
 @cache

@@ -64,7 +64,9 @@ def _check_study(name: str, study: Study, config: RunConfig) -> None:
         if config.test_of(role) is None:
             raise UsageError(f"the study {name} needs a test set of the role {role}; add one under `test`")
     if config.model.quantize and getattr(study, "trains_weights", False):
-        raise UsageError(f"the study {name} trains weights, and those of a quantised model cannot be: unset model.quantize")
+        raise UsageError(
+            f"the study {name} trains weights, and those of a quantised model cannot be: unset model.quantize"
+        )
 
 
 def _sets(config: RunConfig) -> Iterator[tuple[str, DataConfig, str]]:

@@ -29,12 +29,16 @@ def claimed(directory: RunDirectory) -> Iterator[None]:
     from filelock import FileLock, Timeout
 
     _check_writable(directory)
+    lock = FileLock(directory.path / ".lock")
     try:
-        with FileLock(directory.path / ".lock", timeout=0):
-            _claim(directory)
-            yield
+        lock.acquire(timeout=0)
     except Timeout:
         raise UsageError(f"{directory.path} is in use by another run; wait for it, or choose another --out") from None
+    try:
+        _claim(directory)
+        yield
+    finally:
+        lock.release()
 
 
 def _check_writable(directory: RunDirectory) -> None:
