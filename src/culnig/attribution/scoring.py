@@ -15,16 +15,17 @@ from culnig.attribution.checkpoint import Checkpoint
 from culnig.attribution.method import GradientMethod, Method, SweepMethod, ValueMethod, parse_method, parse_methods
 from culnig.attribution.observe import Emit, run_pass, run_twins
 from culnig.attribution.store import Scores, block_numbers, items_a_block
-from culnig.data import Item, account_of
-from culnig.data.item_files import item_to_row
+from culnig.data import Item, account_of, items_hash
 from culnig.errors import UsageError
-from culnig.files import sha256_json
 from culnig.models import LanguageModel
 from culnig.neurons import Site
 from culnig.passes.forward import Row, batches
 from culnig.passes.memory import Fitting
-from culnig.prompts import PromptPolicy
+from culnig.prompts import PromptPolicy, template_hash
 from culnig.versions import versions
+
+SCORING_VERSION = 1
+"""Version of the methods' formulas; raise it where the same items and model would give other scores."""
 
 Progress = Callable[[int], None]
 """Called with the number of prompts just done."""
@@ -186,11 +187,10 @@ def _describe(
     scored = {module for modules in accumulator.modules.values() for module in modules}
     return {
         "format": 1,
-        "model": lm.name,
-        "model_hash": lm.fingerprint,
-        "revision": lm.revision,
-        "dtype": str(lm.dtype).removeprefix("torch."),
-        "data_hash": sha256_json([item_to_row(item) for item in prompts.items]),
+        **lm.description,
+        "data_hash": items_hash(prompts.items),
+        "template_hash": template_hash(prompts.items, policy),
+        "scoring_version": SCORING_VERSION,
         "method": ",".join(method.name for method in methods),
         "modules": [module for module in lm.shapes if module in scored],
         "formulation": policy.formulation,

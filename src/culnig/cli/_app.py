@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 import warnings
+from collections.abc import Callable
 from typing import Any
 
 import typer
@@ -29,10 +30,9 @@ from culnig.cli import (
     stability,
     stats,
 )
-from culnig.errors import CulnigError, OldNameWarning
+from culnig.errors import CulnigError, CulnigWarning
 
 INTERRUPTED = 130
-_python_showwarning = warnings.showwarning
 
 app = typer.Typer(
     name="culnig",
@@ -79,17 +79,9 @@ def _version(
         raise typer.Exit
 
 
-def _show_warning(message: Any, category: type[Warning], *where: Any, **more: Any) -> None:
-    """Print our own warnings as one line; leave the others to Python."""
-    if issubclass(category, OldNameWarning):
-        typer.secho(f"culnig: note: {message}", fg="yellow", err=True)
-    else:
-        _python_showwarning(message, category, *where, **more)
-
-
 def main() -> None:
     """Entry point: an expected error is one line and an exit code, never a traceback."""
-    warnings.showwarning = _show_warning
+    warnings.showwarning = _one_line(warnings.showwarning)
     try:
         app()
     except CulnigError as error:
@@ -101,3 +93,15 @@ def main() -> None:
             raise
         typer.secho("culnig: interrupted; run the same command again to go on", fg="red", err=True)
         sys.exit(INTERRUPTED)
+
+
+def _one_line(shown: Callable[..., Any]) -> Callable[..., Any]:
+    """How warnings are shown: ours as one line on stderr, others as Python does."""
+
+    def show(message: Any, category: type[Warning], *where: Any, **more: Any) -> None:
+        if issubclass(category, CulnigWarning):
+            typer.secho(f"  note: {message}", fg="bright_black", err=True)
+        else:
+            shown(message, category, *where, **more)
+
+    return show

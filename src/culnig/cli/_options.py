@@ -305,7 +305,7 @@ def check_model(chosen: NeuronSet, lm: LanguageModel, path: Path | None) -> None
     from culnig.neurons import check_belongs
 
     made_on = chosen.provenance.get("model_hash")
-    if made_on and made_on != lm.fingerprint:
+    if made_on and not lm.is_model(made_on):
         raise UsageError(
             f"{path} was made on another model ('{chosen.model_name}', hash {made_on}; {lm.name} has {lm.fingerprint})"
         )

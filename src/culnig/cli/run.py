@@ -35,6 +35,9 @@ def run(
     seeds: Annotated[
         int | None, typer.Option(help="Fine-tunings of each arm (configs that tune): --set seeds=N.")
     ] = None,
+    redo: Annotated[
+        bool, typer.Option("--redo", help="Make again what was made from other items, templates or another model.")
+    ] = False,
     as_json: Json = False,
 ) -> None:
     """Score, select, suppress, evaluate and report, from one config file.
@@ -50,7 +53,7 @@ def run(
     resolved = load_config(config, [*(settings or []), *([f"seeds={seeds}"] if seeds is not None else [])])
     if seeds is not None and not {"finetune", "restore"} & set(resolved.studies):
         raise UsageError("--seeds is for configs that tune models: finetune, restore; this one has no such study")
-    directory = run_pipeline(resolved, out, reporter=reporter(as_json))
+    directory = run_pipeline(resolved, out, reporter=reporter(as_json), redo=redo)
     distributed.finish()
     if not distributed.is_main():
         return

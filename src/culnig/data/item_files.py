@@ -16,7 +16,7 @@ from typing import Any
 from culnig.data.countries import canonical
 from culnig.data.items import Answer, Item
 from culnig.errors import DataError
-from culnig.files import require_file, write_text
+from culnig.files import require_file, sha256_json, write_text
 
 _TEXT_FIELDS = (
     "id",
@@ -173,6 +173,11 @@ def item_to_row(item: Item) -> dict[str, Any]:
         if (value := getattr(item, field)) != default:
             row[field] = list(value) if field == "scale" else value
     return row
+
+
+def items_hash(items: Iterable[Item]) -> str:
+    """Return the hash of items, which results record as `data_hash`."""
+    return sha256_json([item_to_row(item) for item in items])
 
 
 def write_items(items: Iterable[Item], path: Path | str) -> None:

@@ -14,7 +14,7 @@ import torch
 from culnig import distributed
 from culnig.errors import DataError, UsageError
 from culnig.evaluation.comparing import bootstrap_ratio
-from culnig.evaluation.results import read_rows, write_rows
+from culnig.evaluation.results import EVALUATION_VERSION, read_rows, write_rows
 from culnig.files import sha256_json
 from culnig.models import LanguageModel
 from culnig.passes.cpu_kernels import fast_linear
@@ -202,11 +202,9 @@ def _token_logprobs(lm: LanguageModel, rows: Sequence[tuple[int, ...]]) -> list[
 def _describe(lm: LanguageModel, paragraphs: Sequence[str], bos: str) -> dict[str, Any]:
     return {
         "kind": "perplexity",
-        "model": lm.name,
-        "model_hash": lm.fingerprint,
-        "revision": lm.revision,
-        "dtype": str(lm.dtype).removeprefix("torch."),
+        **lm.description,
         "data_hash": sha256_json(list(paragraphs)),
+        "evaluation_version": EVALUATION_VERSION,
         "bos": bos,
         "window": min(lm.max_length or WINDOW, WINDOW),
         "versions": versions(),

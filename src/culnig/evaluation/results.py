@@ -13,6 +13,9 @@ from culnig.data.load import OLD_BENCHMARKS
 from culnig.errors import DataError, UsageError
 from culnig.files import atomic_path, require_file
 
+EVALUATION_VERSION = 1
+"""Version of how answers are judged; raise it where the same items and model would give other results."""
+
 COLUMNS = {
     "id": "item id",
     "benchmark": "benchmark",
@@ -127,6 +130,24 @@ def write_rows(path: Path | str, rows: pd.DataFrame, meta: dict[str, Any]) -> No
     }
     with atomic_path(path) as temporary:
         pq.write_table(table.replace_schema_metadata(metadata), temporary)
+
+
+def read_meta(path: Path | str) -> dict[str, Any]:
+    """Read the description of a result file, without its rows.
+
+    Raises:
+        DataError: not a result file.
+    """
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    try:
+        meta = json.loads((pq.read_schema(path).metadata or {}).get(b"culnig", b"null"))
+    except (pa.ArrowInvalid, OSError) as error:
+        raise DataError(f"{path}: not a Parquet file ({' '.join(str(error).split())})") from error
+    if not isinstance(meta, dict):
+        raise DataError(f"{path}: not a result file of culnig")
+    return meta
 
 
 def read_rows(path: Path | str, what: str, needed: set[str], verb: str) -> tuple[pd.DataFrame, dict[str, Any]]:

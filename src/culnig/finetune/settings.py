@@ -93,6 +93,8 @@ class FinetuneConfig(Settings):
         "finetune", pattern=r"^[A-Za-z0-9._-]+$", description="names the default output folder, runs/<name>"
     )
     seed: int = Field(0, ge=0, description="order of the data, random adapters")
+    data_seed: int | None = Field(None, ge=0, description="draw of the items; null is the seed")
+    sources: dict[str, str] = Field({}, description="benchmark -> file, folder or hub id that its rows come from")
     model: ModelConfig = ModelConfig()
     prompts: PromptConfig = PromptConfig()
     task: DataConfig = Field(description="items to train on")

@@ -55,6 +55,8 @@ def prepare(lm: LanguageModel, update: UpdateConfig) -> Update:
         DataError: a broken neuron file.
     """
     lm.model.requires_grad_(False)
+    if update.what != "lora" and getattr(lm.model, "is_quantized", False):
+        raise UsageError("the weights of a quantised model cannot be trained; train adapters on it (what: lora)")
     if update.only:
         made = _only(lm, _set(lm, update.only))
     elif update.what == "all":
@@ -79,7 +81,7 @@ def _set(lm: LanguageModel, path: str) -> NeuronSet:
     """A neuron file of this very model."""
     neurons = NeuronSet.load(path)
     made_on = neurons.provenance.get("model_hash")
-    if made_on and made_on != lm.fingerprint:
+    if made_on and not lm.is_model(made_on):
         raise UsageError(
             f"{path} was made on another model ('{neurons.model_name}', hash {made_on}, not {lm.fingerprint})"
         )

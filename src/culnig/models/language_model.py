@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import hashlib
-import json
+import warnings
 from collections.abc import Iterator
 from functools import cached_property
 from typing import Any
@@ -11,9 +10,10 @@ from typing import Any
 import torch
 from torch import nn
 
-from culnig.errors import ModelError, UsageError
+from culnig.errors import CulnigWarning, ModelError, UsageError
 from culnig.models.families import FAMILIES, Family
-from culnig.models.sites import SiteModule, execution_device, locate, output_width, weights_at_hand
+from culnig.models.fingerprint import Hashes, hashes_of
+from culnig.models.sites import SiteModule, execution_device, locate, output_width
 from culnig.neurons import Site
 from culnig.prompts import PromptPolicy
 
@@ -139,25 +139,47 @@ class LanguageModel:
         return sum(layers * width for layers, width in self.shapes.values())
 
     @cached_property
-    def fingerprint(self) -> str:
-        """Hash of the config and of a sample of every parameter: the same weights give the same 16 hex digits.
+    def _hashes(self) -> Hashes:
+        return hashes_of(self.model)
 
-        A sample, because hashing 50 GB takes minutes: up to 4,096 values at even steps through each parameter.
+    @property
+    def fingerprint(self) -> str:
+        """Hash of what is computed and of a sample of every parameter: the same model gives the same 16 hex digits.
+
+        The first use walks over the weights; `intervention.scale` sees to it that this is before they are edited.
         """
-        digest = hashlib.sha256(json.dumps(_identity(self.model.config), sort_keys=True, default=str).encode())
-        samples = {}
-        # named_parameters() names a tied weight once, after the first module that has it.
-        names = {name for name, _ in self.model.named_parameters()}
-        for path, module in self.model.named_modules():
-            with weights_at_hand(module):
-                for own, parameter in module.named_parameters(recurse=False):
-                    if (name := f"{path}.{own}" if path else own) in names:
-                        flat = parameter.detach().reshape(-1)
-                        sample = flat[:: max(1, flat.numel() // 4096)].float().cpu().contiguous()
-                        samples[name] = f"{name}{tuple(parameter.shape)}".encode() + sample.numpy().tobytes()
-        for name in sorted(samples):
-            digest.update(samples[name])
-        return digest.hexdigest()[:16]
+        return self._hashes.own
+
+    @property
+    def description(self) -> dict[str, Any]:
+        """What every result records of its model; `legacy_model_hash` tells it from files of earlier versions."""
+        return {
+            "model": self.name,
+            "model_hash": self._hashes.own,
+            "legacy_model_hash": self._hashes.legacy,
+            "revision": self.revision,
+            "dtype": str(self.dtype).removeprefix("torch."),
+        }
+
+    def is_model(self, model_hash: str) -> bool:
+        """Return whether a hash is this model's; files of earlier versions of culnig carry one of another kind.
+
+        A hash that matches only in that way is told in a `CulnigWarning`.
+        """
+        if model_hash == self._hashes.own:
+            return True
+        if model_hash != self._hashes.legacy:
+            return False
+        warnings.warn(
+            f"a file carries the hash that earlier versions of culnig gave {self.name} ({model_hash}); it is accepted",
+            CulnigWarning,
+            stacklevel=2,
+        )
+        return True
+
+    def weights_changed(self) -> None:
+        """Forget the hash: the weights have been trained in place."""
+        self.__dict__.pop("_hashes", None)
 
 
 def _unwrapped(model: Any) -> Any:
@@ -171,19 +193,6 @@ def _unwrapped(model: Any) -> Any:
     if getattr(model, "active_peft_config", None) is not None and model.active_peft_config.is_prompt_learning:
         raise ModelError(f"{model.active_peft_config.peft_type} adapters are not supported; LoRA and its like are")
     return model.get_base_model()
-
-
-def _identity(config: Any) -> dict[str, Any]:
-    """The fields of a config that decide what is computed."""
-    return _without_circumstances(config.to_dict())
-
-
-def _without_circumstances(value: Any) -> Any:
-    """A config's dictionary without how it was loaded; the configs nested in an image-text model's say that too."""
-    if not isinstance(value, dict):
-        return value
-    skip = {"transformers_version", "_name_or_path", "dtype", "torch_dtype", "architectures", "quantization_config"}
-    return {key: _without_circumstances(inner) for key, inner in value.items() if key not in skip}
 
 
 CPU_BUDGET, LARGEST_BUDGET = 384, 16_384

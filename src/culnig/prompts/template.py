@@ -59,7 +59,6 @@ GROUP = "culnig.templates"
 """Entry points of templates: each loads a `Template`, or the path of a YAML file."""
 
 
-@cache
 def load_template(name: str) -> Template:
     """Return a template: one of culnig or of an installed package by its name, or a YAML file by its path.
 
@@ -67,6 +66,13 @@ def load_template(name: str) -> Template:
         UsageError: no such template.
         DataError: the file is not a template; the message says which field is wrong.
     """
+    is_file = name.endswith((".yaml", ".yml")) and Path(name).is_file()
+    return _load(name, Path(name).stat().st_mtime_ns if is_file else 0)
+
+
+@cache
+def _load(name: str, _written: int) -> Template:
+    """Find a template, once for each state of its file."""
     own = resources.files("culnig.prompts") / "templates" / f"{name}.yaml"
     if own.is_file():
         return _parse(name, own)

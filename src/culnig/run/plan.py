@@ -14,6 +14,7 @@ from culnig.prompts import PromptPolicy
 from culnig.run._plan_calibration import Measured, calibrate
 from culnig.run._plan_memory import Memory, Shape, available_bytes, memory_of, program_bytes, shape_of
 from culnig.run._plan_tasks import Task, tasks_of
+from culnig.run.checks import check_config
 from culnig.run.config import RunConfig
 from culnig.studies import STUDIES, Measuring
 
@@ -97,6 +98,7 @@ def plan(
         CulnigError: what `run` would say of the config's model, data or prompts.
     """
     reporter = reporter or Silent()
+    check_config(config)
     with reporter.step("read the model's config and tokenizer"):
         shape = skeleton(config.model, reporter.say)
     program = program_bytes(shape.device)  # before the calibration adds to it

@@ -16,7 +16,7 @@ from culnig.studies._base import (
     scored_sets,
     studies_of,
 )
-from culnig.studies._saved import SavedRun, identification_sets, test_name
+from culnig.studies._saved import SavedRun, identification_sets, test_names
 from culnig.studies._settings import (
     ComputeConfig,
     GuardConfig,
@@ -49,5 +49,5 @@ __all__ = [
     "merged",
     "scored_sets",
     "studies_of",
-    "test_name",
+    "test_names",
 ]

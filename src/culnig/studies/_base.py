@@ -136,7 +136,9 @@ class Study(Protocol):
     """A question to a run: its settings, neuron sets, conditions, analysis, figures and headings.
 
     A study that has settings also has `settings`, a class derived from `culnig.settings.Settings` with a default for every
-    field, and `section`, the name of its section in a run's config.
+    field, and `section`, the name of its section in a run's config.  It may also have `needs`, the roles of test sets it
+    cannot do without, and `trains_weights`, where it trains weights themselves, which quantised models do not allow.
+    Both are checked before a model is loaded.
     """
 
     order: int

@@ -7,7 +7,7 @@ from typing import Literal, TypeVar
 from pydantic import Field, field_validator
 
 from culnig.attribution import parse_methods
-from culnig.data import DataConfig
+from culnig.data import DataConfig, parse_name
 from culnig.errors import UsageError
 from culnig.intervention import Operation
 from culnig.models.settings import ModelConfig
@@ -29,8 +29,9 @@ class TestConfig(DataConfig):
 
     @property
     def label(self) -> str:
-        """Benchmark and split, without the place of the rows."""
-        return self.items.partition("@")[0]
+        """Benchmark and split, without the place of the rows; the whole text of a file's name."""
+        name, split, _ = parse_name(self.items)
+        return f"{name}:{split}" if split else name
 
 
 class IdentifyConfig(Settings):

@@ -29,6 +29,7 @@ class CultureGeneralStudy:
     """Suppress the culture-general set, and as many random neurons of the same modules and layers."""
 
     order = 10
+    needs = ("culture",)
     title = "Culture-general neurons"
     titles: ClassVar = {
         "accuracy": "Accuracy by condition",

@@ -38,6 +38,7 @@ class CultureSpecificStudy:
     """
 
     order = 20
+    needs = ("culture",)
     title = "Culture-specific neurons"
     titles: ClassVar = {
         "specific-sets": "Culture-specific sets",
@@ -109,14 +110,12 @@ def _conditions(config: RunSettings, names: list[str]) -> list[Condition]:
 
 def set_names(run: SavedRun) -> list[str]:
     """Names of the culture-specific sets that hold any neuron, in the countries' order."""
-    paths = sorted(run.neurons_path("x").parent.glob(f"{PREFIX}*.json"))
-    return [path.stem for path in paths if len(run.neurons(path.stem))]
+    return [name for name in run.set_names(PREFIX) if len(run.neurons(name))]
 
 
 def sizes(run: SavedRun) -> dict[str, int]:
     """Country -> neurons in its set, empty sets included."""
-    paths = sorted(run.neurons_path("x").parent.glob(f"{PREFIX}*.json"))
-    return {path.stem.removeprefix(PREFIX): len(run.neurons(path.stem)) for path in paths}
+    return {name.removeprefix(PREFIX): len(run.neurons(name)) for name in run.set_names(PREFIX)}
 
 
 def drop_matrix(run: SavedRun, metric: str) -> pd.DataFrame:

@@ -39,6 +39,7 @@ class DoseStudy:
     settings = DoseSettings
     section = "dose"
     order = 40
+    needs = ("culture",)
     title = "Dose and response"
     titles: ClassVar = {
         "dose-changes": "Changes by factor",

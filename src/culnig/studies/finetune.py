@@ -66,6 +66,8 @@ class FinetuneStudy:
     settings = FinetuneSettings
     section = "finetune"
     order = 30
+    needs = ("task", "culture")
+    trains_weights = True
     title = "Fine-tuning without losing culture"
     titles: ClassVar = {
         "finetune-summary": "Arms: accuracy, and change with its interval",
@@ -92,6 +94,8 @@ class FinetuneStudy:
                 config = FinetuneConfig(
                     name=f"{arm}-{seed}",
                     seed=run.config.seed + seed,
+                    data_seed=run.config.seed,
+                    sources=run.config.sources,
                     model=run.config.model,
                     prompts=run.config.prompts,
                     task=settings.task,

@@ -48,6 +48,7 @@ class MethodComparisonStudy:
     settings = MethodComparisonSettings
     section = "method_comparison"
     order = 30
+    needs = ROLES
     title = "Scoring methods compared at equal budgets"
     titles: ClassVar = {
         "method-comparison-winners": "Which method wins where",

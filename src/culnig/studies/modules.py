@@ -44,6 +44,7 @@ class ModulesStudy:
     settings = ModulesSettings
     section = "modules"
     order = 30
+    needs = ("culture",)
     title = "MLP against attention"
     titles: ClassVar = {
         "modules": "Changes by part",

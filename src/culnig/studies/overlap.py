@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, ClassVar
 
 import pandas as pd
 import plotly.graph_objects as go
-from pydantic import Field
+from pydantic import Field, field_validator
 
 from culnig.data import DataConfig
 from culnig.figures import (
@@ -46,6 +46,16 @@ class OverlapSettings(Settings):
     """Study `overlap`: sets found on several benchmarks."""
 
     benchmarks: dict[str, FoundOn] = Field(default_factory=_everyday_topics, min_length=2)
+
+    @field_validator("benchmarks")
+    @classmethod
+    def _distinct(cls, benchmarks: dict[str, FoundOn]) -> dict[str, FoundOn]:
+        taken: dict[str, str] = {}
+        for name in benchmarks:
+            other = taken.setdefault(overlap_part(name, "neur").casefold(), name)
+            if other != name:
+                raise ValueError(f"'{other}' and '{name}' would share one score file; rename one of them")
+        return benchmarks
 
 
 class OverlapStudy:

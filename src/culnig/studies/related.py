@@ -34,6 +34,7 @@ class RelatedStudy:
     """The study `specific`'s drops in log-odds, double-centred, against three distances between countries."""
 
     order = 25
+    needs = ("culture",)
     title = "Related countries"
     titles: ClassVar = {
         "related-ranks": "Ranks of own and related countries",

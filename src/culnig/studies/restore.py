@@ -37,6 +37,8 @@ class RestoreStudy:
     settings = RestoreSettings
     section = "restore"
     order = 40
+    needs = ("culture",)
+    trains_weights = True
     title = "Adding culture with few neurons"
     titles: ClassVar = {
         "restore-summary": "Rows trained: accuracy, and change with its interval",
@@ -67,6 +69,8 @@ class RestoreStudy:
                 config = FinetuneConfig(
                     name=f"{arm}-{seed}",
                     seed=run.config.seed + seed,
+                    data_seed=run.config.seed,
+                    sources=run.config.sources,
                     model=run.config.model,
                     prompts=run.config.prompts,
                     task=settings.task,

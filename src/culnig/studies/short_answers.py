@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING, Any, ClassVar
 import pandas as pd
 import plotly.graph_objects as go
 
-from culnig.errors import UsageError
 from culnig.evaluation import AnswerResult, Comparison, compare, compare_by
 from culnig.figures import (
     ACCENT,
@@ -38,6 +37,7 @@ class ShortAnswersStudy:
     """The untouched model, the culture-general set and random sets of the same modules and layers, by language."""
 
     order = 60
+    needs = (ROLE,)
     title = "Short answers across languages"
     titles: ClassVar = {
         "short-by-language": "Short answers by language",
@@ -49,8 +49,6 @@ class ShortAnswersStudy:
         return {} if "culture_general" in run.config.studies else CultureGeneralStudy().select(run)
 
     def conditions(self, run: SavedRun) -> list[Condition]:
-        if run.config.test_of(ROLE) is None:
-            raise UsageError("the study short_answers needs a test set of the role short: items: blend_short:test")
         return self.planned(run.config, [])
 
     def planned(self, config: RunSettings, countries: list[str]) -> list[Condition]:
