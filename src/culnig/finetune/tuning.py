@@ -30,6 +30,7 @@ MODEL, CONFIG, MANIFEST, LOSS = "model", "config.yaml", "manifest.json", "loss"
 CHECKPOINTS = "checkpoints"
 
 
+@distributed.guard()
 def tune(config: FinetuneConfig, out: Path | str | None = None, *, reporter: Reporter | None = None) -> Path:
     """Fine-tune a model; interrupted, the same call goes on from its last checkpoint.
 

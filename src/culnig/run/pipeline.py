@@ -37,6 +37,7 @@ from culnig.studies.settings import TestConfig
 from culnig.versions import versions
 
 
+@distributed.guard()
 def run(config: RunConfig, out: Path | str | None = None, *, reporter: Reporter | None = None) -> RunDirectory:
     """Run the whole pipeline: score, select, evaluate, analyse, report.
 
