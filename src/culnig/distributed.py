@@ -15,7 +15,7 @@ import sys
 import threading
 import time
 from collections.abc import Iterable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from datetime import timedelta
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any, NoReturn, TypeVar
@@ -33,6 +33,8 @@ BEAT = 1.0
 """Seconds between two signs of life."""
 SILENT_BEATS = 600
 """A process that gives so many signs of life fewer than expected is taken for dead."""
+PATIENCE = 20.0
+"""Seconds that a failed process 0 waits at most for the others to read its message."""
 GRACE = 2.0
 """Seconds that a failed process has to print its own message before the others end."""
 
@@ -52,6 +54,7 @@ class _Board:
         self.rank = rank
         self.size = size
         self._meetings = 0
+        self._has_read = False
         self._closed = threading.Event()
         self._watcher = threading.Thread(target=self._watch, name="culnig-processes", daemon=True)
         self._watcher.start()
@@ -95,7 +98,15 @@ class _Board:
 
     def tell(self, message: str, code: int) -> None:
         """Leave the message of a failure; the first one stays."""
-        self.store.compare_set("failed", "", json.dumps([self.rank, message, code]))
+        with suppress(RuntimeError):  # the store may have gone with the process that holds it
+            self.store.compare_set("failed", "", json.dumps([self.rank, message, code]))
+
+    def linger(self) -> None:
+        """Process 0 may hold the store: let the others read there why it ends."""
+        patience = time.monotonic() + PATIENCE
+        with suppress(RuntimeError):
+            while self.rank == 0 and self.store.add("read", 0) < self.size - 1 and time.monotonic() < patience:
+                time.sleep(0.1)
 
     def failure(self) -> ProcessFailed | None:
         """The failure of another process."""
@@ -104,6 +115,9 @@ class _Board:
         rank, message, code = json.loads(self.store.get("failed"))
         if rank == self.rank:
             return None
+        if not self._has_read:
+            self._has_read = True
+            self.store.add("read", 1)
         failed = ProcessFailed(f"stopped, because process {rank} failed: {message}")
         failed.exit_code = code
         return failed
@@ -227,11 +241,13 @@ def decided_by_main(choice: bool) -> bool:
 @contextmanager
 def guard() -> Iterator[None]:
     """Tell the other processes of an error that leaves the block, so that they end too."""
+    _state()  # only processes that know each other can tell
     try:
         yield
     except BaseException as error:
         code = getattr(error, "exit_code", getattr(error, "code", 1))
-        if _board is not None and code not in (0, None):  # SystemExit(0) is no failure
+        failed = code not in (0, None) and not isinstance(error, ProcessFailed)  # SystemExit(0) is no failure
+        if _board is not None and failed:
             _board.tell(" ".join(f"{error}".split()) or type(error).__name__, code if isinstance(code, int) else 1)
         raise
 
@@ -241,6 +257,8 @@ def leave(code: int) -> NoReturn:
     sys.stdout.flush()
     sys.stderr.flush()
     if size() > 1:
+        if _board is not None:
+            _board.linger()
         os._exit(code)
     sys.exit(code)
 

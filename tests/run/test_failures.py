@@ -2,25 +2,22 @@
 
 from __future__ import annotations
 
+import json
 import os
 import shutil
-import socket
 import subprocess
 import sys
-import time
 
 import pytest
 import yaml
 
 from culnig.run.config import load_config
 from culnig.run.pipeline import run
-from tests.helpers.faulty import STEPS
+from tests.helpers.pairs import LIMIT, STEPS
 from tests.run.test_pipeline import write_config, write_items
 
 pytestmark = pytest.mark.distributed
 
-LIMIT = 60
-"""Seconds that the others have to end after a failure."""
 WITHOUT = {
     "claim the folder": ["."],
     "load the model": ["scores/neur.safetensors"],
@@ -28,18 +25,19 @@ WITHOUT = {
     "select": ["neurons/.general.done"],
     "evaluate": ["evals/test/none.parquet"],
     "read text": ["evals/plain-text"],
-    "measure": ["measured"],
+    "measure": ["scores/per-item.safetensors"],
     "tune": ["tuned", "evals/task/all-0.parquet"],
     "compare tuned rows": ["tuned"],
     "analyse": [],
     "report": [],
 }
 """Step -> what is deleted from a finished run, so that the step is the first one to do something."""
+ENVIRONMENT = {**os.environ, "OMP_NUM_THREADS": "1"}
 
 
 @pytest.fixture(scope="module")
 def finished(tmp_path_factory, reference_dir):
-    """A finished run with all kinds of steps, and its config."""
+    """The config of a run with all kinds of steps, and its folder."""
     folder = tmp_path_factory.mktemp("config")
     path = write_config(folder, reference_dir)
     settings = yaml.safe_load(path.read_text())
@@ -54,52 +52,45 @@ def finished(tmp_path_factory, reference_dir):
     return path, run(load_config(path), tmp_path_factory.mktemp("runs") / "tiny").path
 
 
-def environment(**more):
-    return {**os.environ, "OMP_NUM_THREADS": "1", **more}
-
-
-def prepared(step, finished, folder):
+def job(step, finished, folder):
     """A copy of the finished run in which the step is to be done again, and the command that does it."""
     config, path = finished
     shutil.copytree(path, folder)
     for name in WITHOUT[step]:
         gone = folder / name
         shutil.rmtree(gone) if gone.is_dir() else gone.unlink()
-    return ["-m", "tests.helpers.faulty", step, "run", str(config), "--out", str(folder)]
+    return {"step": step, "args": ["run", str(config), "--out", str(folder)], "stem": f"{folder}-log"}
 
 
-@pytest.mark.slow
+@pytest.fixture(scope="module")
+def outcomes(finished, tmp_path_factory):
+    """Step -> how the two processes ended, and what each wrote."""
+    folder = tmp_path_factory.mktemp("faults")
+    jobs = [job(step, finished, folder / step.replace(" ", "-")) for step in STEPS]
+    (folder / "jobs.json").write_text(json.dumps(jobs))
+    command = [sys.executable, "-m", "tests.helpers.pairs", str(folder / "jobs.json")]
+    done = subprocess.run(command, capture_output=True, text=True, env=ENVIRONMENT, check=False)
+    assert done.returncode == 0, done.stderr
+    logs = [[open(f"{job['stem']}.{rank}").read() for rank in (0, 1)] for job in jobs]  # noqa: SIM115
+    return dict(zip(STEPS, zip(map(json.loads, done.stdout.splitlines()), logs, strict=True), strict=True))
+
+
 @pytest.mark.parametrize("step", STEPS)
-def test_failure_of_one_process_ends_torchrun(step, finished, tmp_path):
-    launch = ["-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"]
-    command = [sys.executable, *launch, *prepared(step, finished, tmp_path / "run")]
-    begun = time.monotonic()
-    done = subprocess.run(command, capture_output=True, text=True, env=environment(), check=False, timeout=LIMIT + 120)
+def test_failure_of_one_process_ends_both(step, outcomes):
+    outcome, logs = outcomes[step]
+    failing, message = STEPS[step][0], f"broken on purpose at: {step}"
+    assert outcome["codes"] == [1, 1], logs
+    assert outcome["seconds"] < LIMIT
+    assert f"culnig: {message}" in logs[failing]
+    assert f"culnig: stopped, because process {failing} failed: {message}" in logs[1 - failing]
+
+
+def test_torchrun_ends_with_the_message(finished, tmp_path):
+    """The same under torchrun, which ends the other process itself where that is slower."""
+    this = job("score", finished, tmp_path / "run")
+    code = f"from pathlib import Path; from tests.helpers.pairs import worker; worker('score', {this['args']}, Path('{tmp_path}/mark'))"
+    (tmp_path / "start.py").write_text(code)
+    launch = ["-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2", str(tmp_path / "start.py")]
+    done = subprocess.run([sys.executable, *launch], capture_output=True, text=True, env=ENVIRONMENT, check=False)
     assert done.returncode != 0
-    assert f"culnig: broken on purpose at: {step}" in done.stderr, done.stderr[-3000:]
-    assert time.monotonic() - begun < LIMIT + 60  # a minute to start
-
-
-@pytest.mark.parametrize("step", ["select", "score", "tune"])
-def test_failure_of_one_process_ends_the_other_without_an_agent(step, finished, tmp_path):
-    """As under SLURM: nothing but the processes themselves can end them, and each has a log of its own."""
-    with socket.socket() as free:
-        free.bind(("localhost", 0))
-        port = str(free.getsockname()[1])
-    command = [sys.executable, *prepared(step, finished, tmp_path / "run")]
-    processes = [
-        subprocess.Popen(
-            command,
-            stdout=subprocess.DEVNULL,
-            stderr=subprocess.PIPE,
-            text=True,
-            env=environment(RANK=r, LOCAL_RANK=r, WORLD_SIZE="2", MASTER_ADDR="localhost", MASTER_PORT=port),
-        )
-        for r in "01"
-    ]
-    failing = STEPS[step][0]
-    first = processes[failing].communicate(timeout=LIMIT + 120)[1]
-    second = processes[1 - failing].communicate(timeout=LIMIT)[1]
-    assert f"culnig: broken on purpose at: {step}" in first
-    assert f"culnig: stopped, because process {failing} failed: broken on purpose at: {step}" in second, second
-    assert [process.returncode for process in processes] == [1, 1]
+    assert "broken on purpose at: score" in done.stderr

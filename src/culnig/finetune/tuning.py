@@ -144,7 +144,7 @@ def _trainer(
         config.training,
         folder / CHECKPOINTS,
         seed=config.seed,
-        on_cpu=lm.device.type == "cpu",
+        device=lm.device,
         validated=held_out is not None,
         name=config.name,
     )
