@@ -7,6 +7,7 @@ import os
 import shutil
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 import yaml
@@ -71,7 +72,7 @@ def outcomes(finished, tmp_path_factory):
     command = [sys.executable, "-m", "tests.helpers.pairs", str(folder / "jobs.json")]
     done = subprocess.run(command, capture_output=True, text=True, env=ENVIRONMENT, check=False)
     assert done.returncode == 0, done.stderr
-    logs = [[open(f"{job['stem']}.{rank}").read() for rank in (0, 1)] for job in jobs]  # noqa: SIM115
+    logs = [[Path(f"{each['stem']}.{rank}").read_text() for rank in (0, 1)] for each in jobs]
     return dict(zip(STEPS, zip(map(json.loads, done.stdout.splitlines()), logs, strict=True), strict=True))
 
 

@@ -52,7 +52,14 @@ class AnswerTrainer(Trainer):
 
 
 def arguments(
-    settings: TrainingConfig, folder: Path, *, seed: int, device: torch.device, validated: bool, name: str
+    settings: TrainingConfig,
+    folder: Path,
+    *,
+    seed: int,
+    device: torch.device,
+    autocast: str,
+    validated: bool,
+    name: str,
 ) -> TrainingArguments:
     """Our settings as transformers' TrainingArguments, for one process on one device.
 
@@ -60,6 +67,7 @@ def arguments(
         UsageError: a field or a value that transformers does not take.
     """
     on_cpu = device.type == "cpu"
+    precision = autocast if settings.mixed_precision == "no" else settings.mixed_precision
     ours: dict[str, Any] = {
         "output_dir": str(folder),
         "learning_rate": settings.learning_rate,
@@ -73,8 +81,8 @@ def arguments(
         "optim": settings.optimizer,
         "weight_decay": settings.weight_decay,
         "max_grad_norm": settings.clip,
-        "bf16": settings.mixed_precision == "bf16",
-        "fp16": settings.mixed_precision == "fp16",
+        "bf16": precision == "bf16",
+        "fp16": precision == "fp16",
         "use_cpu": on_cpu,
         "dataloader_pin_memory": not on_cpu,
         "seed": seed,

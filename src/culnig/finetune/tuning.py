@@ -64,6 +64,7 @@ def tune(config: FinetuneConfig, out: Path | str | None = None, *, reporter: Rep
     trainer, update, facts = _train(config, lm, folder, reporter)
     if distributed.is_main():
         loss_table(trainer.state.log_history, folder / LOSS)
+    update.to_stored()
     with reporter.step("write the checkpoint"), quiet():
         _save(trainer, update, lm, folder, {"model": lm.name, "model_hash": base_hash, "update": update.facts})
     if distributed.is_main():
@@ -145,6 +146,7 @@ def _trainer(
         folder / CHECKPOINTS,
         seed=config.seed,
         device=lm.device,
+        autocast=update.autocast,
         validated=held_out is not None,
         name=config.name,
     )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 from collections.abc import Callable, Sequence
 from typing import Any, Generic, TypeVar
 
@@ -43,6 +44,12 @@ class Fitting(Generic[T]):
             give_back_memory()
         self(members[: len(members) // 2])
         self(members[len(members) // 2 :])
+
+
+def free_unused() -> None:
+    """Free models and optimizers that nothing uses any more; a trainer and its parts refer to each other."""
+    gc.collect()
+    give_back_memory()
 
 
 def give_back_memory() -> None:

@@ -26,6 +26,7 @@ from culnig.evaluation.multiple_choice import count_rows
 from culnig.files import save_table, sha256_json, write_json, write_text
 from culnig.intervention import Operation, scale
 from culnig.models import LanguageModel, load_model
+from culnig.passes.memory import free_unused
 from culnig.progress import Reporter, Silent
 from culnig.prompts import PromptPolicy
 from culnig.run.config import RunConfig
@@ -302,11 +303,15 @@ class _Run:
     def tune(self) -> None:
         """Tune what the studies ask for; each tuned model is evaluated and, unless it is to be kept, removed."""
         tunings = [t for _, study in self.studies if isinstance(study, TuningStudy) for t in study.tunings(self.dir)]
-        for tuning in tunings:
-            if not is_done(self.dir, tuning):
-                begun = time.monotonic()
-                tune_and_evaluate(self.dir, tuning, self.model, self.policy, self.reporter)
-                self._seconds[f"tune {tuning.name}"] = time.monotonic() - begun
+        if not (todo := [tuning for tuning in tunings if not is_done(self.dir, tuning)]):
+            return
+        policy = self.policy
+        self._model = None  # its memory is the tuning's now
+        for tuning in todo:
+            begun = time.monotonic()
+            free_unused()
+            tune_and_evaluate(self.dir, tuning, policy, self.reporter)
+            self._seconds[f"tune {tuning.name}"] = time.monotonic() - begun
 
     def write_manifest(self) -> None:
         """What was run, on what, with what; nothing of the environment that could be a secret."""
