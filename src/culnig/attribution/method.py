@@ -57,7 +57,7 @@ class Seen:
     @property
     def last(self) -> torch.Tensor:
         """[B], index of each prompt's last position, where its answer is predicted."""
-        return self.work.last.to(self.value.device)
+        return self.work.last_on(self.value.device)
 
 
 class Method(BaseModel):

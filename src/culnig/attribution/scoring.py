@@ -10,7 +10,7 @@ import numpy as np
 import torch
 
 from culnig import distributed
-from culnig.attribution.batch import Prompts, Reference, ScoringBatch, control_twins, prepare
+from culnig.attribution.batch import Placed, Prompts, Reference, ScoringBatch, control_twins, prepare
 from culnig.attribution.checkpoint import Checkpoint
 from culnig.attribution.method import GradientMethod, Method, SweepMethod, ValueMethod, parse_method, parse_methods
 from culnig.attribution.observe import Emit, run_pass, run_twins
@@ -290,14 +290,14 @@ class Accumulator:
             self._staged.append((statistic, site, first, scores))
 
     def _commit(self, keys: Sequence[int]) -> None:
-        group = torch.from_numpy(self.prompts.group_of[keys])
-        block = torch.from_numpy(self.block_of[keys]) if self.block_of is not None else None
+        group = Placed(torch.from_numpy(self.prompts.group_of[keys]))
+        block = Placed(torch.from_numpy(self.block_of[keys])) if self.block_of is not None else None
         for statistic, site, first, scores in self._staged:
             for kind, index in (("sum", group), ("block", block)):
                 sums = self.sums.get(f"{kind}/{statistic}/{site.module}/{site.layer}")
                 if sums is not None and index is not None:
                     neurons = sums[:, first : first + scores.shape[1]]
-                    neurons.index_add_(0, index.to(scores.device), scores.to(sums.dtype))
+                    neurons.index_add_(0, index.on(scores.device), scores.to(sums.dtype))
 
     def result(self, kind: str) -> dict[tuple[str, str], np.ndarray]:
         """(statistic, module) -> float32 [G, L, N] ("sum") or [K, L, N] ("block")."""

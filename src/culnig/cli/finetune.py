@@ -36,7 +36,6 @@ def finetune(
     from culnig.finetune.settings import load_finetune_config
 
     folder = tune(load_finetune_config(config, settings or []), out, reporter=o.reporter(as_json))
-    distributed.finish()
     if not distributed.is_main():
         return
     record = manifest(folder)

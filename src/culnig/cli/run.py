@@ -54,7 +54,6 @@ def run(
     if seeds is not None and not {"finetune", "restore"} & set(resolved.studies):
         raise UsageError("--seeds is for configs that tune models: finetune, restore; this one has no such study")
     directory = run_pipeline(resolved, out, reporter=reporter(as_json), redo=redo)
-    distributed.finish()
     if not distributed.is_main():
         return
     results = directory.results

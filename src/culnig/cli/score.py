@@ -83,7 +83,6 @@ def score(
     if distributed.is_main():
         scores.save(out)
         forget(out)
-    distributed.finish()
     if not distributed.is_main():
         return
     facts = {

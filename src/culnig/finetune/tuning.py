@@ -30,6 +30,7 @@ MODEL, CONFIG, MANIFEST, LOSS = "model", "config.yaml", "manifest.json", "loss"
 CHECKPOINTS = "checkpoints"
 
 
+@distributed.guard()
 def tune(config: FinetuneConfig, out: Path | str | None = None, *, reporter: Reporter | None = None) -> Path:
     """Fine-tune a model; interrupted, the same call goes on from its last checkpoint.
 
@@ -63,6 +64,7 @@ def tune(config: FinetuneConfig, out: Path | str | None = None, *, reporter: Rep
     trainer, update, facts = _train(config, lm, folder, reporter)
     if distributed.is_main():
         loss_table(trainer.state.log_history, folder / LOSS)
+    update.to_stored()
     with reporter.step("write the checkpoint"), quiet():
         _save(trainer, update, lm, folder, {"model": lm.name, "model_hash": base_hash, "update": update.facts})
     if distributed.is_main():
@@ -138,7 +140,8 @@ def _trainer(
         config.training,
         folder / CHECKPOINTS,
         seed=config.seed,
-        on_cpu=lm.device.type == "cpu",
+        device=lm.device,
+        autocast=update.autocast,
         validated=held_out is not None,
         name=config.name,
     )

@@ -196,28 +196,65 @@ def _unwrapped(model: Any) -> Any:
 
 
 CPU_BUDGET, LARGEST_BUDGET = 384, 16_384
+LOGITS_A_TOKEN = 1 / 8
+"""Positions whose logits are needed, as a share of all tokens; answers are short beside their prompts."""
 
 
 def suitable_budget(lm: LanguageModel, device: torch.device, dtype: torch.dtype) -> int:
-    """Padded tokens a batch: few on a CPU, whose caches hold them; on a GPU as many as fit, 16,384 at most.
+    """Padded tokens a batch: few on a CPU, whose caches hold them; on GPUs as many as fit, 16,384 at most.
 
-    Half of the memory that the weights leave free is given to what tokens leave behind.  Scoring halves a batch that
-    still does not fit.
+    Half of the memory that a GPU's own weights leave free is given to what tokens leave behind on it.  The fullest GPU
+    of a sharded model decides.  Scoring halves a batch that still does not fit.
     """
     if device.type == "cpu":
         return CPU_BUDGET
     if device.type != "cuda":
         return LARGEST_BUDGET
-    token = kept_per_token(lm) * dtype.itemsize
-    weights = sum(p.numel() * p.element_size() for p in lm.model.parameters())
-    free = torch.cuda.get_device_properties(device).total_memory - weights
-    return int(min(LARGEST_BUDGET, max(CPU_BUDGET, free / 2 / max(1, token))))
+    parameters = list(lm.model.parameters())
+    to_come = all(parameter.is_meta for parameter in parameters)  # offloaded weights alone are on the meta device later
+    weights: dict[torch.device, int] = {}
+    for parameter in parameters:
+        place = device if to_come else parameter.device
+        weights[place] = weights.get(place, 0) + parameter.numel() * parameter.element_size()
+    fitting = [float(LARGEST_BUDGET)]
+    for place, token in bytes_per_token(lm, device, dtype).items():
+        if place.type == "cuda":
+            free = torch.cuda.get_device_properties(place).total_memory - weights.get(place, 0)
+            fitting.append(free / 2 / max(1, token))
+    return int(max(CPU_BUDGET, min(fitting)))
+
+
+def bytes_per_token(lm: LanguageModel, device: torch.device, dtype: torch.dtype) -> dict[torch.device, int]:
+    """Device -> about how many bytes a token leaves behind there: kept values, and its share of the logits.
+
+    Layers and head of a sharded model are where accelerate runs them; those of a model that is not yet loaded
+    (weights on the meta device) are on `device`.
+    """
+    found: dict[torch.device, int] = {}
+
+    def add(module: nn.Module, size: int) -> None:
+        place = execution_device(module)
+        place = device if place.type == "meta" else place
+        found[place] = found.get(place, 0) + size
+
+    for layer in lm.layers:
+        add(layer, 2 * dtype.itemsize * _widths(layer, lm.text_config))
+    if (head := lm.model.get_output_embeddings()) is not None:
+        # The logits in the model's type, and in float32 themselves, their gradient and the softmax.
+        add(head, int(LOGITS_A_TOKEN * len(head.weight) * (dtype.itemsize + 3 * torch.float32.itemsize)))
+    return found
 
 
 def kept_per_token(lm: LanguageModel) -> int:
     """About how many values a token leaves behind for the backward pass: every projection's output, and as much again."""
-    widths = [output_width(m) for layer in lm.layers for m in layer.modules() if hasattr(m, "out_features")]
-    return 2 * sum(widths)
+    return 2 * sum(_widths(layer, lm.text_config) for layer in lm.layers)
+
+
+def _widths(layer: nn.Module, config: Any) -> int:
+    """Outputs that a layer's projections have for one token; of stacked experts, those of the experts it is routed to."""
+    projections = [m for m in layer.modules() if hasattr(m, "out_features") or hasattr(m, "nf")]
+    stacked = sum(p.shape[1] for p in layer.parameters() if p.ndim == 3)
+    return sum(map(output_width, projections)) + stacked * (getattr(config, "num_experts_per_tok", None) or 1)
 
 
 def find_family(model: nn.Module) -> Family:

@@ -122,14 +122,17 @@ def _from_place(place: Place, dtype: Any, device: torch.device, revision: str | 
     options = place_options(place, revision, more.trust)
     tokenizer = AutoTokenizer.from_pretrained(place.tokenizer, **options)
     if more.quantization is not None:
-        options |= {"quantization_config": more.quantization, "device_map": {"": device}}
+        options["quantization_config"] = more.quantization
     if more.device_map is not None:
         options["device_map"] = more.device_map
+    elif more.quantization is not None or device.type != "cpu":
+        options["device_map"] = {"": device}  # weights go there one by one, and never lie in host memory together
     model: Any = AutoModelForCausalLM.from_pretrained(place.weights, dtype=dtype, **options)
     if getattr(model, "is_quantized", False):
         model = _keep_differentiable(model)
     elif more.device_map is None:
         model = model.to(device)
+        model.__dict__.pop("hf_device_map", None)  # on one device it says nothing, and the Trainer reads more into it
     commit = getattr(model.config, "_commit_hash", None)
     if place.adapter:
         model = with_adapter(model, place.adapter, merge=more.merge_adapter)

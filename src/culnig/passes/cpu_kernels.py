@@ -65,6 +65,6 @@ def _available() -> bool:
     )
 
 
-def fast_linear() -> AbstractContextManager[Any]:
-    """The block; does nothing where oneDNN is not to be had."""
-    return _Redirect() if _available() else nullcontext()
+def fast_linear(device: torch.device) -> AbstractContextManager[Any]:
+    """Return the block for a model that computes on `device`; it does nothing on a GPU, or where oneDNN is missing."""
+    return _Redirect() if device.type == "cpu" and _available() else nullcontext()

@@ -207,7 +207,8 @@ def answer_logprobs(lm: LanguageModel, batch: Batch, inputs_embeds: torch.Tensor
     inputs: dict[str, Any] = (
         {"input_ids": batch.input_ids} if inputs_embeds is None else {"inputs_embeds": inputs_embeds}
     )
-    with logits_only_at(lm.model.get_output_embeddings(), batch.logit_rows, batch.logit_columns), fast_linear():
+    head = lm.model.get_output_embeddings()
+    with logits_only_at(head, batch.logit_rows, batch.logit_columns), fast_linear(lm.device):
         logits = lm.model(
             **inputs, attention_mask=_attention_masks(lm, batch), position_ids=batch.positions, use_cache=False
         ).logits

@@ -12,7 +12,8 @@ from culnig.models import LanguageModel
 from culnig.models.language_model import kept_per_token
 from culnig.models.skeleton import Skeleton
 from culnig.passes.forward import Row
-from culnig.run._plan_tasks import Task, padded_tokens
+from culnig.passes.memory import padded_tokens
+from culnig.run._plan_tasks import Task
 
 
 @dataclass(frozen=True)

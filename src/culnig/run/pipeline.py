@@ -23,6 +23,7 @@ from culnig.evaluation.multiple_choice import count_rows
 from culnig.files import safe_names, save_table, sha256_json, write_json
 from culnig.intervention import Operation, scale
 from culnig.models import LanguageModel, load_model
+from culnig.passes.memory import free_unused
 from culnig.progress import Reporter, Silent
 from culnig.prompts import PromptPolicy
 from culnig.run.checks import check_config
@@ -32,19 +33,19 @@ from culnig.run.directory import RunDirectory
 from culnig.run.provenance import Provenance, neurons_hash
 from culnig.run.tuning import is_done, take_scores, tune_and_evaluate
 from culnig.studies import (
-    STUDIES,
     Condition,
     MeasurementContext,
     Measuring,
     Section,
-    Study,
     TestConfig,
     TuningStudy,
     merged,
+    studies_of,
 )
 from culnig.versions import versions
 
 
+@distributed.guard()
 def run(
     config: RunConfig, out: Path | str | None = None, *, reporter: Reporter | None = None, redo: bool = False
 ) -> RunDirectory:
@@ -84,9 +85,7 @@ class _Run:
         self.dir = directory
         self.config = directory.config
         self.reporter = reporter
-        self.studies: list[tuple[str, Study]] = sorted(
-            ((name, STUDIES.get(name)) for name in self.config.studies), key=lambda pair: pair[1].order
-        )
+        self.studies = studies_of(directory.config)
         self.provenance = Provenance(directory, reporter.say, redo=redo)
         self._model: LanguageModel | None = None
         self._seconds: dict[str, float] = {}
@@ -285,12 +284,16 @@ class _Run:
     def tune(self) -> None:
         """Tune what the studies ask for; each tuned model is evaluated and, unless it is to be kept, removed."""
         tunings = [t for _, study in self.studies if isinstance(study, TuningStudy) for t in study.tunings(self.dir)]
+        policy: PromptPolicy | None = None
         for tuning in tunings:
             self._check(self.provenance.check_tuning, tuning)
             if not is_done(self.dir, tuning):
                 begun = time.monotonic()
+                policy = policy or self.policy
                 made_of = self.provenance.of_tuning(tuning)
-                tune_and_evaluate(self.dir, tuning, self.model, self.policy, self.reporter, made_of)
+                self._model = None  # its memory is the tuning's now
+                free_unused()
+                tune_and_evaluate(self.dir, tuning, policy, self.reporter, made_of)
                 self._seconds[f"tune {tuning.name}"] = time.monotonic() - begun
 
     def write_manifest(self) -> None:
@@ -343,8 +346,7 @@ def analyse(directory: RunDirectory) -> list[Section]:
     """Every study's section, from saved files; tables and numbers are written beside them."""
     sections = []
     numbers: dict[str, Any] = {}
-    studies = sorted(((name, STUDIES.get(name)) for name in directory.config.studies), key=lambda pair: pair[1].order)
-    for name, study in studies:
+    for name, study in studies_of(directory.config):
         section = study.analyse(directory)
         numbers[name] = {"claim": section.claim, **section.numbers}
         for table, frame in section.tables.items():

@@ -16,6 +16,7 @@ from culnig.files import atomic_path
 from culnig.finetune import tune
 from culnig.finetune.movement import row_changes, summary
 from culnig.models import LanguageModel, load_model
+from culnig.passes.memory import free_unused
 from culnig.progress import Reporter
 from culnig.prompts import PromptPolicy
 from culnig.run.directory import RunDirectory
@@ -34,7 +35,6 @@ def is_done(run: RunDirectory, tuning: Tuning) -> bool:
 def tune_and_evaluate(
     run: RunDirectory,
     tuning: Tuning,
-    base: LanguageModel,
     policy: PromptPolicy,
     reporter: Reporter,
     made_of: Mapping[str, Any],
@@ -42,12 +42,14 @@ def tune_and_evaluate(
     """Tune, evaluate on the test sets of the tuning's roles, and compare rows with the base model's.
 
     `made_of` is recorded in the results: what they were made from, besides settings and test items.
+    The caller should hold no model: the optimizer, the tuned model and the base model take their turns in memory.
     """
     folder = run.tuned_path(tuning.name)
     if (folder / "manifest.json").is_file() and not (folder / "model").is_dir() and distributed.is_main():
         shutil.rmtree(folder)  # tuned and removed, but its results have been deleted since
     distributed.wait()
     model = tune(tuning.config, folder, reporter=reporter) / "model"
+    free_unused()
     m = run.config.model
     tuned = load_model(
         model, dtype=m.dtype, device=m.device, trust_remote_code=m.trust_remote_code, device_map=m.device_map
@@ -64,6 +66,8 @@ def tune_and_evaluate(
             if distributed.is_main():
                 result.save(run.result_path(test, tuning.name))
     if distributed.is_main():
+        # Rows are compared on the CPU, so the base model need not go to a GPU.
+        base = load_model(**m.model_dump() | {"device": "cpu", "device_map": None})
         moved = summary(row_changes(base, tuned), run.neurons(tuning.watched), base.shapes)
         with atomic_path(folder / MOVED) as temporary:
             moved.to_parquet(temporary, index=False)
