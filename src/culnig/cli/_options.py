@@ -14,7 +14,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, get_type_hints
 
 import typer
-from click import Context, HelpFormatter
 from typer.core import TyperCommand
 
 from culnig.errors import UsageError
@@ -328,7 +327,7 @@ def listing(label: str, package: str, group: str) -> type[TyperCommand]:
     """
 
     class Listing(TyperCommand):
-        def format_help(self, ctx: Context, formatter: HelpFormatter) -> None:
+        def format_help(self, ctx: Any, formatter: Any) -> None:
             from culnig.registry import announced
 
             self.epilog = f"{self.epilog or ''}\n\n{label}: {', '.join(announced(package, group))}."
