@@ -31,5 +31,9 @@ class PromptError(CulnigError):
     """A prompt that cannot be rendered or encoded as the run asks for."""
 
 
+class OldNameWarning(UserWarning):
+    """A name that has changed was used; what it stands for was read all the same."""
+
+
 class FetchError(CulnigError):
     """Something that must be downloaded and could not be; the message says how to provide it by hand."""

@@ -122,7 +122,7 @@ def _clamped(encoded: Sequence[Encoded], batch_size: int | None) -> np.ndarray:
     return clamped
 
 
-class Work:
+class ScoringBatch:
     """One batch of prompts on the device.
 
     Attributes:

@@ -11,7 +11,7 @@ import numpy as np
 import torch
 
 from culnig import distributed
-from culnig.attribution.batch import Work, make_batch, objective, prepare
+from culnig.attribution.batch import ScoringBatch, make_batch, objective, prepare
 from culnig.attribution.method import Target
 from culnig.attribution.observe import Shape, shape_of_inputs
 from culnig.data import Item
@@ -96,7 +96,7 @@ def oracle(
     change = np.full((len(encoded), len(chosen)), np.nan)
     rows = [prompts.row(key) for key in range(len(encoded))]
     for chunk in distributed.share(batches(rows, token_budget or lm.token_budget)):
-        work = Work(lm, prompts, chunk, budget=token_budget)
+        work = ScoringBatch(lm, prompts, chunk, budget=token_budget)
         for column, values in changes(work, chosen, target):
             change[work.keys, column] = values.numpy()
         probability[work.keys] = work.probability.cpu().double().numpy()
@@ -122,7 +122,7 @@ def _gather(probability: np.ndarray, change: np.ndarray) -> None:
         probability[key], change[key] = p, row
 
 
-def changes(work: Work, neurons: Sequence[Neuron], target: Target) -> Iterator[tuple[int, torch.Tensor]]:
+def changes(work: ScoringBatch, neurons: Sequence[Neuron], target: Target) -> Iterator[tuple[int, torch.Tensor]]:
     """(number of the neuron, what zeroing it takes from the target in each row, float64 [B] on the CPU).
 
     Passes start at the neuron's layer, and as many neurons share one, each in a copy of the batch, as the token budget
@@ -146,7 +146,7 @@ def changes(work: Work, neurons: Sequence[Neuron], target: Target) -> Iterator[t
                 yield i, -clean.exp() * torch.expm1(values - clean) if target == "p" else clean - values
 
 
-def _without(work: Work, neurons: Sequence[Neuron], hidden: torch.Tensor, kind: str) -> torch.Tensor:
+def _without(work: ScoringBatch, neurons: Sequence[Neuron], hidden: torch.Tensor, kind: str) -> torch.Tensor:
     """The objective without each neuron of one layer, float64 [neurons, B], in one pass."""
     batch = make_batch(work.lm, work.rows * len(neurons))
     by_site: dict[Site, list[tuple[int, int]]] = {}

@@ -8,7 +8,7 @@ from typing import Any, Protocol
 
 import torch
 
-from culnig.attribution.batch import Work, make_batch
+from culnig.attribution.batch import ScoringBatch, make_batch
 from culnig.attribution.method import GradientMethod, Seen, ValueMethod
 from culnig.attribution.positions import mean_of
 from culnig.attribution.relevance import relevance_gradients
@@ -141,7 +141,9 @@ Emit = Callable[[str, Site, int, torch.Tensor], None]
 """Takes (statistic, site, index of the first neuron, [B, N])."""
 
 
-def run_pass(work: Work, gradients: Sequence[GradientMethod], values: Sequence[ValueMethod], emit: Emit) -> None:
+def run_pass(
+    work: ScoringBatch, gradients: Sequence[GradientMethod], values: Sequence[ValueMethod], emit: Emit
+) -> None:
     """Run the batch once and hand what the methods make of it to `emit`.
 
     Args:
@@ -168,7 +170,7 @@ def run_pass(work: Work, gradients: Sequence[GradientMethod], values: Sequence[V
                 work.logprobs()
 
 
-def _differentiate(work: Work, reduce: _Reduction, objectives: list[str]) -> None:
+def _differentiate(work: ScoringBatch, reduce: _Reduction, objectives: list[str]) -> None:
     embedded = work.embedded()
     with torch.enable_grad():
         logprobs = work.logprobs(embedded)
@@ -182,7 +184,7 @@ def _differentiate(work: Work, reduce: _Reduction, objectives: list[str]) -> Non
 class _Reduction:
     """The sink of a backward pass: value and gradient -> each method's weighted score per item."""
 
-    def __init__(self, work: Work, methods: Sequence[GradientMethod], emit: Emit) -> None:
+    def __init__(self, work: ScoringBatch, methods: Sequence[GradientMethod], emit: Emit) -> None:
         self.work = work
         self.methods = methods
         self.emit = emit
@@ -197,19 +199,19 @@ class _Reduction:
                 self.emit(method.name, site, first, self.work.finish(method.score(seen), method.weight))
 
 
-def _measuring(work: Work, methods: Sequence[ValueMethod], emit: Emit) -> Sink:
+def _measuring(work: ScoringBatch, methods: Sequence[ValueMethod], emit: Emit) -> Sink:
     def measure(site: Site, value: torch.Tensor, gradient: torch.Tensor | None, first: int = 0) -> None:
         real = work.batch.real.to(value.device) if work.batch.real is not None else None
         seen = Seen(work, site, first, value, None, real, None)
         for method in methods:
             if site.module in method.modules(work.lm):
-                for part, measured in zip(method.parts, method.measure(seen), strict=True):
+                for part, measured in zip(method.statistics, method.measure(seen), strict=True):
                     emit(method.name + part, site, first, measured)
 
     return measure
 
 
-def run_twins(work: Work) -> None:
+def run_twins(work: ScoringBatch) -> None:
     """A forward pass over the control prompts of the batch's rows, which leaves each site's means in `work.twin_means`."""
     twins = work.prompts.twins
     assert twins is not None
@@ -219,7 +221,7 @@ def run_twins(work: Work) -> None:
         answer_logprobs(work.lm, batch)
 
 
-def _averaging(work: Work, batch: Batch) -> Sink:
+def _averaging(work: ScoringBatch, batch: Batch) -> Sink:
     def average(site: Site, value: torch.Tensor, gradient: torch.Tensor | None, first: int = 0) -> None:
         assert work.twin_means is not None
         real = batch.real.to(value.device) if batch.real is not None else None
@@ -236,7 +238,7 @@ def products_reporting_to(lm: LanguageModel, sink: Sink) -> Iterator[None]:
 
     In an MLP without a gate it is act of the one site.
     """
-    mlp = [module for module in (GATE, UP) if module in lm.family.parts]
+    mlp = [module for module in (GATE, UP) if module in lm.family.sites]
     with ExitStack() as stack:
         shape = stack.enter_context(shape_of_inputs(lm.layers[0]))
         for layer in range(lm.num_layers):

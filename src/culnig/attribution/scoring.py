@@ -10,7 +10,7 @@ import numpy as np
 import torch
 
 from culnig import distributed
-from culnig.attribution.batch import Prompts, Reference, Work, control_twins, prepare
+from culnig.attribution.batch import Prompts, Reference, ScoringBatch, control_twins, prepare
 from culnig.attribution.checkpoint import Checkpoint
 from culnig.attribution.method import GradientMethod, Method, SweepMethod, ValueMethod, parse_method, parse_methods
 from culnig.attribution.observe import Emit, run_pass, run_twins
@@ -245,7 +245,7 @@ class Accumulator:
     def _families(self) -> Iterator[tuple[str, str, Method, int]]:
         """(sum or block, statistic, its method, number of groups or blocks)."""
         for method in self.methods:
-            for part in method.parts:
+            for part in method.statistics:
                 yield "sum", method.name + part, method, len(self.prompts.groups)
                 if self.blocks and method.pooled:
                     yield "block", method.name + part, method, self.blocks
@@ -262,13 +262,13 @@ class Accumulator:
 
     def _run(self, rows: Sequence[Row]) -> None:
         self._staged.clear()
-        work = Work(self.lm, self.prompts, rows, modules=self._scored, budget=self.budget)
+        work = ScoringBatch(self.lm, self.prompts, rows, modules=self._scored, budget=self.budget)
         self._passes(work)
         # Only now: a pass that fails half-way must leave no trace in the sums.
         self._commit(work.keys)
         self._staged.clear()
 
-    def _passes(self, work: Work) -> None:
+    def _passes(self, work: ScoringBatch) -> None:
         if any(getattr(method, "reference", None) == "control" for method in self.methods):
             run_twins(work)
         gradients = [m for m in self.methods if isinstance(m, GradientMethod)]

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import sys
+import warnings
+from typing import Any
 
 import typer
 
@@ -27,9 +29,10 @@ from culnig.cli import (
     stability,
     stats,
 )
-from culnig.errors import CulnigError
+from culnig.errors import CulnigError, OldNameWarning
 
 INTERRUPTED = 130
+_python_showwarning = warnings.showwarning
 
 app = typer.Typer(
     name="culnig",
@@ -76,8 +79,17 @@ def _version(
         raise typer.Exit
 
 
+def _show_warning(message: Any, category: type[Warning], *where: Any, **more: Any) -> None:
+    """Print our own warnings as one line; leave the others to Python."""
+    if issubclass(category, OldNameWarning):
+        typer.secho(f"culnig: note: {message}", fg="yellow", err=True)
+    else:
+        _python_showwarning(message, category, *where, **more)
+
+
 def main() -> None:
     """Entry point: an expected error is one line and an exit code, never a traceback."""
+    warnings.showwarning = _show_warning
     try:
         app()
     except CulnigError as error:

@@ -13,7 +13,7 @@ from culnig.cli import _options as o
 def add_to(app: typer.Typer) -> None:
     """Register the verb."""
     app.command(
-        "finetune", epilog="Example:  culnig finetune entail.yaml --set update.protect=general.json --out runs/tuned"
+        "finetune", epilog="Example:  culnig finetune entail.yaml --set update.protect=g.json --out runs/tuned"
     )(finetune)
 
 

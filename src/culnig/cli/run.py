@@ -7,12 +7,16 @@ from typing import Annotated
 
 import typer
 
-from culnig.cli._options import Json, print_json, reporter
+from culnig.cli._options import Json, listing, print_json, reporter
 
 
 def add_to(app: typer.Typer) -> None:
     """Register the verb."""
-    app.command("run", epilog="Example:  culnig run quickstart --set random_controls=10 --out runs/ten")(run)
+    app.command(
+        "run",
+        cls=listing("Studies", "culnig.studies", "culnig.studies"),
+        epilog="Example:  culnig run quickstart --set random_controls=10 --out runs/ten",
+    )(run)
 
 
 def run(
@@ -25,7 +29,8 @@ def run(
     ] = None,
     out: Annotated[Path | None, typer.Option("--out", "-o", help="Run folder; runs/<name> if not given.")] = None,
     settings: Annotated[
-        list[str] | None, typer.Option("--set", help="Override a setting: --set general.t_mlp=0.005. Repeatable.")
+        list[str] | None,
+        typer.Option("--set", help="Override a setting: --set culture_general.t_mlp=0.005. Repeatable."),
     ] = None,
     seeds: Annotated[
         int | None, typer.Option(help="Fine-tunings of each arm (configs that tune): --set seeds=N.")

@@ -13,6 +13,7 @@ def add_to(app: typer.Typer) -> None:
     """Register the verb."""
     app.command(
         "score",
+        cls=o.listing("Scoring methods", "culnig.attribution.methods", "culnig.methods"),
         epilog="Example:  culnig score --model smollm2-135m --items everyday:neur --draws 1 --out neur.safetensors",
     )(o.grouped(score))
 

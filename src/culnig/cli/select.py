@@ -53,10 +53,13 @@ def general_(
     t_mlp: Annotated[float | None, typer.Option(help="Share of the gate neurons taken [0.01].")] = None,
     t_attn: Annotated[float | None, typer.Option(help="Share of the q, k, v neurons taken [0.002].")] = None,
     r: Annotated[float | None, typer.Option(help="Share removed for reading country names [0.01].")] = None,
-    general: Annotated[
-        Path | None, typer.Option("--general", help="Scores of general items (general:dev); also removed for these.")
+    ability: Annotated[
+        Path | None,
+        typer.Option("--ability", "--general", help="Scores of ability items (ability:dev); also removed for these."),
     ] = None,
-    r_general: Annotated[float | None, typer.Option(help="Share removed for general items [0.01].")] = None,
+    r_ability: Annotated[
+        float | None, typer.Option("--r-ability", "--r-general", help="Share removed for ability items [0.01].")
+    ] = None,
     as_json: o.Json = False,
 ) -> None:
     """Culture-general neurons: high on cultural items, not on controls or country reading."""
@@ -65,8 +68,8 @@ def general_(
 
     check_writable(out)
     a, b, c = _load(neur, ctrl, crc, no_ctrl, no_crc, method)
-    plain = load_scores(general, method) if general else None
-    chosen = select_general(a, b, c, preset=preset, t_mlp=t_mlp, t_attn=t_attn, r=r, general=plain, r_general=r_general)
+    plain = load_scores(ability, method) if ability else None
+    chosen = select_general(a, b, c, preset=preset, t_mlp=t_mlp, t_attn=t_attn, r=r, ability=plain, r_ability=r_ability)
     chosen.save(out)
     _tell_idle(chosen, b, c)
     _tell(as_json, {str(out): len(chosen)}, sum(layers * width for layers, width in a.shapes().values()))

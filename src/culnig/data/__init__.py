@@ -2,7 +2,7 @@
 
 from culnig.data.item_files import read_items, write_items
 from culnig.data.items import BENCHMARKS, Account, Answer, Benchmark, Item, ItemList, Split, account_of
-from culnig.data.load import DataConfig, load_items, parse_name, with_place
+from culnig.data.load import DataConfig, current_name, load_items, parse_name, with_place
 from culnig.data.texts import load_texts
 
 __all__ = [
@@ -15,6 +15,7 @@ __all__ = [
     "ItemList",
     "Split",
     "account_of",
+    "current_name",
     "load_items",
     "load_texts",
     "parse_name",

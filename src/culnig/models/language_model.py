@@ -106,7 +106,7 @@ class LanguageModel:
         return {found.site: found for found in self._find_sites()}
 
     def _find_sites(self) -> Iterator[SiteModule]:
-        for name, part in self.family.parts.items():
+        for name, part in self.family.sites.items():
             for index, layer in enumerate(self.layers):
                 yield locate(Site(name, index), part, _child(layer, part.path), self.text_config)
 
@@ -118,7 +118,7 @@ class LanguageModel:
             ModelError: layers of different widths, which a site's tensors [.., L, N] have no place for.
         """
         widths = {
-            name: {s.width for site, s in self.sites.items() if site.module == name} for name in self.family.parts
+            name: {s.width for site, s in self.sites.items() if site.module == name} for name in self.family.sites
         }
         for name, found in widths.items():
             if len(found) != 1:
@@ -224,7 +224,7 @@ def find_family(model: nn.Module) -> Family:
     modules = ", ".join(describe_layer(model)) or "no list of layers found"
     raise ModelError(
         f"architecture '{config.model_type}' is not known (known: {', '.join(FAMILIES.names())});"
-        f" its first layer's modules: {modules}; register a family for it: docs/extending.md"
+        f" its first layer's modules: {modules}; register a family for it: docs/extending.md{FAMILIES.left_out()}"
     )
 
 

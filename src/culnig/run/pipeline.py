@@ -31,7 +31,7 @@ from culnig.prompts import PromptPolicy
 from culnig.run.config import RunConfig
 from culnig.run.directory import RunDirectory
 from culnig.run.tuning import is_done, take_scores, tune_and_evaluate
-from culnig.studies import STUDIES, Bench, Condition, Measuring, Section, Study, TuningStudy, merged
+from culnig.studies import STUDIES, Condition, MeasurementContext, Measuring, Section, Study, TuningStudy, merged
 from culnig.studies.saved import test_name
 from culnig.studies.settings import TestConfig
 from culnig.versions import versions
@@ -180,7 +180,7 @@ class _Run:
                     model,
                     items,
                     policy=policy,
-                    method=self.config.method,
+                    method=self.config.scoring,
                     blocks=self.config.blocks,
                     control=True if part.endswith("ctrl") else None,
                     token_budget=self.config.compute.token_budget,
@@ -241,8 +241,8 @@ class _Run:
             if isinstance(study, Measuring) and not study.measured(self.dir):
                 begun = time.monotonic()
                 budget = self.config.compute.token_budget
-                bench = Bench(self.model, self.policy, self._items, self.reporter, budget)
-                study.measure(self.dir, bench)
+                context = MeasurementContext(self.model, self.policy, self._items, self.reporter, budget)
+                study.measure(self.dir, context)
                 _give_back_memory()
                 self._seconds[f"measure {name}"] = time.monotonic() - begun
                 distributed.wait()

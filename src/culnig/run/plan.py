@@ -107,7 +107,7 @@ def plan(
     measured: list[Measured | None] = [None] * len(tasks)
     if tflops is None:
         with reporter.step("calibrate"):
-            measured = list(calibrate(shape, tasks, policy, config.method, budget))
+            measured = list(calibrate(shape, tasks, policy, config.scoring, budget))
     costs = shape_of(shape.lm)
     steps = [_step(task, costs, m, tflops) for task, m in zip(tasks, measured, strict=True)]
     kept = max((m.activations for m in measured if m), default=None)
@@ -169,7 +169,7 @@ def _not_counted(config: RunConfig) -> list[str]:
     """What the times leave out."""
     measuring = [name for name in config.studies if isinstance(STUDIES.get(name), Measuring)]
     lines = [f"not counted: what the study '{name}' measures besides evaluations" for name in measuring]
-    if len(parse_methods(config.method)) > 1:
+    if len(parse_methods(config.scoring)) > 1:
         lines.append(
             "not counted: passes of scoring methods beyond one forward and one backward (docs/method.md says how many)"
         )

@@ -72,7 +72,7 @@ def take_scores(run: RunDirectory, part: str, model: LanguageModel) -> None:
             "items": getattr(r.config.identify, part).model_dump() if getattr(r.config.identify, part) else None,
             "seed": r.config.seed,
             "prompts": r.config.prompts.model_dump(),
-            "method": r.config.method,
+            "method": r.config.scoring,
         }
         for r in (run, other)
     )

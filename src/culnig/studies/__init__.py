@@ -2,9 +2,9 @@
 
 from culnig.studies.base import (
     STUDIES,
-    Bench,
     Condition,
     Finding,
+    MeasurementContext,
     Measuring,
     Section,
     Study,
@@ -15,9 +15,9 @@ from culnig.studies.base import (
 
 __all__ = [
     "STUDIES",
-    "Bench",
     "Condition",
     "Finding",
+    "MeasurementContext",
     "Measuring",
     "Section",
     "Study",

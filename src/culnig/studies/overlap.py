@@ -4,16 +4,19 @@ from __future__ import annotations
 
 import re
 from itertools import combinations
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, ClassVar
 
 import pandas as pd
+import plotly.graph_objects as go
 from pydantic import Field
 
 from culnig.data import DataConfig
+from culnig.figures import (
+    heat_map,
+)
 from culnig.neurons import ATTENTION_POOL, MLP_POOL, NeuronSet
 from culnig.selection import jaccard_matrix, select_general
 from culnig.settings import Settings
-from culnig.studies import _study_figures as study_figures
 from culnig.studies.base import STUDIES, Condition, Section
 
 if TYPE_CHECKING:
@@ -52,14 +55,17 @@ class OverlapStudy:
     section = "overlap"
     order = 50
     title = "Overlap of sets found on different benchmarks"
+    titles: ClassVar = {
+        "overlap": "Pairs of sets",
+    }
 
     def select(self, run: SavedRun) -> dict[str, NeuronSet]:
-        rule = run.config.general.model_dump()
-        plain = run.scores("general") if run.config.identify.general else None
+        rule = run.config.culture_general.model_dump()
+        plain = run.scores("ability") if run.config.identify.ability else None
         sets = {}
         for name in run.config.section(OverlapSettings).benchmarks:
             neur, ctrl = (run.scores(overlap_part(name, part)) for part in ("neur", "ctrl"))
-            chosen = select_general(neur, ctrl, run.scores("crc"), general=plain, **rule)
+            chosen = select_general(neur, ctrl, run.scores("crc"), ability=plain, **rule)
             sets[_set_name(name)] = chosen
         return sets
 
@@ -95,13 +101,13 @@ class OverlapStudy:
                 }
             )
         table, matrix = pd.DataFrame(rows), jaccard_matrix(sets)
-        section = Section(self.title)
+        section = Section(self.title, titles=self.titles)
         section.tables = {"overlap": table, "overlap-jaccard": matrix.rename_axis("set").reset_index()}
         section.numbers = {"pairs": rows}
         section.figures = [
             (
                 "Jaccard index of the sets found on each benchmark, selected by one rule.",
-                study_figures.overlap_map(matrix),
+                overlap_map(matrix),
             )
         ]
         section.text = [
@@ -133,3 +139,8 @@ def _chance(one: NeuronSet, other: NeuronSet, shapes: dict[str, tuple[int, int]]
         shared += m * n / size if size else 0.0
     union = len(one) + len(other) - shared
     return shared / union if union else 1.0
+
+
+def overlap_map(matrix: pd.DataFrame) -> go.Figure:
+    """Heat map of the Jaccard index of every pair of sets."""
+    return heat_map(matrix, "Jaccard", "%{z:.2f}")

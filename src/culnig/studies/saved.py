@@ -12,6 +12,9 @@ from culnig.evaluation import EvalResult, TextResult
 from culnig.neurons import NeuronSet
 from culnig.studies.settings import RunSettings, TestConfig
 
+OLD_NAMES = {"culture-general": "general", "ability": "general"}
+"""Names of files that changed since version 0.1 -> the old ones, which are read and added to where they are there."""
+
 
 class SavedRun:
     """Paths and saved results of one run."""
@@ -22,17 +25,17 @@ class SavedRun:
 
     @property
     def parts(self) -> dict[str, DataConfig]:
-        """The sets that every study may select from: neur, ctrl, crc, and general if the config has it."""
+        """The sets that every study may select from: neur, ctrl, crc, and ability if the config has it."""
         return identification_sets(self.config)
 
     def scores_path(self, part: str) -> Path:
-        return self.path / "scores" / f"{part}.safetensors"
+        return _present(self.path / "scores", part, ".safetensors")
 
     def neurons_path(self, name: str) -> Path:
-        return self.path / "neurons" / f"{name}.json"
+        return _present(self.path / "neurons", name, ".json")
 
     def result_path(self, test: TestConfig, condition: str) -> Path:
-        return self.path / "evals" / test_name(test) / f"{condition}.parquet"
+        return _present(_test_folder(self.path / "evals", test_name(test)), condition, ".parquet")
 
     @property
     def per_item_path(self) -> Path:
@@ -41,7 +44,7 @@ class SavedRun:
 
     def text_path(self, condition: str) -> Path:
         """Perplexity results of a condition."""
-        return self.path / "evals" / "plain-text" / f"{condition}.parquet"
+        return _present(self.path / "evals" / "plain-text", condition, ".parquet")
 
     def measured_path(self, study: str) -> Path:
         """Folder of what a study has measured besides evaluations."""
@@ -89,7 +92,7 @@ class SavedRun:
 def identification_sets(config: RunSettings) -> dict[str, DataConfig]:
     """The sets that neurons are found on, by the names of their score files; that of controls ends in `ctrl`."""
     sets = {"neur": config.identify.neur, "ctrl": config.identify.ctrl, "crc": config.identify.crc}
-    return sets | ({"general": config.identify.general} if config.identify.general else {})
+    return sets | ({"ability": config.identify.ability} if config.identify.ability else {})
 
 
 def test_name(test: TestConfig) -> str:
@@ -97,3 +100,17 @@ def test_name(test: TestConfig) -> str:
     name, split, _ = parse_name(test.items)
     stem = Path(name).stem if "/" in name else name
     return re.sub(r"[^A-Za-z0-9._-]+", "-", f"{stem}-{split}" if split else stem)
+
+
+def _present(folder: Path, name: str, suffix: str) -> Path:
+    """Return the path of a saved file, under its old name where only that is there."""
+    path = folder / f"{name}{suffix}"
+    old = folder / f"{OLD_NAMES.get(name, name)}{suffix}"
+    return old if old.exists() and not path.exists() else path
+
+
+def _test_folder(evals: Path, name: str) -> Path:
+    """Return the folder of a test set's results, under its old name where only that is there."""
+    first, dash, rest = name.partition("-")
+    old = evals / f"{OLD_NAMES.get(first, first)}{dash}{rest}"
+    return old if old.exists() and not (evals / name).exists() else evals / name

@@ -27,7 +27,7 @@ from culnig.passes.from_layer import layer_inputs, starting_at
 from culnig.passes.outputs import outputs_scaled
 
 if TYPE_CHECKING:
-    from culnig.attribution.batch import Work
+    from culnig.attribution.batch import ScoringBatch
     from culnig.models import LanguageModel
 
 SCOPES = {"gate": (GATE,), "mlp": (GATE, UP), "attention": ATTENTION_POOL}
@@ -44,13 +44,13 @@ class IntegratedGradients(Weighted, SweepMethod):
     def modules(self, lm: LanguageModel) -> list[str]:
         return [module for module in lm.shapes if self.scope == "all" or module in SCOPES[self.scope]]
 
-    def sweep(self, work: Work) -> Iterator[tuple[Site, int, torch.Tensor]]:
+    def sweep(self, work: ScoringBatch) -> Iterator[tuple[Site, int, torch.Tensor]]:
         with torch.no_grad(), layer_inputs(work.lm) as hidden:
             work.probability = work.objective("logp", work.logprobs()).exp()
         for site in [site for site in work.sites if site.module in self.modules(work.lm)]:
             yield from self._site(work, site, hidden[site.layer])
 
-    def _site(self, work: Work, site: Site, hidden: torch.Tensor) -> Iterator[tuple[Site, int, torch.Tensor]]:
+    def _site(self, work: ScoringBatch, site: Site, hidden: torch.Tensor) -> Iterator[tuple[Site, int, torch.Tensor]]:
         path = _Path()
         found = work.lm.sites[site]
         everything = found.outputs(range(found.width))
