@@ -247,3 +247,16 @@ def exists(name: str) -> bool:
             thing = getattr(thing, attribute)
         return True
     return False
+
+
+@pytest.mark.model
+def test_the_python_of_the_readme_runs(smol, monkeypatch, capsys):
+    """Run it as it is, with few items."""
+    import culnig
+
+    load_items = culnig.load_items
+    monkeypatch.setattr(culnig, "load_model", lambda name: smol)
+    monkeypatch.setattr(culnig, "load_items", lambda name: load_items(name)[:4])
+    (body,) = code_blocks(README.read_text(encoding="utf-8"), "python")
+    exec(compile(body, "README.md", "exec"), {})
+    assert "country" in capsys.readouterr().out
