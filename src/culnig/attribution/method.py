@@ -15,7 +15,6 @@ import numpy as np
 import torch
 from pydantic import BaseModel, ConfigDict, ValidationError
 
-from culnig.attribution import positions as _positions
 from culnig.errors import UsageError
 from culnig.neurons import Site
 from culnig.registry import Registry
@@ -30,6 +29,8 @@ PerModule = Callable[[str], np.ndarray]
 Divisor = Callable[["Scores"], Any]
 """What a score file's sums are divided by: an int for totals, [G, 1, 1] for groups."""
 Target = Literal["p", "logp", "diff"]
+Positions = Literal["max", "sum", "mean", "last", "absmax"]
+"""How the contributions at a prompt's positions become one number."""
 
 
 @dataclass(slots=True)
@@ -144,22 +145,16 @@ class GradientMethod(Weighted):
     """Makes a contribution at every position of value and gradient, and puts the positions together.
 
     Attributes:
-        positions: how positions are put together.
+        positions: how positions are put together, as `observe.REDUCE` does it.
         rules: gradients of the model as it is, or relevance-propagating ones.
     """
 
-    positions: _positions.Positions = "max"
+    positions: Positions = "max"
     rules: ClassVar[Literal["plain", "relevance"]] = "plain"
 
     def contribution(self, seen: Seen) -> torch.Tensor:
         """The estimate at every position, [B, T, N], in a tensor of its own (it is overwritten)."""
         raise NotImplementedError
-
-    def score(self, seen: Seen) -> torch.Tensor:
-        """[B, N], float32, before weighting by confidence and clamping of controls."""
-        assert seen.probability is not None
-        reduced = _positions.REDUCE[self.positions](self.contribution(seen), seen.real, seen.last).float()
-        return reduced * seen.probability[:, None] if self.target == "p" else reduced
 
 
 class ValueMethod(Method):

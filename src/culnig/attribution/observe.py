@@ -10,7 +10,6 @@ import torch
 
 from culnig.attribution.batch import Placed, ScoringBatch, make_batch
 from culnig.attribution.method import GradientMethod, Seen, ValueMethod
-from culnig.attribution.positions import mean_of
 from culnig.attribution.relevance import relevance_gradients
 from culnig.models import LanguageModel
 from culnig.models.downstream import output_projection
@@ -216,7 +215,7 @@ class _Reduction:
         seen = Seen(work, site, first, value, gradient, work.real_on(device), work.probability_on(device))
         for method in self.methods:
             if method.objective == self.objective:
-                self.emit(method.name, site, first, self.work.finish(method.score(seen), method.weight))
+                self.emit(method.name, site, first, self.work.finish(reduced(method, seen), method.weight))
 
 
 def _measuring(work: ScoringBatch, methods: Sequence[ValueMethod], emit: Emit) -> Sink:
@@ -294,3 +293,54 @@ def _expert_products(module: Any, sites: list[Site], width: int, shape: Callable
         return output
 
     return tap
+
+
+Reduce = Callable[[torch.Tensor, "torch.Tensor | None", torch.Tensor], torch.Tensor]
+"""(x [B, T, N], overwritten; real [B, T] or None; last [B]) -> [B, N]."""
+
+
+def _max(x: torch.Tensor, real: torch.Tensor | None, last: torch.Tensor) -> torch.Tensor:
+    return _filled(x, real, -torch.inf).amax(dim=1)
+
+
+def _absmax(x: torch.Tensor, real: torch.Tensor | None, last: torch.Tensor) -> torch.Tensor:
+    return _filled(x, real, 0).abs_().amax(dim=1)
+
+
+def _sum(x: torch.Tensor, real: torch.Tensor | None, last: torch.Tensor) -> torch.Tensor:
+    return _filled(x, real, 0).sum(dim=1, dtype=torch.float32)
+
+
+def _mean(x: torch.Tensor, real: torch.Tensor | None, last: torch.Tensor) -> torch.Tensor:
+    return _sum(x, real, last) / (x.shape[1] if real is None else real.sum(dim=1)[:, None])
+
+
+def _last(x: torch.Tensor, real: torch.Tensor | None, last: torch.Tensor) -> torch.Tensor:
+    return x[torch.arange(len(x), device=x.device), last]
+
+
+def _filled(x: torch.Tensor, real: torch.Tensor | None, value: float) -> torch.Tensor:
+    """x with `value` at padding, which is at the right: columns that are real in every row are left alone."""
+    if real is None:
+        return x
+    # Counting would make the host wait for a GPU.
+    first = int(real.all(dim=0).sum()) if real.device.type == "cpu" else 0
+    x[:, first:].masked_fill_(~real[:, first:, None], value)
+    return x
+
+
+REDUCE: dict[str, Reduce] = {"max": _max, "sum": _sum, "mean": _mean, "last": _last, "absmax": _absmax}
+
+
+def mean_of(value: torch.Tensor, real: torch.Tensor | None) -> torch.Tensor:
+    """Mean over real positions, float32 [B, N]; the input is kept."""
+    if real is None:
+        return value.mean(dim=1, dtype=torch.float32)
+    return torch.einsum("btn,bt->bn", value.float(), real.float()) / real.sum(dim=1)[:, None]
+
+
+def reduced(method: GradientMethod, seen: Seen) -> torch.Tensor:
+    """Put a method's contributions together: float32 [B, N], before weighting by confidence and clamping of controls."""
+    assert seen.probability is not None
+    scores = REDUCE[method.positions](method.contribution(seen), seen.real, seen.last).float()
+    return scores * seen.probability[:, None] if method.target == "p" else scores

@@ -15,8 +15,7 @@ from typing import Literal
 
 import torch
 
-from culnig.attribution.method import METHODS, GradientMethod, Seen
-from culnig.attribution.positions import Positions
+from culnig.attribution.method import METHODS, GradientMethod, Positions, Seen
 
 
 @METHODS.register("atp")

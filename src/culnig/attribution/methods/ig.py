@@ -19,9 +19,8 @@ from typing import TYPE_CHECKING, Literal
 import torch
 from pydantic import Field
 
-from culnig.attribution.method import METHODS, SweepMethod, Weighted
-from culnig.attribution.observe import sites_reporting_to
-from culnig.attribution.positions import REDUCE, Positions
+from culnig.attribution.method import METHODS, Positions, SweepMethod, Weighted
+from culnig.attribution.observe import REDUCE, sites_reporting_to
 from culnig.neurons import ATTENTION_POOL, GATE, UP, Site
 from culnig.passes.from_layer import layer_inputs, starting_at
 from culnig.passes.outputs import outputs_scaled

@@ -13,8 +13,7 @@ from typing import ClassVar, Literal
 
 import torch
 
-from culnig.attribution.method import METHODS, GradientMethod, Seen
-from culnig.attribution.positions import Positions
+from culnig.attribution.method import METHODS, GradientMethod, Positions, Seen
 from culnig.attribution.relevance import relevance_gradients
 from culnig.models import LanguageModel
 
