@@ -34,6 +34,7 @@ def perplexity(
     """Log-probability of every token of plain text, a row a paragraph; `culnig stats` compares two such files."""
     from culnig.data import load_texts
     from culnig.evaluation import perplexity as compute
+    from culnig.evaluation.plain_text import format_number
     from culnig.files import check_writable
 
     check_writable(out)
@@ -56,4 +57,6 @@ def perplexity(
     if as_json:
         o.print_json(facts)
     else:
-        typer.echo(f"perplexity {result.perplexity:.2f} ({facts['tokens']:,} tokens of {text}); rows in {out}")
+        typer.echo(
+            f"perplexity {format_number(result.perplexity, '.2f')} ({facts['tokens']:,} tokens of {text}); rows in {out}"
+        )

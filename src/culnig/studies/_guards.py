@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 import pandas as pd
 
 from culnig.evaluation import GUARD_RULE, EvalResult, Guard, guards, restrict, verdict
+from culnig.evaluation.plain_text import format_number
 from culnig.studies.base import Finding, Section
 
 if TYPE_CHECKING:
@@ -95,5 +96,7 @@ def _change(guard: Guard) -> str:
     if guard.state == "not measured":
         return ""
     unit = " % perplexity" if guard.name == "plain text" else " points"
-    change, low, high = (f"{100 * value:+.1f}".replace("-", "−") for value in (guard.change, guard.low, guard.high))
+    change, low, high = (
+        format_number(100 * value, "+.1f").replace("-", "−") for value in (guard.change, guard.low, guard.high)
+    )
     return f"{change}{unit} ({low} to {high})"

@@ -8,6 +8,7 @@ import pandas as pd
 
 from culnig.evaluation import Drops, EvalResult, drops, verdict, winners
 from culnig.evaluation.guards import PERPLEXITY_MARGIN
+from culnig.evaluation.plain_text import format_number
 from culnig.neurons import NeuronSet
 from culnig.studies import _method_figures as method_figures
 from culnig.studies._guards import measure
@@ -180,7 +181,7 @@ def _winners(found: Drops, cells: Cells, metric: str) -> pd.DataFrame:
 
 
 def _points(value: float) -> str:
-    return f"{100 * value:+.1f}".replace("-", "−")
+    return format_number(100 * value, "+.1f").replace("-", "−")
 
 
 def _span(row: pd.Series, name: str) -> str:
