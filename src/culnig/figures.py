@@ -157,7 +157,7 @@ def change_by(table: pd.DataFrame, column: str) -> go.Figure:
 def drop_map(matrix: pd.DataFrame, unit: str, *, diagonal: bool = False) -> go.Figure:
     """Heat map of a drop matrix, sets in rows and countries in columns; red is a drop, blue a gain."""
     values = matrix.to_numpy(dtype=float)
-    limit = float(np.nanmax(np.abs(values))) or 1.0
+    limit = float(np.nanmax(np.abs(values), initial=0.0)) or 1.0
     figure = empty_figure(150 + 34 * len(matrix))
     figure.add_heatmap(
         z=values,

@@ -13,8 +13,9 @@ from culnig.finetune.settings import FinetuneConfig, PickConfig, TrainingConfig,
 from culnig.neurons import NeuronSet
 from culnig.settings import Settings
 from culnig.studies import _tuned as a
+from culnig.studies._general_set import select_culture_general
 from culnig.studies.base import STUDIES, UNTOUCHED, Condition, Finding, Section, Tuning
-from culnig.studies.general import NAME, culture_general
+from culnig.studies.general import NAME
 from culnig.studies.settings import RunSettings
 
 if TYPE_CHECKING:
@@ -58,7 +59,7 @@ class FinetuneStudy:
     title = "Fine-tuning without losing culture"
 
     def select(self, run: SavedRun) -> dict[str, NeuronSet]:
-        return {NAME: culture_general(run)}
+        return {NAME: select_culture_general(run)}
 
     def conditions(self, run: SavedRun) -> list[Condition]:
         return [UNTOUCHED]

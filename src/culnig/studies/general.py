@@ -9,8 +9,9 @@ import pandas as pd
 from culnig import figures
 from culnig.evaluation import EvalResult, compare, estimate, mcnemar, power_table, significance_table
 from culnig.neurons import NeuronSet
-from culnig.selection import select_general, select_random
+from culnig.selection import select_random
 from culnig.statistics.tests import adjust
+from culnig.studies._general_set import select_culture_general
 from culnig.studies._guards import add_guards, guard_finding, guard_sentence
 from culnig.studies.base import STUDIES, UNTOUCHED, Condition, Finding, Section
 
@@ -30,7 +31,7 @@ class GeneralStudy:
     title = "Culture-general neurons"
 
     def select(self, run: SavedRun) -> dict[str, NeuronSet]:
-        chosen = culture_general(run)
+        chosen = select_culture_general(run)
         shapes = run.scores("neur").shapes()
         sets = {NAME: chosen}
         for i, name in enumerate(random_names(run.config)):
@@ -86,13 +87,6 @@ class GeneralStudy:
 
 
 STUDIES.register(NAME)(GeneralStudy())
-
-
-def culture_general(run: SavedRun) -> NeuronSet:
-    """The culture-general set by the run's rule."""
-    rule = run.config.general.model_dump()
-    plain = run.scores("general") if run.config.identify.general else None
-    return select_general(run.scores("neur"), run.scores("ctrl"), run.scores("crc"), general=plain, **rule)
 
 
 def random_names(config: RunSettings) -> list[str]:

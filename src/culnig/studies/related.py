@@ -14,7 +14,7 @@ from culnig.neurons import NeuronSet
 from culnig.statistics.matrices import double_centre, mantel
 from culnig.studies import _study_figures as study_figures
 from culnig.studies.base import STUDIES, Condition, Section
-from culnig.studies.specific import SpecificStudy, drop_matrix
+from culnig.studies.specific import SpecificStudy, drop_matrix, nothing_selected, set_names
 
 if TYPE_CHECKING:
     from culnig.studies.saved import SavedRun
@@ -40,6 +40,8 @@ class RelatedStudy:
         return SpecificStudy().planned(config, countries)
 
     def analyse(self, run: SavedRun) -> Section:
+        if not set_names(run):
+            return nothing_selected(self.title, run)
         raw = drop_matrix(run, "log_odds")
         centred = pd.DataFrame(double_centre(raw.to_numpy()), raw.index, raw.columns)
         ranks, tests = _rank_table(centred), _distance_tests(raw, run.config.seed)

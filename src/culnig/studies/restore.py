@@ -11,8 +11,9 @@ from culnig.neurons import NeuronSet
 from culnig.selection import select_random
 from culnig.settings import Settings
 from culnig.studies import _tuned as a
+from culnig.studies._general_set import select_culture_general
 from culnig.studies.base import STUDIES, UNTOUCHED, Condition, Finding, Section, Tuning
-from culnig.studies.general import NAME, culture_general
+from culnig.studies.general import NAME
 from culnig.studies.settings import RunSettings
 
 if TYPE_CHECKING:
@@ -38,7 +39,7 @@ class RestoreStudy:
     title = "Adding culture with few neurons"
 
     def select(self, run: SavedRun) -> dict[str, NeuronSet]:
-        chosen = culture_general(run)
+        chosen = select_culture_general(run)
         shapes = run.scores("neur").shapes()
         seeds = range(run.config.seeds)
         random = {
