@@ -50,11 +50,10 @@ def test_names_that_differ_in_case_alone_are_refused():
 
 
 def test_sets_of_odd_groups_are_found_again(tmp_path):
-    from culnig.studies.specific import PREFIX, set_names, sizes
-
     from culnig.neurons import Neuron, NeuronSet
     from culnig.run.config import load_config
     from culnig.studies import SavedRun
+    from culnig.studies.culture_specific import PREFIX, set_names, sizes
 
     run = SavedRun(tmp_path / "run", load_config(None))
     groups = ["N/A", "../..", "South Korea"]

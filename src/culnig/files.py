@@ -9,7 +9,7 @@ import os
 import re
 import unicodedata
 import uuid
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -97,16 +97,33 @@ def save_table(stem: Path, frame: pd.DataFrame) -> None:
 
 
 def write_json(path: Path | str, value: Any) -> None:
-    """Write a JSON file, atomically; NaN, which JSON does not know, becomes null."""
-    write_text(path, json.dumps(_without_nan(value), indent=1, ensure_ascii=False, allow_nan=False) + "\n")
+    """Write a JSON file, atomically; see `json_text` for NaN, infinity and numpy's numbers."""
+    write_text(path, json_text(value) + "\n")
 
 
-def _without_nan(value: Any) -> Any:
+def json_text(value: Any, default: Callable[[Any], Any] | None = None) -> str:
+    """Return a value as JSON that any reader takes.
+
+    JSON knows neither NaN nor infinity: NaN, "not measured", becomes null, and infinity the string "Infinity" or
+    "-Infinity".  Numbers and arrays of numpy become plain ones.
+
+    Args:
+        value: what to write.
+        default: makes a JSON value of anything else; None refuses it.
+    """
+    return json.dumps(_plain(value), indent=1, ensure_ascii=False, allow_nan=False, default=default)
+
+
+def _plain(value: Any) -> Any:
     if isinstance(value, dict):
-        return {key: _without_nan(part) for key, part in value.items()}
+        return {key: _plain(part) for key, part in value.items()}
     if isinstance(value, list | tuple):
-        return [_without_nan(part) for part in value]
-    return None if isinstance(value, float) and math.isnan(value) else value
+        return [_plain(part) for part in value]
+    if hasattr(value, "tolist"):  # a number or an array of numpy
+        return _plain(value.tolist())
+    if isinstance(value, float) and not math.isfinite(value):
+        return None if math.isnan(value) else "Infinity" if value > 0 else "-Infinity"
+    return value
 
 
 def read_json(path: Path | str, what: str) -> Any:

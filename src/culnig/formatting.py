@@ -2,12 +2,20 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any
+
+
+def format_number(value: float, spec: str) -> str:
+    """Return a number as text by a format specification; "infinite" or "unknown" where it is no finite number."""
+    if math.isfinite(value):
+        return format(value, spec)
+    return "unknown" if math.isnan(value) else "infinite" if value > 0 else "−infinite"
 
 
 def signed(value: float, digits: int = 1) -> str:
     """Return a number with its sign, and a true minus: "+3.9", "−11.1"."""
-    return f"{value:+.{digits}f}".replace("-", "−")
+    return format_number(value, f"+.{digits}f").replace("-", "−")
 
 
 def points(share: float) -> str:

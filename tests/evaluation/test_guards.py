@@ -71,6 +71,59 @@ def test_compare_text_by_hand():
         compare_text(text_result(untouched), text_result(untouched[:30]))
 
 
+@pytest.mark.filterwarnings("error")
+@pytest.mark.parametrize("lost", [1, 40])
+def test_a_model_that_gives_tokens_no_probability_is_compared(lost):
+    """Infinite log-probabilities in some or all paragraphs: an infinite ratio with an interval, and no warning."""
+    untouched = np.random.default_rng(0).normal(-30, 4, 40)
+    broken = np.where(np.arange(40) < lost, -np.inf, untouched)
+    c = compare_text(text_result(broken), text_result(untouched))
+    assert c.a == c.ratio == c.high == np.inf and "infinite" in repr(text_result(broken))
+    # one of 40 paragraphs is left out of a third of the resamples
+    assert (c.low, c.p > 0.05) == ((1.0, True) if lost == 1 else (np.inf, False))
+    state = guards(text=(text_result(broken), text_result(untouched)))[1].state
+    assert state == ("open" if lost == 1 else "beyond")
+    back = compare_text(text_result(untouched), text_result(broken))
+    assert back.ratio == back.low == 0
+    both = compare_text(text_result(broken), text_result(broken))
+    assert np.isnan([both.ratio, both.low, both.high, both.p]).all()
+
+
+@pytest.mark.filterwarnings("error")
+def test_a_ratio_beyond_float64_is_infinite(tmp_path, capsys, monkeypatch):
+    """Mean losses of hundreds of nats a token, as enhancing by a large factor gives them."""
+    rng = np.random.default_rng(0)
+    untouched, broken = text_result(rng.normal(-30, 4, 40)), text_result(rng.normal(-9000, 900, 40))
+    c = compare_text(broken, untouched)
+    assert c.a == c.ratio == c.low == c.high == np.inf and c.p < 0.01
+    files = tmp_path / "broken.parquet", tmp_path / "untouched.parquet"
+    for path, result in zip(files, (broken, untouched), strict=True):
+        result.meta |= {"kind": "perplexity"}
+        result.rows["token_logprobs"] = [[]] * len(result)
+        result.save(path)
+    code, out, _ = use(capsys, monkeypatch, "stats", *files)
+    assert code == 0 and "perplexity infinite against" in out and "ratio infinite (95 % interval infinite to" in out
+    code, out, _ = use(capsys, monkeypatch, "stats", *files, "--json")
+    assert code == 0 and json.loads(out)["ratio"] == "Infinity"
+
+
+def test_logits_that_are_no_numbers_give_no_probability(tiny, monkeypatch):
+    """A model that overflows computes NaN; that is an infinite perplexity, not an unknown one."""
+    with monkeypatch.context() as patched:
+        head = tiny.model.get_output_embeddings()
+        patched.setattr(head, "forward", lambda hidden: torch.full((*hidden.shape[:-1], 407), torch.nan))
+        result = perplexity(tiny, TEXTS)
+    assert result.perplexity == np.inf and perplexity(tiny, TEXTS).perplexity < np.inf
+
+
+def test_infinite_changes_are_said_in_words():
+    from culnig.studies._guards import guard_sentence
+
+    untouched = np.random.default_rng(0).normal(-30, 4, 40)
+    sentence = guard_sentence(guards(text=(text_result(untouched - np.inf), text_result(untouched))))
+    assert "plain text infinite % perplexity (infinite to infinite)" in sentence and "inf " not in sentence
+
+
 def test_text_round_trip(tiny, tmp_path):
     result = perplexity(tiny, TEXTS)
     result.save(tmp_path / "p.parquet")

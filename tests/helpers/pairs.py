@@ -26,7 +26,7 @@ STEPS = {
     "claim the folder": (0, "culnig.run.pipeline", "_claim_folder"),
     "load the model": (1, "culnig.run.pipeline", "load_model"),
     "score": (1, "culnig.attribution.scoring", "run_pass"),
-    "select": (0, "culnig.studies.general", "select_general"),
+    "select": (0, "culnig.studies._culture_general_set", "select_general"),
     "evaluate": (1, "culnig.evaluation.multiple_choice", "answer_logprobs"),
     "read text": (1, "culnig.evaluation.plain_text", "_token_logprobs"),
     "measure": (1, "culnig.attribution.per_item", "score_items"),

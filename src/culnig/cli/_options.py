@@ -6,7 +6,6 @@ A group of options is a dataclass; a verb takes it as one parameter, and `groupe
 from __future__ import annotations
 
 import inspect
-import json
 from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import MISSING, dataclass, fields, is_dataclass
@@ -312,8 +311,10 @@ def check_model(chosen: NeuronSet, lm: LanguageModel, path: Path | None) -> None
 
 
 def print_json(value: Any) -> None:
-    """JSON on stdout."""
-    typer.echo(json.dumps(value, indent=1, ensure_ascii=False, default=str))
+    """Print JSON on stdout."""
+    from culnig.files import json_text
+
+    typer.echo(json_text(value, default=str))
 
 
 def listing(label: str, package: str, group: str) -> type[TyperCommand]:

@@ -35,6 +35,7 @@ def perplexity(
     from culnig.data import load_texts
     from culnig.evaluation import perplexity as compute
     from culnig.files import check_writable
+    from culnig.formatting import format_number
 
     check_writable(out)
     intervention = intervening.read()
@@ -56,4 +57,6 @@ def perplexity(
     if as_json:
         o.print_json(facts)
     else:
-        typer.echo(f"perplexity {result.perplexity:.2f} ({facts['tokens']:,} tokens of {text}); rows in {out}")
+        typer.echo(
+            f"perplexity {format_number(result.perplexity, '.2f')} ({facts['tokens']:,} tokens of {text}); rows in {out}"
+        )

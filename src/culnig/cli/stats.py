@@ -74,8 +74,8 @@ def stats(
     table = significance_table(pairs, by=by, metric=metric, correction=correction, seed=seed)
     planned = None if power is None else power_table(pairs, [power / 100], by=by, assumed=assumed)
     if as_json:
-        tests = {"correction": correction, "tests": _records(table)}
-        o.print_json(tests if planned is None else tests | {"power": _records(planned)})
+        tests = {"correction": correction, "tests": table.to_dict("records")}
+        o.print_json(tests if planned is None else tests | {"power": planned.to_dict("records")})
         return
     _print_tests(table, metric, correction)
     if planned is not None and power is not None:
@@ -101,6 +101,7 @@ def _all_text(files: list[Path]) -> bool:
 def _compare_texts(files: list[Path], seed: int, as_json: bool) -> None:
     from culnig.errors import UsageError
     from culnig.evaluation import TextResult, compare_text
+    from culnig.formatting import format_number
 
     if len(files) != 2:
         raise UsageError("give two perplexity results: a condition, and what it is compared with")
@@ -109,15 +110,10 @@ def _compare_texts(files: list[Path], seed: int, as_json: bool) -> None:
         o.print_json(c.to_dict())
     else:
         typer.echo(
-            f"perplexity {c.a:.2f} against {c.b:.2f}: ratio {c.ratio:.3f} (95 % interval {c.low:.3f} to {c.high:.3f};"
-            f" p = {c.p:.2g}; {c.paragraphs} paragraphs, {c.tokens:,} tokens)"
+            f"perplexity {format_number(c.a, '.2f')} against {format_number(c.b, '.2f')}: ratio {format_number(c.ratio, '.3f')} (95 % interval"
+            f" {format_number(c.low, '.3f')} to {format_number(c.high, '.3f')}; p = {format_number(c.p, '.2g')}; {c.paragraphs} paragraphs,"
+            f" {c.tokens:,} tokens)"
         )
-
-
-def _records(table: pd.DataFrame) -> list[dict[str, Any]]:
-    """Rows as JSON values; NaN is null."""
-    rows = table.to_dict("records")
-    return [{str(k): None if isinstance(v, float) and v != v else v for k, v in row.items()} for row in rows]
 
 
 def _print_tests(table: pd.DataFrame, metric: str, correction: str) -> None:

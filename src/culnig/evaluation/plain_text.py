@@ -16,6 +16,7 @@ from culnig.errors import DataError, UsageError
 from culnig.evaluation.comparing import bootstrap_ratio
 from culnig.evaluation.results import EVALUATION_VERSION, read_rows, write_rows
 from culnig.files import sha256_json
+from culnig.formatting import format_number
 from culnig.models import LanguageModel
 from culnig.passes.cpu_kernels import fast_linear
 from culnig.passes.forward import Row, batches
@@ -45,12 +46,12 @@ class TextResult:
         return len(self.rows)
 
     def __repr__(self) -> str:
-        return f"TextResult({len(self)} rows, perplexity {self.perplexity:.2f})"
+        return f"TextResult({len(self)} rows, perplexity {format_number(self.perplexity, '.2f')})"
 
     @property
     def perplexity(self) -> float:
-        """exp(-sum of log-probabilities / number of predicted tokens)."""
-        return float(np.exp(-self.rows["logprob"].sum() / self.rows["tokens"].sum()))
+        """exp(-sum of log-probabilities / number of predicted tokens); infinite where float64 cannot hold it."""
+        return _exp(-self.rows["logprob"].sum() / self.rows["tokens"].sum())
 
     def save(self, path: Path | str) -> None:
         """Write Parquet, with `meta` as JSON under the key `culnig` of the file's metadata."""
@@ -73,7 +74,7 @@ class TextComparison:
 
     Attributes:
         a, b: perplexities of the two sides.
-        ratio: a / b.
+        ratio: a / b; infinite where a alone gives some token no probability, NaN where both do.
         low, high: ends of its 95 % interval (BCa bootstrap over paragraphs, of the mean log-probability a token).
         p: two-sided bootstrap p-value of a ratio of 1.
         paragraphs, tokens: independent units, and predicted tokens.
@@ -154,19 +155,26 @@ def compare_text(a: TextResult, b: TextResult, *, seed: int = 0) -> TextComparis
     if a.meta.get("data_hash") != b.meta.get("data_hash") or not a.rows[keys].equals(b.rows[keys]):
         raise UsageError("the two perplexity results are not of the same text and tokens")
     paragraph = a.rows["paragraph"].to_numpy()
-    gain = np.bincount(paragraph, weights=b.rows["logprob"] - a.rows["logprob"])
+    with np.errstate(invalid="ignore"):  # a token without probability on both sides: NaN
+        gain = np.bincount(paragraph, weights=b.rows["logprob"] - a.rows["logprob"])
     tokens = np.bincount(paragraph, weights=a.rows["tokens"])
     low, high, p = bootstrap_ratio(gain, tokens, seed)
     return TextComparison(
         a=a.perplexity,
         b=b.perplexity,
-        ratio=a.perplexity / b.perplexity,
-        low=float(np.exp(low)),
-        high=float(np.exp(high)),
+        ratio=_exp(gain.sum() / tokens.sum()),
+        low=_exp(low),
+        high=_exp(high),
         p=p,
         paragraphs=len(tokens),
         tokens=int(tokens.sum()),
     )
+
+
+def _exp(value: float) -> float:
+    """exp without a warning where the result is infinite."""
+    with np.errstate(over="ignore"):
+        return float(np.exp(value))
 
 
 def pieces(lm: LanguageModel, paragraphs: Sequence[str], bos: str) -> Iterator[tuple[int, int, tuple[int, ...]]]:
@@ -191,7 +199,8 @@ def pieces(lm: LanguageModel, paragraphs: Sequence[str], bos: str) -> Iterator[t
 def _token_logprobs(lm: LanguageModel, rows: Sequence[tuple[int, ...]]) -> list[np.ndarray]:
     """log P of tokens 1, 2, ... of each row given those before, over the whole vocabulary, in float32.
 
-    Padded on the right, where causal attention never looks.
+    Rows are padded on the right, where causal attention never looks.  Logits that are no numbers give the token no
+    probability: a model that computes NaN predicts nothing.
     """
     width = max(map(len, rows))
     ids = torch.full((len(rows), width), lm.tokenizer.pad_token_id or 0)
@@ -201,7 +210,7 @@ def _token_logprobs(lm: LanguageModel, rows: Sequence[tuple[int, ...]]) -> list[
         logits = lm.model(input_ids=ids.to(lm.device), use_cache=False).logits[:, :-1].float()
     target = ids[:, 1:].to(logits.device)
     picked = logits.gather(-1, target[..., None])[..., 0] - torch.logsumexp(logits, dim=-1)
-    values = picked.double().cpu().numpy()
+    values = picked.nan_to_num(nan=-torch.inf, neginf=-torch.inf).double().cpu().numpy()
     return [values[b, : len(row) - 1] for b, row in enumerate(rows)]
 
 

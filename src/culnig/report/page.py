@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 import pandas as pd
 
 from culnig.files import write_text
+from culnig.formatting import format_number
 
 if TYPE_CHECKING:
     from culnig.studies import SavedRun, Section
@@ -90,8 +91,7 @@ def _cell(value: Any, column: Any) -> dict[str, Any]:
         if value != value:
             return {"text": "", "number": True}
         small = column == "score" or (re.match(r"p\b|p_", str(column)) is not None and column != "p_gold")
-        text = f"{value:.2g}" if small else f"{value:.3f}"
-        return {"text": text, "number": True}
+        return {"text": format_number(value, ".2g" if small else ".3f"), "number": True}
     if isinstance(value, int) or hasattr(value, "dtype"):
         return {"text": f"{int(value):,}", "number": True}
     return {"text": str(value), "number": False}

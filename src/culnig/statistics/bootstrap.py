@@ -23,12 +23,19 @@ def _ratio(sums: np.ndarray, counts: np.ndarray, axis: int = -1) -> np.ndarray:
 
 
 def bootstrap_ratio(sums: np.ndarray, counts: np.ndarray, seed: int) -> tuple[float, float, float]:
-    """BCa interval and two-sided p-value of sum(sums) / sum(counts); the degenerate cases are points."""
+    """Return the BCa interval and two-sided p-value of sum(sums) / sum(counts); the degenerate cases are points.
+
+    Infinite sums get a percentile interval, whose ends may be infinite; sums without a total (NaN) get NaN.
+    """
     from scipy.stats import bootstrap
 
     value = float(_ratio(sums, counts))
+    if np.isnan(value):
+        return value, value, value
     if len(sums) < 2 or np.allclose(sums / counts, sums[0] / counts[0]):
         return value, value, 1.0 if value == 0 else 2 / (RESAMPLES + 1)
+    if not np.isfinite(sums).all():
+        return _infinite_ratio(sums, counts, seed)
     result = bootstrap(
         (sums, counts),
         _ratio,
@@ -42,6 +49,15 @@ def bootstrap_ratio(sums: np.ndarray, counts: np.ndarray, seed: int) -> tuple[fl
     )
     p = bootstrap_p(result.bootstrap_distribution)
     return float(result.confidence_interval.low), float(result.confidence_interval.high), p
+
+
+def _infinite_ratio(sums: np.ndarray, counts: np.ndarray, seed: int) -> tuple[float, float, float]:
+    """As `bootstrap_ratio` where some sums are infinite, all with one sign: ends are draws, never between two."""
+    units = np.random.default_rng(seed).integers(len(sums), size=(RESAMPLES, len(sums)))
+    draws = _ratio(sums[units], counts[units])
+    tail = (1 - CONFIDENCE) / 2
+    low, high = np.quantile(draws, [tail, 1 - tail], method="inverted_cdf")
+    return float(low), float(high), bootstrap_p(draws)
 
 
 def joint_bootstrap(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from culnig.errors import UsageError
 from culnig.neurons import NeuronSet
 from culnig.selection import select_general
 from culnig.studies._saved import SavedRun
@@ -11,10 +12,21 @@ CULTURE_GENERAL = "culture-general"
 
 
 def select_culture_general(run: SavedRun) -> NeuronSet:
-    """Select the set by the run's rule."""
+    """Select the set by the run's rule, from its scores.
+
+    Raises:
+        UsageError: no neuron reaches the thresholds, so that there is nothing to evaluate.
+    """
     ability = run.scores("ability") if run.config.identify.ability else None
     rule = run.config.culture_general.model_dump()
-    return select_general(run.scores("neur"), run.scores("ctrl"), run.scores("crc"), ability=ability, **rule)
+    chosen = select_general(run.scores("neur"), run.scores("ctrl"), run.scores("crc"), ability=ability, **rule)
+    if not len(chosen):
+        thresholds = ", ".join(f"{name} = {value:g}" for name, value in rule.items() if isinstance(value, float))
+        raise UsageError(
+            f"no neuron reached the thresholds of the culture-general set ({thresholds}): there is nothing to evaluate;"
+            " raise t_mlp or t_attn, or lower r, and choose another --out"
+        )
+    return chosen
 
 
 def culture_general_set(run: SavedRun) -> NeuronSet:

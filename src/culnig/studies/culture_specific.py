@@ -26,6 +26,8 @@ if TYPE_CHECKING:
     from culnig.studies._settings import RunSettings
 
 PREFIX = "specific-"
+FEWEST = 3
+"""Countries below which the own-country effect is not tested."""
 UNITS = {"log_odds": "log-odds (nats)", "p_gold": "probability", "correct": "share of items"}
 
 
@@ -59,6 +61,8 @@ class CultureSpecificStudy:
         return _conditions(config, [PREFIX + country for country in targets])
 
     def analyse(self, run: SavedRun) -> Section:
+        if not set_names(run):
+            return nothing_selected(self.title, run)
         section = Section(self.title, titles=self.titles)
         matrices = {metric: drop_matrix(run, metric) for metric in UNITS}
         for metric, matrix in matrices.items():
@@ -84,22 +88,44 @@ class CultureSpecificStudy:
         ]
         section.numbers = {"own_country": tests.to_dict("records"), "sizes": sizes(run)}
         main = tests.set_index("metric").loc["log_odds"]
-        verdict = "hurts its own country more than others" if main["p"] < 0.05 else "shows no clear own-country effect"
         section.text = [
-            f"Over the {len(targets)} target countries, suppressing a country's set {verdict}: own-country effect"
-            f" {main['effect']:+.3f} {UNITS['log_odds']} after double-centring, permutation p = {main['p']:.3g}; mean rank"
-            f" of the own country {main['mean_rank']:.1f} of {len(targets)} ({(len(targets) + 1) / 2:.1f} by chance).",
+            _verdict(main, len(targets)),
             "With a few dozen questions a country and this small a model, an absent effect is not evidence of absence;"
             " the probability and accuracy versions stand in the tables.",
         ]
         add_guards(section, run, set_names(run), prefix="specific-")
-        section.findings = [
-            Finding("own-country effect", f"{main['effect']:+.2f} nats", f"permutation p = {main['p']:.2g}; log-odds")
-        ]
+        if len(targets) >= FEWEST:
+            section.findings = [
+                Finding(
+                    "own-country effect", f"{main['effect']:+.2f} nats", f"permutation p = {main['p']:.2g}; log-odds"
+                )
+            ]
         return section
 
 
 STUDIES.register("culture_specific")(CultureSpecificStudy())
+
+
+def nothing_selected(title: str, run: SavedRun) -> Section:
+    """Return the section of a run in which no country's set holds a neuron."""
+    rule = run.config.culture_specific
+    said = f"No country set reached the thresholds (culture_specific: t = {rule.t:g}, r = {rule.r:g}, z = {rule.z:g})."
+    return Section(title, text=[said], numbers={"sizes": sizes(run)})
+
+
+def _verdict(main: pd.Series, countries: int) -> str:
+    """Return what the test in log-odds says."""
+    if countries < FEWEST:
+        return (
+            f"Neurons were found for {countries} of the countries with test items; the own-country effect is tested from"
+            f" {FEWEST} on."
+        )
+    verdict = "hurts its own country more than others" if main["p"] < 0.05 else "shows no clear own-country effect"
+    return (
+        f"Over the {countries} target countries, suppressing a country's set {verdict}: own-country effect"
+        f" {main['effect']:+.3f} {UNITS['log_odds']} after double-centring, permutation p = {main['p']:.3g}; mean rank"
+        f" of the own country {main['mean_rank']:.1f} of {countries} ({(countries + 1) / 2:.1f} by chance)."
+    )
 
 
 def _conditions(config: RunSettings, names: list[str]) -> list[Condition]:
@@ -132,7 +158,7 @@ def drop_matrix(run: SavedRun, metric: str) -> pd.DataFrame:
 
 def _own_country(run: SavedRun, matrix: pd.DataFrame, metric: str) -> dict[str, float | str | int]:
     targets = [country for country in matrix.index if country in matrix.columns]
-    if len(targets) < 3:
+    if len(targets) < FEWEST:
         nan = float("nan")
         return {
             "metric": metric,
@@ -173,7 +199,7 @@ def _set_table(run: SavedRun, matrix: pd.DataFrame) -> pd.DataFrame:
 def drop_map(matrix: pd.DataFrame, unit: str, *, diagonal: bool = False) -> go.Figure:
     """Heat map of a drop matrix, sets in rows and countries in columns; red is a drop, blue a gain."""
     values = matrix.to_numpy(dtype=float)
-    limit = float(np.nanmax(np.abs(values))) or 1.0
+    limit = float(np.nanmax(np.abs(values), initial=0.0)) or 1.0
     figure = empty_figure(150 + 34 * len(matrix))
     figure.add_heatmap(
         z=values,

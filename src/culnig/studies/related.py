@@ -20,7 +20,7 @@ from culnig.figures import (
 from culnig.neurons import NeuronSet
 from culnig.statistics.matrices import double_centre, mantel
 from culnig.studies._base import STUDIES, Condition, Section
-from culnig.studies.culture_specific import CultureSpecificStudy, drop_matrix
+from culnig.studies.culture_specific import CultureSpecificStudy, drop_matrix, nothing_selected, set_names
 
 if TYPE_CHECKING:
     from culnig.studies._saved import SavedRun
@@ -51,6 +51,8 @@ class RelatedStudy:
         return CultureSpecificStudy().planned(config, countries)
 
     def analyse(self, run: SavedRun) -> Section:
+        if not set_names(run):
+            return nothing_selected(self.title, run)
         raw = drop_matrix(run, "log_odds")
         centred = pd.DataFrame(double_centre(raw.to_numpy()), raw.index, raw.columns)
         ranks, tests = _rank_table(centred), _distance_tests(raw, run.config.seed)
