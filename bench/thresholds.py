@@ -1,6 +1,6 @@
 """`python -m bench.thresholds`: thresholds compared on held-out topics of `neur` and on `general:dev`.
 
-The quickstart's thresholds were chosen by this plan, after earlier choices had been seen on the test sets; see RESULTS.md.
+The quickstart's thresholds were chosen by this plan, after earlier choices had been seen on the test sets; see docs/results.md.
 
 Leave one topic of `everyday:neur` out: find the neurons on the other two, suppress them, and measure the drop on the one
 left out.  General ability is measured on half of the kinds of `general:dev`; the other half's scores remove neurons.
@@ -49,20 +49,20 @@ def main() -> None:
         return np.array([rows["correct"].mean(), rows["p_gold"].mean(), rows["log_odds"].mean()])
 
     before = {topic: measure(part) for topic, part in held.items()}, [measure(half) for half in halves]
-    print("t_mlp  r_general  neurons   culture: accuracy P(gold) log-odds   general: accuracy P(gold) log-odds")
-    for t_mlp, r_general in SETTINGS:
+    print("t_mlp  r_ability  neurons   culture: accuracy P(gold) log-odds   general: accuracy P(gold) log-odds")
+    for t_mlp, r_ability in SETTINGS:
         rows = []
         for fold, topic in enumerate(topics):
             a, b = (t for t in topics if t != topic)
             neur, ctrl = (merged(scores[p, a], scores[p, b]) for p in ("neur", "ctrl"))
             half, other = itertools.islice(itertools.cycle((0, 1)), fold, fold + 2)
-            general = removal[half] if r_general else None
-            chosen = culnig.select_general(neur, ctrl, crc, t_mlp=t_mlp, general=general, r_general=r_general)
+            general = removal[half] if r_ability else None
+            chosen = culnig.select_general(neur, ctrl, crc, t_mlp=t_mlp, general=general, r_ability=r_ability)
             with culnig.suppress(lm, chosen):
                 culture, plain = measure(held[topic]) - before[0][topic], measure(halves[other]) - before[1][other]
             rows.append([len(chosen), *culture, *plain])
         n, *changes = np.mean(rows, axis=0)
-        print(f"{t_mlp:<6} {r_general:<10} {n:7.0f}   " + "  ".join(f"{value:+.3f}" for value in changes), flush=True)
+        print(f"{t_mlp:<6} {r_ability:<10} {n:7.0f}   " + "  ".join(f"{value:+.3f}" for value in changes), flush=True)
 
 
 if __name__ == "__main__":

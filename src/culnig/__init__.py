@@ -7,6 +7,15 @@
 >>> neurons = culnig.select_general(*scores)
 >>> with culnig.suppress(lm, neurons):
 ...     result = culnig.evaluate(lm, culnig.load_items("everyday:test"), formulation="cf")
+
+Shapes in docstrings use these letters, everywhere in the package:
+
+    B  prompts of a batch           L  layers                      G  groups (countries, or what stands for them)
+    T  tokens of a padded prompt    N  neurons of a module         K  blocks of items
+    V  tokens of the vocabulary     H  width of a hidden state     P  prompts of a job
+    Q  positions of a batch whose logits are needed                C  countries
+
+N counts the neurons of one layer; with experts it counts those of all experts, or of one where a docstring says so.
 """
 
 from __future__ import annotations

@@ -33,3 +33,11 @@ class PromptError(CulnigError):
 
 class FetchError(CulnigError):
     """Something that must be downloaded and could not be; the message says how to provide it by hand."""
+
+
+class CulnigWarning(UserWarning):
+    """Something that a user should know and that stops nothing; the command line prints it as one line."""
+
+
+class OldNameWarning(CulnigWarning):
+    """A name that has changed was used; what it stands for was read all the same."""

@@ -1,14 +1,12 @@
-"""The figures of the report, as plotly figures with one look."""
+"""Plotly figures with one look: the toolkit, and the figures that several studies share."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Any
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 import pandas as pd
 import plotly.graph_objects as go
-from plotly.subplots import make_subplots
 
 from culnig.neurons import MODULES, Site
 
@@ -18,12 +16,14 @@ WIDE = 30
 """Largest over smallest value from which on an axis is logarithmic."""
 SERIES, SOLID = (INK, ACCENT, COOL, MUTED, "#6a8f3c", "#8a5fa8"), 4
 """Colours of things that are many and alike; lines after so many are dotted, for those that lie on another."""
+PALETTE = ("#2f6690", "#5b8c5a", "#8e6c8a", "#c79a2b", "#3a9ca6", "#7a5c3e", "#a3486b", "#56617a", "#9aa83a", "#d0836b")
 WARM_SCALE = [[0.0, "#fbfaf7"], [0.25, "#f3d9c9"], [0.6, "#d98862"], [1.0, "#8f2d17"]]
 DIVERGING = [[0.0, "#2f6690"], [0.5, "#fbfaf7"], [1.0, "#b5472f"]]
 FONT = "Inter, 'Segoe UI', system-ui, -apple-system, Helvetica, Arial, sans-serif"
+ROLE_COLOURS = {"culture": ACCENT, "ability": COOL, "surface": MUTED}
 ROLE_NAMES = {
     "culture": "Culture",
-    "general": "Plain language ability",
+    "ability": "Plain language ability",
     "surface": "Country reading",
     "task": "Task",
 }
@@ -59,7 +59,7 @@ def accuracy_by_condition(table: pd.DataFrame) -> go.Figure:
     rows: list[tuple[str, str, pd.Series]] = []
     for test in names:
         part = table[table["test"] == test].set_index("condition")
-        named = [("none", "untouched"), ("general", "culture-general")]
+        named = [("none", "untouched"), ("culture-general", "culture-general")]
         rows += [(test, label, part.loc[name]) for name, label in named if name in part.index]
         random = part[part.index.str.startswith("random")]
         rows += [(test, f"random {i + 1}", row) for i, (_, row) in enumerate(random.iterrows())]
@@ -82,15 +82,7 @@ def accuracy_by_condition(table: pd.DataFrame) -> go.Figure:
             figure.add_scatter(
                 x=[100 * row["accuracy"]],
                 y=[y],
-                error_x={
-                    "type": "data",
-                    "symmetric": False,
-                    "array": [100 * (row["high"] - row["accuracy"])],
-                    "arrayminus": [100 * (row["accuracy"] - row["low"])],
-                    "color": colour,
-                    "thickness": 1.6,
-                    "width": 0,
-                },
+                error_x=error_bars(row["accuracy"], row["low"], row["high"], unit=100, color=colour),
                 marker={"size": 10 if label in colours else 7, "color": colour},
                 hovertemplate=f"{label}: %{{x:.1f}} %<extra></extra>",
             )
@@ -136,51 +128,13 @@ def change_by(table: pd.DataFrame, column: str) -> go.Figure:
         figure.add_scatter(
             x=[100 * row["difference"]],
             y=[row[column]],
-            error_x={
-                "type": "data",
-                "symmetric": False,
-                "array": [100 * (row["high"] - row["difference"])],
-                "arrayminus": [100 * (row["difference"] - row["low"])],
-                "color": str(colour),
-                "thickness": 1.6,
-                "width": 0,
-            },
+            error_x=error_bars(row["difference"], row["low"], row["high"], unit=100, color=str(colour)),
             marker={"size": 8, "color": str(colour)},
             hovertemplate=f"{row[column]}: {100 * row['b']:.1f} → {100 * row['a']:.1f} %<extra></extra>",
         )
     figure.add_vline(x=0, line={"color": INK, "width": 1})
     figure.update_xaxes(title="change of accuracy, points")
     figure.update_yaxes(autorange="reversed")
-    return figure
-
-
-def drop_map(matrix: pd.DataFrame, unit: str, *, diagonal: bool = False) -> go.Figure:
-    """Heat map of a drop matrix, sets in rows and countries in columns; red is a drop, blue a gain."""
-    values = matrix.to_numpy(dtype=float)
-    limit = float(np.nanmax(np.abs(values))) or 1.0
-    figure = empty_figure(150 + 34 * len(matrix))
-    figure.add_heatmap(
-        z=values,
-        x=list(matrix.columns),
-        y=list(matrix.index),
-        colorscale=DIVERGING,
-        zmin=-limit,
-        zmax=limit,
-        xgap=2,
-        ygap=2,
-        texttemplate="%{z:.2f}" if matrix.shape[1] <= 12 else "%{z:.1f}",
-        textfont={"size": 10},
-        colorbar={"title": {"text": unit, "side": "right"}, "thickness": 10, "outlinewidth": 0},
-        hovertemplate="set of %{y}, items of %{x}: %{z:.3f}<extra></extra>",
-    )
-    for i, name in enumerate(matrix.index):
-        if name in matrix.columns and (diagonal or matrix.shape[1] > len(matrix)):
-            j = list(matrix.columns).index(name)
-            figure.add_shape(
-                type="rect", x0=j - 0.5, x1=j + 0.5, y0=i - 0.5, y1=i + 0.5, line={"color": INK, "width": 1.5}
-            )
-    figure.update_xaxes(side="top", tickangle=-40, showgrid=False, title="")
-    figure.update_yaxes(autorange="reversed", showgrid=False, title="")
     return figure
 
 
@@ -211,50 +165,77 @@ def loss_curves(tables: Mapping[str, pd.DataFrame]) -> go.Figure:
     return figure
 
 
-def gain_against_loss(table: pd.DataFrame) -> go.Figure:
-    """Change on culture, and on general ability, against gain on the task; a point an arm with intervals both ways.
+def error_bars(
+    value: pd.Series | float, low: pd.Series | float, high: pd.Series | float, *, unit: float = 1, **look: object
+) -> dict[str, object]:
+    """Return plotly's error bars from a value to the ends of its interval.
 
     Args:
-        table: columns arm, and change, low and high of task, culture and, if measured, general ("task change",
-            "culture low", ...), as shares.
+        value, low, high: columns of a table, or single numbers.
+        unit: what they are multiplied by; 100 gives points.
+        **look: colour, thickness and the like.
     """
-    titles = {"culture": "change on culture, points", "general": "change on general ability, points"}
-    roles = [role for role in titles if f"{role} change" in table]
-    figure = make_subplots(cols=len(roles), subplot_titles=[titles[role] for role in roles], horizontal_spacing=0.09)
-    figure.update_layout(empty_figure(380).layout, margin_t=36)
-    for column, role in enumerate(roles, start=1):
-        for number, (_, row) in enumerate(table.iterrows()):
-            figure.add_scatter(**_arm(row, role, number), row=1, col=column)
-    figure.add_hline(y=0, line={"color": INK, "width": 1})
-    figure.update_xaxes(title="gain on the task, points", gridcolor=GRID, zeroline=False, fixedrange=True)
-    figure.update_yaxes(gridcolor=GRID, zeroline=False, fixedrange=True, automargin=True)
-    figure.update_annotations(font_size=13)
+    above, below = (unit * np.atleast_1d(high - value), unit * np.atleast_1d(value - low))
+    bars: dict[str, object] = {"type": "data", "symmetric": False, "array": list(above), "arrayminus": list(below)}
+    return bars | {"thickness": 1.6, "width": 0} | look
+
+
+def colours(methods: Sequence[str]) -> dict[str, str]:
+    """Method -> colour: CULNIG's own in the accent, random in grey."""
+    fixed = {"culnig": ACCENT, "random": QUIET}
+    others = [method for method in methods if method not in fixed]
+    return {method: PALETTE[i % len(PALETTE)] for i, method in enumerate(others)} | fixed
+
+
+def short_module(module: str) -> str:
+    """ "mlp.gate_proj" -> "gate"."""
+    return module.split(".")[-1].removesuffix("_proj")
+
+
+def legend_below(figure: go.Figure) -> go.Figure:
+    """Show the legend under the plot, out of the way of the data."""
+    legend = {
+        "orientation": "h",
+        "y": -60 / figure.layout.height - 0.06,
+        "yanchor": "top",
+        "x": 0,
+        "font": {"size": 12},
+    }
+    figure.update_layout(showlegend=True, legend=legend, height=figure.layout.height + 70)
+    figure.update_layout(margin={"b": 90})
     return figure
 
 
-def _arm(row: pd.Series, role: str, number: int) -> dict[str, Any]:
-    """A point with two intervals."""
-    colour = SERIES[number % len(SERIES)]
-    bars = {
-        axis: {
-            "type": "data",
-            "symmetric": False,
-            "array": [100 * (row[f"{of} high"] - row[f"{of} change"])],
-            "arrayminus": [100 * (row[f"{of} change"] - row[f"{of} low"])],
-            "color": colour,
-            "thickness": 1.4,
-            "width": 0,
-        }
-        for axis, of in (("error_x", "task"), ("error_y", role))
-    }
-    return bars | {
-        "x": [100 * row["task change"]],
-        "y": [100 * row[f"{role} change"]],
-        "mode": "markers+text",
-        "text": [row["arm"]],
-        # Arms that learn alike lie close together.
-        "textposition": ("top right", "bottom left", "bottom right", "top left", "bottom center")[number % 5],
-        "textfont": {"color": colour},
-        "marker": {"size": 10, "color": colour},
-        "hovertemplate": f"{row['arm']}: task %{{x:+.1f}}, {role} %{{y:+.1f}} points<extra></extra>",
-    }
+def heat_map(grid: pd.DataFrame, unit: str, cell: str) -> go.Figure:
+    """Return a heat map of a table; `cell` is the text of a cell."""
+    figure = empty_figure(140 + 44 * len(grid))
+    figure.add_heatmap(
+        z=grid.to_numpy(dtype=float),
+        x=list(grid.columns),
+        y=[str(name) for name in grid.index],
+        colorscale=WARM_SCALE,
+        xgap=2,
+        ygap=2,
+        texttemplate=cell,
+        textfont={"size": 10},
+        colorbar={"title": {"text": unit, "side": "right"}, "thickness": 10, "outlinewidth": 0},
+    )
+    figure.update_xaxes(showgrid=False)
+    figure.update_yaxes(autorange="reversed", showgrid=False)
+    return figure
+
+
+def size_curves(table: pd.DataFrame, along: str, by: str) -> go.Figure:
+    """Mean size of a set along one threshold, a line for each value of another.
+
+    Args:
+        table: columns `along`, `by` and size; other columns are averaged over.
+    """
+    figure = empty_figure(320)
+    means = table.groupby([by, along])["size"].mean().reset_index()
+    for value, part in means.groupby(by):
+        figure.add_scatter(x=list(part[along]), y=list(part["size"]), mode="lines+markers", name=f"{by} = {value:g}")
+    figure.update_layout(showlegend=True)
+    figure.update_xaxes(title=along, tickformat="" if along == "z" else ".2%")
+    figure.update_yaxes(title="neurons", rangemode="tozero")
+    return figure

@@ -6,11 +6,14 @@ import hashlib
 import json
 import math
 import os
+import re
+import unicodedata
 import uuid
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+from urllib.parse import unquote
 
 from culnig.errors import DataError, UsageError
 
@@ -154,3 +157,54 @@ def sha256_json(value: Any) -> str:
     """Hash of a value's canonical JSON; equal values give equal hashes on every machine."""
     text = json.dumps(value, sort_keys=True, ensure_ascii=False, separators=(",", ":"))
     return hashlib.sha256(text.encode("utf-8")).hexdigest()
+
+
+_FORBIDDEN = frozenset('/\\:*?"<>|%')
+_RESERVED = re.compile(r"(con|prn|aux|nul|conin\$|conout\$|com[0-9¹²³]|lpt[0-9¹²³])(?=\.|$)", re.IGNORECASE)
+
+
+def safe_name(text: str) -> str:
+    """Return the file name of a group, a set or a condition; `unsafe_name` gives the text back.
+
+    Characters that a file system forbids or changes become %XX: separators, `%` and control characters, dots and spaces
+    at the ends, the first letter of names that Windows reserves, and letters that Unicode normalisation would replace.
+    Any other text, such as "South Korea" or "sweep-t=0.01", is its own name.
+    """
+    last = len(text) - 1
+
+    def risky(place: int, char: str) -> bool:
+        at_an_end = (place == 0 and char in ". ") or (place == last and char in ". ")
+        altered = unicodedata.combining(char) > 0 or unicodedata.normalize("NFC", char) != char
+        return char in _FORBIDDEN or at_an_end or altered or (place == 0 and bool(_RESERVED.match(text)))
+
+    encoded = (
+        _percent(char) if risky(place, char) or not char.isprintable() else char for place, char in enumerate(text)
+    )
+    return "".join(encoded) or "%"
+
+
+def unsafe_name(name: str) -> str:
+    """Return the text that `safe_name` made a file name of."""
+    return "" if name == "%" else unquote(name, errors="surrogatepass")
+
+
+def safe_names(texts: Iterable[str]) -> dict[str, str]:
+    """Return the file name of each text.
+
+    Raises:
+        UsageError: two texts differ in case alone; macOS and Windows would keep only one of their files.
+    """
+    named: dict[str, str] = {}
+    taken: dict[str, str] = {}
+    for text in dict.fromkeys(texts):
+        named[text] = safe_name(text)
+        other = taken.setdefault(named[text].casefold(), text)
+        if other != text:
+            raise UsageError(
+                f"'{other}' and '{text}' differ in case alone, and files are named after them; use one spelling"
+            )
+    return named
+
+
+def _percent(char: str) -> str:
+    return "".join(f"%{byte:02X}" for byte in char.encode("utf-8", "surrogatepass"))

@@ -2,19 +2,27 @@
 
 A registry discovers its members lazily: first the modules of its own package, then the entry points of installed
 packages.  Adding a member is adding one file with one decorator in it.
+
+A plugin is taken whole or not at all: where its entry point fails, nothing that it registered stays, in any registry.
+One warning names the plugin, and so does the error for a name that is then missing; everything else works.
 """
 
 from __future__ import annotations
 
 import importlib
+import logging
 import pkgutil
 from collections.abc import Callable, Iterator
-from importlib.metadata import entry_points
-from typing import Generic, TypeVar
+from contextlib import contextmanager
+from importlib.metadata import EntryPoint, entry_points
+from pathlib import Path
+from typing import Any, Generic, TypeVar
 
 from culnig.errors import UsageError
 
 T = TypeVar("T")
+_REGISTRIES: list[Registry[Any]] = []
+"""All registries: a plugin that fails may have registered in several."""
 
 
 class Registry(Generic[T]):
@@ -26,15 +34,19 @@ class Registry(Generic[T]):
         self._group = group
         self._members: dict[str, T] = {}
         self._discovered = False
+        self._plugins: dict[str, str] = {}  # name -> the plugin that brought it
+        self._failures: dict[str, str] = {}  # plugin -> why it is left out
+        _REGISTRIES.append(self)
 
     def register(self, *names: str) -> Callable[[T], T]:
         """Decorator: `@BENCHMARKS.register("everyday")`.  A name that is taken is an error."""
 
         def add(member: T) -> T:
             for name in names:
-                if name in self._members and self._members[name] is not member:
-                    raise UsageError(f"{self.kind} '{name}' is registered twice; choose another name")
-                self._members[name] = member
+                if self._members.get(name, member) is not member:
+                    first = f", first by {self._plugins[name]}" if name in self._plugins else ""
+                    raise UsageError(f"{self.kind} '{name}' is registered twice{first}; choose another name")
+            self._members |= dict.fromkeys(names, member)
             return member
 
         return add
@@ -42,13 +54,29 @@ class Registry(Generic[T]):
     def _discover(self) -> None:
         if self._discovered:
             return
-        self._discovered = True
-        package = importlib.import_module(self._package)
-        for module in pkgutil.iter_modules(getattr(package, "__path__", [])):
-            if not module.name.startswith("_"):
-                importlib.import_module(f"{self._package}.{module.name}")
-        for point in entry_points(group=self._group):
-            point.load()
+        self._discovered = True  # a member's module may ask for the others while it is imported
+        try:
+            package = importlib.import_module(self._package)
+            for module in pkgutil.iter_modules(getattr(package, "__path__", [])):
+                if not module.name.startswith("_"):
+                    importlib.import_module(f"{self._package}.{module.name}")
+            for point in entry_points(group=self._group):
+                self._load(point)
+        except BaseException:
+            self._discovered = False  # the next request tries again, and does not find a half-filled registry
+            raise
+
+    def _load(self, point: EntryPoint) -> None:
+        """Load a plugin; where it fails, warn once and remember why."""
+        plugin = f"{point.dist.name if point.dist else point.value} (entry point {point.name} = {point.value})"
+        try:
+            with _all_or_nothing(plugin):
+                point.load()
+        except Exception as error:  # a plugin is a program of its author and can raise anything
+            reason = f"{type(error).__name__}: {' '.join(str(error).split())}"
+            if plugin not in self._failures:
+                logging.getLogger("culnig").warning("culnig: left out the plugin %s, which fails: %s", plugin, reason)
+            self._failures[plugin] = reason
 
     def names(self) -> list[str]:
         self._discover()
@@ -59,18 +87,51 @@ class Registry(Generic[T]):
         return iter(sorted(self._members.items()))
 
     def find(self, name: str) -> T | None:
-        """The member of that name, or None."""
+        """Return the member of that name, or None."""
         if name not in self._members:
             self._discover()
         return self._members.get(name)
 
     def get(self, name: str) -> T:
-        """The member of that name.
+        """Return the member of that name.
 
         Raises:
-            UsageError: there is none; the message lists the names that exist.
+            UsageError: there is none; the message lists the names that exist, and the plugins that failed.
         """
         member = self.find(name)
         if member is None:
-            raise UsageError(f"unknown {self.kind} '{name}'; there are: {', '.join(self.names())}")
+            raise UsageError(f"unknown {self.kind} '{name}'; there are: {', '.join(self.names())}{self.left_out()}")
         return member
+
+    def left_out(self) -> str:
+        """Return what a message about a missing name adds: the plugins that failed; "" if none did."""
+        self._discover()
+        return "".join(f"; left out is the plugin {name}: {why}" for name, why in self._failures.items())
+
+
+@contextmanager
+def _all_or_nothing(plugin: str) -> Iterator[None]:
+    """Note what the body registers, anywhere, as the plugin's; take it back if the body fails."""
+    before = [(registry, dict(registry._members)) for registry in _REGISTRIES]
+    try:
+        yield
+    except BaseException:
+        for registry, members in before:
+            registry._members = members
+        raise
+    for registry, members in before:
+        registry._plugins |= dict.fromkeys(registry._members.keys() - members.keys(), plugin)
+
+
+def announced(package: str, group: str) -> list[str]:
+    """Return the names that files of a package and installed packages announce, without importing them; for `--help`.
+
+    A file's name, and an entry point's, is by convention the name that its member is registered under.
+
+    Args:
+        package: a package of culnig ("culnig.studies").
+        group: its group of entry points.
+    """
+    folder = Path(__file__).parent.joinpath(*package.split(".")[1:])
+    files = [module.name for module in pkgutil.iter_modules([str(folder)]) if not module.name.startswith("_")]
+    return sorted({*files, *(point.name for point in entry_points(group=group))})

@@ -112,13 +112,14 @@ def _override(data: dict[str, Any], setting: str) -> None:
     import yaml
 
     path, equals, text = setting.partition("=")
-    if not equals or not path:
+    steps = path.split(".")
+    if not equals or not all(steps):
         raise UsageError(f"--set {setting}: give it as name.of.setting=value")
     try:
         value = yaml.safe_load(text)
     except yaml.YAMLError as error:
         raise UsageError(f"--set {setting}: the value is not YAML") from error
-    *parents, last = path.split(".")
+    *parents, last = steps
     place: Any = data
     for step in parents:
         if isinstance(place, dict) and place.get(step) is None:
@@ -130,9 +131,11 @@ def _override(data: dict[str, Any], setting: str) -> None:
 
 
 def _key(place: dict[str, Any] | list[Any], step: str, setting: str) -> Any:
-    """A step of a setting's path as the key of a mapping or the index of a list."""
+    """Return a step of a setting's path as the key of a mapping or the index of a list."""
     if isinstance(place, dict):
         return step
+    if not place:
+        raise UsageError(f"--set {setting}: '{step}' is not in that list, which is empty; set the whole list")
     if not (step.isascii() and step.isdigit() and int(step) < len(place)):
         raise UsageError(f"--set {setting}: '{step}' is not an index of that list (0 to {len(place) - 1})")
     return int(step)

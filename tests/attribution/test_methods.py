@@ -227,11 +227,11 @@ def test_mean_contrast_by_hand():
         return made(name, sums, [half, len(x) - half], ["A", "B"])
 
     method = METHODS.get("mean_contrast")(base="mean_contrast")
-    rank = method.general(scores(a, "mean_contrast"), scores(b, "mean_contrast"), None)(GATE)
+    rank = method.culture_general_rank(scores(a, "mean_contrast"), scores(b, "mean_contrast"), None)(GATE)
     np.testing.assert_allclose(rank, np.abs(a.mean(0) - b.mean(0)), rtol=1e-4)
     name = "mean_contrast:d"
     pooled = np.sqrt((a.var(0, ddof=1) * 29 + b.var(0, ddof=1) * 19) / 48)
-    rank = parse_method(name).general(scores(a, name), scores(b, name), None)(GATE)
+    rank = parse_method(name).culture_general_rank(scores(a, name), scores(b, name), None)(GATE)
     np.testing.assert_allclose(rank, np.abs(a.mean(0) - b.mean(0)) / pooled, rtol=1e-4)
     groups = parse_method("mean_contrast").specific(scores(a, "mean_contrast"), None, None)(GATE)
     np.testing.assert_allclose(groups[0], np.abs(a[:15].mean(0) - a[15:].mean(0)), rtol=1e-4)

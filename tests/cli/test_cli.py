@@ -81,10 +81,10 @@ def test_score_select_eval_export(tmp_path, reference_dir, reference_files):
 
 def test_data_verbs(tmp_path):
     names = [row["name"] for row in json.loads(invoke("data", "list", "--json").stdout)]
-    assert {"everyday:neur", "everyday:test", "general", "country_rc:neur"} <= set(names)
+    assert {"everyday:neur", "everyday:test", "ability", "country_rc:neur"} <= set(names)
     shown = invoke("data", "show", "everyday:test", "-n", 2, "--formulation", "mcf").output
     assert shown.count("Answer:") == 2 and "A. " in shown
-    assert invoke("data", "check", "general").exit_code == 0
+    assert invoke("data", "check", "ability").exit_code == 0
     bad = tmp_path / "bad.jsonl"
     bad.write_text(
         '{"id":"1","benchmark":"b","country":"Iran","question":"q","options":["tea","black tea"],"answer":0}\n'

@@ -111,7 +111,7 @@ def cases(tmp_path, reference_dir, reference_files):
         "broken YAML": (["run", tmp_path / "badyaml.yaml"], 1, "not YAML"),
         "no such config": (["run", "quickstrat"], 2, "no config 'quickstrat'"),
         "override without value": (["run", "--set", "seed"], 2, "name.of.setting=value"),
-        "override out of range": (["run", "--set", "general.t_mlp=7"], 2, "general.t_mlp"),
+        "override out of range": (["run", "--set", "culture_general.t_mlp=7"], 2, "culture_general.t_mlp"),
         "folder of something else": (["run", "--out", tmp_path / "full"], 2, "holds other files"),
         "report of no run": (["report", tmp_path / "broken_model"], 2, "not a run folder"),
         "unknown option": (["score", "--modell", "x"], 2, "No such option"),

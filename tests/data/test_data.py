@@ -14,7 +14,7 @@ from culnig.data.options import overlap, read_yaml
 from culnig.errors import UsageError
 
 
-@pytest.mark.parametrize("name", ["everyday", "general", "country_rc", "entail"])
+@pytest.mark.parametrize("name", ["everyday", "ability", "country_rc", "entail"])
 def test_own_data_passes_the_linter(name):
     assert [p for p in lint(name) if p.error] == []
 
@@ -62,8 +62,8 @@ def test_control_goes_with_its_items():
 
 
 def test_general_and_country_rc():
-    general = load_items("general")
-    assert len(general) >= 400 and len({i.topic for i in general}) >= 8
+    ability = load_items("ability")
+    assert len(ability) >= 400 and len({i.topic for i in ability}) >= 8
     neur, test = load_items("country_rc:neur"), load_items("country_rc:test")
     assert not {i.id.split("/")[0] for i in neur} & {i.id.split("/")[0] for i in test}
     assert all(i.gold in i.question for i in neur + test) and {i.topic for i in neur} == {"plain", "dummy"}

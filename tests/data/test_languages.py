@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from culnig.data.countries import BLEND, resolve
-from culnig.data.languages import READERS, Matcher, fold, matcher, words
+from culnig.data.languages import ANALYSERS, Matcher, fold, matcher, words
 
 CASES = [
     # language, what the model writes, the accepted answer, whether it counts
@@ -86,7 +86,7 @@ def test_without_a_library_words_are_compared_as_written(monkeypatch):
         def __init__(self, language):
             raise ImportError(self.package)
 
-    monkeypatch.setattr(READERS, "find", lambda language: Missing)
+    monkeypatch.setattr(ANALYSERS, "find", lambda language: Missing)
     plain = Matcher("es")
     assert plain.used == "plain" and "nowhere-to-be-found is not installed: pip install" in plain.note
     assert plain.find("unas galletas", ["galletas"]) and not plain.find("unas galletas", ["galleta"])
@@ -96,7 +96,7 @@ def test_every_dictionary_language_is_known_to_the_library():
     simplemma = pytest.importorskip("simplemma")
     from culnig.data.languages.dictionary import Dictionary
 
-    for language, reader in READERS.items():
+    for language, reader in ANALYSERS.items():
         if issubclass(reader, Dictionary):
             assert simplemma.lemmatize("x", lang=language)
 

@@ -67,14 +67,14 @@ def test_twelve_lines_run_end_to_end(tmp_path, reference_dir):
         "model": {"name": str(reference_dir)},
         "prompts": {"formulation": "cf"},
         "identify": {"neur": {"items": f"{path}:neur"}, "ctrl": {"items": f"{path}:ctrl"}, "crc": {"items": str(crc)}},
-        "test": [{"role": "culture", "items": f"{path}:test"}, {"role": "general", "items": f"{path}:neur"}],
-        "general": {"t_attn": 0.01},
-        "specific": {"t": 0.01, "z": 0.2},
+        "test": [{"role": "culture", "items": f"{path}:test"}, {"role": "ability", "items": f"{path}:neur"}],
+        "culture_general": {"t_attn": 0.01},
+        "culture_specific": {"t": 0.01, "z": 0.2},
         "random_controls": 2,
     }
     (tmp_path / "run.yaml").write_text(yaml.safe_dump(config))
     done = run(load_config(tmp_path / "run.yaml"), tmp_path / "out")
-    assert done.results["general"]["neurons"] > 0 and (tmp_path / "out/report.html").exists()
+    assert done.results["culture_general"]["neurons"] > 0 and (tmp_path / "out/report.html").exists()
     assert {p.name for p in (tmp_path / "out/evals").iterdir()} == {"lakes-test", "lakes-neur", "plain-text"}
     assert done.scores("neur").groups == ["Old Believers", "es", "none of them", "uk"]
     assert {p.stem for p in (tmp_path / "out/neurons").glob("specific*")} >= {"specific-es", "specific-Old Believers"}

@@ -267,12 +267,14 @@ def test_study(tmp_path, reference_dir, short_items):
     path.write_text(yaml.safe_dump(settings))
     finished = run(load_config(path), tmp_path / "run")
     table = pd.read_parquet(finished.path / "tables/short-by-language.parquet").set_index(["condition", "language"])
-    assert set(table.index) == {(c, lang) for c in ("none", "general", "random-0", "random-1") for lang in ("am", "en")}
-    rows = pd.read_parquet(finished.path / "evals/short/general.parquet")
-    assert table.loc[("general", "en"), "accuracy"] == rows.loc[rows["language"] == "en", "correct"].mean()
+    assert set(table.index) == {
+        (c, lang) for c in ("none", "culture-general", "random-0", "random-1") for lang in ("am", "en")
+    }
+    rows = pd.read_parquet(finished.path / "evals/short/culture-general.parquet")
+    assert table.loc[("culture-general", "en"), "accuracy"] == rows.loc[rows["language"] == "en", "correct"].mean()
     assert not (finished.path / "evals/test/none.parquet").exists()  # no other study asked for it
     assert "Short answers" in (finished.path / "report.html").read_text()
-    assert "general" in finished.results["short_answers"]
+    assert "culture_general" in finished.results["short_answers"]
     settings["test"].pop()
     path.write_text(yaml.safe_dump(settings))
     with pytest.raises(UsageError, match="needs a test set of the role short"):

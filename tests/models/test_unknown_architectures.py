@@ -12,7 +12,7 @@ from typer.testing import CliRunner
 import culnig
 from culnig.cli._app import app
 from culnig.errors import ModelError, UsageError
-from culnig.models import FAMILIES, Family, LanguageModel, Part, gate_up
+from culnig.models import FAMILIES, Family, LanguageModel, SiteLocation, gate_up
 from culnig.models.sites import locate
 from culnig.neurons import Site
 from culnig.passes.experts import tapped
@@ -55,11 +55,11 @@ def test_registered_in_ten_lines(opt, registered, word_items, formulation):
     FAMILIES.register("opt")(
         Family(
             layers="model.decoder.layers",
-            parts={
-                "mlp.gate_proj": Part("fc1"),
-                "self_attn.q_proj": Part("self_attn.q_proj"),
-                "self_attn.k_proj": Part("self_attn.k_proj"),
-                "self_attn.v_proj": Part("self_attn.v_proj"),
+            sites={
+                "mlp.gate_proj": SiteLocation("fc1"),
+                "self_attn.q_proj": SiteLocation("self_attn.q_proj"),
+                "self_attn.k_proj": SiteLocation("self_attn.k_proj"),
+                "self_attn.v_proj": SiteLocation("self_attn.v_proj"),
             },
         )
     )
@@ -77,10 +77,13 @@ def test_registered_in_ten_lines(opt, registered, word_items, formulation):
 @pytest.mark.parametrize(
     ("family", "message"),
     [
-        (Family("model.blocks", {"mlp.gate_proj": Part("fc1")}), "has no 'blocks'"),
-        (Family("model.decoder.layers", {"mlp.gate_proj": Part("mlp.w1")}), "has no 'mlp'"),
-        (Family("model.decoder.layers", {"mlp.gate_proj": Part("final_layer_norm")}), "not a projection"),
-        (Family("model.decoder.layers", {"mlp.gate_proj": Part("fc1", lambda c: (0, 65))}), "64 outputs.*reach 65"),
+        (Family("model.blocks", {"mlp.gate_proj": SiteLocation("fc1")}), "has no 'blocks'"),
+        (Family("model.decoder.layers", {"mlp.gate_proj": SiteLocation("mlp.w1")}), "has no 'mlp'"),
+        (Family("model.decoder.layers", {"mlp.gate_proj": SiteLocation("final_layer_norm")}), "not a projection"),
+        (
+            Family("model.decoder.layers", {"mlp.gate_proj": SiteLocation("fc1", lambda c: (0, 65))}),
+            "64 outputs.*reach 65",
+        ),
         (Family("model.decoder.layers", gate_up("fc1", "ffn_dim", stacked="gate_up_proj")), "no stacked parameter"),
     ],
 )
@@ -95,7 +98,7 @@ def test_experts_of_another_kind_are_refused():
     experts = model.model.layers[0].mlp.experts
     experts.has_bias = True
     with pytest.raises(ModelError, match="experts with biases"):
-        locate(Site("mlp.gate_proj", 0), Part("mlp.experts", stacked="gate_up_proj"), experts, model.config)
+        locate(Site("mlp.gate_proj", 0), SiteLocation("mlp.experts", stacked="gate_up_proj"), experts, model.config)
 
 
 def test_experts_run_as_always_outside_a_block():
@@ -135,7 +138,7 @@ def test_inspect_prints_experts(tmp_path):
 
 
 def test_layers_of_different_widths_are_refused(opt, registered):
-    FAMILIES.register("opt")(Family("model.decoder.layers", {"mlp.gate_proj": Part("fc1")}))
+    FAMILIES.register("opt")(Family("model.decoder.layers", {"mlp.gate_proj": SiteLocation("fc1")}))
     opt.model.decoder.layers[1].fc1 = torch.nn.Linear(32, 48)
     with pytest.raises(ModelError, match=r"different widths \(48, 64\)"):
         _ = LanguageModel(opt, tiny_models.tokenizer(), name="opt").shapes
@@ -164,8 +167,8 @@ def test_a_neuron_carries_its_expert(word_items, tmp_path):
 def test_entry_point(registered, tmp_path, monkeypatch):
     """A family in an installed package is found without an import by the user."""
     (tmp_path / "my_opt_family.py").write_text(
-        "from culnig.models import FAMILIES, Family, Part\n"
-        "FAMILIES.register('opt')(Family('model.decoder.layers', {'mlp.gate_proj': Part('fc1')}))\n"
+        "from culnig.models import FAMILIES, Family, SiteLocation\n"
+        "FAMILIES.register('opt')(Family('model.decoder.layers', {'mlp.gate_proj': SiteLocation('fc1')}))\n"
     )
     info = tmp_path / "my_opt-1.0.dist-info"
     info.mkdir()

@@ -136,3 +136,41 @@ def test_encoding_is_kept_and_the_rest_is_not_confused(tiny, word_items):
     assert again == first and again is not first and all(a is b for a, b in zip(first, again, strict=True))
     assert encode(render(word_items, mcf), tiny.tokenizer, mcf) != first
     assert encode(render(word_items[:3], cf), tiny.tokenizer, cf) == first[:3]
+
+
+NAMED = {"default": "user: {{ messages[-1].content }} assistant:", "tool_use": "tools {{ messages[-1].content }}"}
+
+
+@pytest.mark.parametrize(
+    "templates", [NAMED, [{"name": name, "template": text} for name, text in NAMED.items()]], ids=["mapping", "list"]
+)
+def test_of_several_chat_templates_the_default_is_used(own_tokenizer, word_items, templates):
+    """Some models ship templates by name: for tools, for retrieval, and a default."""
+    prompts = render(word_items[:3], policy())
+    own_tokenizer.chat_template = NAMED["default"]
+    expected = encode(prompts, own_tokenizer, policy())
+    assert "chat_template_name" not in policy().resolved(own_tokenizer)
+    own_tokenizer.chat_template = templates
+    assert encode(prompts, own_tokenizer, policy()) == expected
+    assert encode(prompts, own_tokenizer, policy(chat_template="off")) != expected
+    recorded = policy().resolved(own_tokenizer)
+    assert recorded["chat_template"] == "on" and recorded["chat_template_name"] == "default"
+
+
+def test_several_chat_templates_without_a_default(own_tokenizer, word_items):
+    own_tokenizer.chat_template = {"tool_use": "a", "rag": "b"}
+    with pytest.raises(PromptError, match=r"several chat templates \(rag, tool_use\) and none is named 'default'"):
+        encode(render(word_items[:3], policy()), own_tokenizer, policy())
+    for off in ({"chat_template": "off"}, {"formulation": "cf"}):
+        p = policy(**off)
+        assert (
+            encode(render(word_items[:3], p), own_tokenizer, p) and p.resolved(own_tokenizer)["chat_template"] == "off"
+        )
+
+
+@pytest.fixture
+def own_tokenizer():
+    """A tokenizer that a test may change."""
+    from tests.helpers import tiny_models
+
+    return tiny_models.tokenizer()

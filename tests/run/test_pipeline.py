@@ -54,7 +54,7 @@ def config_path(tmp_path_factory, reference_dir):
 
 def write_config(folder, reference_dir):
     """A config of a whole run on the tiny model, with its item files."""
-    neur, test, general, crc = (write_items(folder / f"{n}.jsonl", n) for n in ("neur", "test", "general", "crc"))
+    neur, test, ability, crc = (write_items(folder / f"{n}.jsonl", n) for n in ("neur", "test", "ability", "crc"))
     ctrl = write_items(folder / "ctrl.jsonl", "neur", control=True)
     config = {
         "name": "tiny",
@@ -63,11 +63,11 @@ def write_config(folder, reference_dir):
         "identify": {"neur": {"items": neur}, "ctrl": {"items": ctrl}, "crc": {"items": crc}},
         "test": [
             {"role": "culture", "items": test},
-            {"role": "general", "items": general},
+            {"role": "ability", "items": ability},
             {"role": "surface", "items": crc},
         ],
-        "general": {"t_attn": 0.01},
-        "specific": {"t": 0.01, "z": 0.2},
+        "culture_general": {"t_attn": 0.01},
+        "culture_specific": {"t": 0.01, "z": 0.2},
         "random_controls": 2,
     }
     path = folder / "tiny.yaml"
@@ -88,12 +88,12 @@ def test_everything_is_there(finished):
         "results.json",
         "report.html",
         "scores/neur.safetensors",
-        "neurons/general.json",
+        "neurons/culture-general.json",
     } <= names
     assert {
         "neurons/random-1.json",
         "evals/test/none.parquet",
-        "evals/general/random-0.parquet",
+        "evals/ability/random-0.parquet",
         "tables/accuracy.csv",
     } <= names
     assert not [n for n in names if n.endswith(".part")]
@@ -102,15 +102,17 @@ def test_everything_is_there(finished):
 
 def test_numbers_recompute_from_saved_rows(finished):
     table = pd.read_parquet(finished.path / "tables" / "accuracy.parquet").set_index(["role", "condition"])
-    for condition in ("none", "general", "random-0"):
+    for condition in ("none", "culture-general", "random-0"):
         rows = EvalResult.load(finished.path / "evals" / "test" / f"{condition}.parquet")
         assert table.loc[("culture", condition), "accuracy"] == pytest.approx(rows.accuracy)
-    numbers = json.loads((finished.path / "results.json").read_text())["general"]
+    numbers = json.loads((finished.path / "results.json").read_text())["culture_general"]
     drop = numbers["drop"]["culture"]
     assert (
         drop["difference"] == pytest.approx(drop["a"] - drop["b"]) and drop["low"] <= drop["difference"] <= drop["high"]
     )
-    assert numbers["neurons"] == len(finished.neurons("general")) and len(numbers["random_drops"]["culture"]) == 2
+    assert (
+        numbers["neurons"] == len(finished.neurons("culture-general")) and len(numbers["random_drops"]["culture"]) == 2
+    )
 
 
 def test_every_suppression_has_its_guards(finished):
@@ -120,16 +122,18 @@ def test_every_suppression_has_its_guards(finished):
     names = {path.stem for path in (finished.path / "neurons").glob("*.json") if len(finished.neurons(path.stem))}
     for folder in ("crc", "plain-text"):
         assert {path.stem for path in (finished.path / "evals" / folder).glob("*.parquet")} == names | {"none"}
-    guards = finished.results["general"]["guards"]
-    assert set(guards) == {"general", "random-0", "random-1"}
-    assert set(finished.results["specific"]["guards"]) == {name for name in names if name.startswith("specific-")}
-    text, untouched = (TextResult.load(finished.text_path(name)) for name in ("general", "none"))
-    by_name = {guard["name"]: guard for guard in guards["general"]["guards"]}
+    guards = finished.results["culture_general"]["guards"]
+    assert set(guards) == {"culture-general", "random-0", "random-1"}
+    assert set(finished.results["culture_specific"]["guards"]) == {
+        name for name in names if name.startswith("specific-")
+    }
+    text, untouched = (TextResult.load(finished.text_path(name)) for name in ("culture-general", "none"))
+    by_name = {guard["name"]: guard for guard in guards["culture-general"]["guards"]}
     assert by_name["plain text"]["change"] == pytest.approx(compare_text(text, untouched).ratio - 1)
-    reading = compare(finished.result("surface", "general"), finished.result("surface", "none"))
+    reading = compare(finished.result("surface", "culture-general"), finished.result("surface", "none"))
     assert by_name["country reading"]["change"] == pytest.approx(reading.difference)
     assert set(by_name) == {"plain text", "country reading"}  # cf: no answer can lie outside the options
-    assert "guards" in finished.results["general"]["claim"]
+    assert "guards" in finished.results["culture_general"]["claim"]
 
 
 def test_p_values_are_corrected_over_test_sets_and_countries(finished):
@@ -139,7 +143,7 @@ def test_p_values_are_corrected_over_test_sets_and_countries(finished):
     for (_, metric), family in table.groupby(["pair", "metric"]):
         assert list(family["p_adjusted"]) == pytest.approx(list(adjust(family["p"])))
         assert family["p_mcnemar"].notna().all() == (metric == "correct" and family["pair"].iloc[0][-6:] != "random")
-    by = pd.read_parquet(finished.path / "tables" / "general-by-country.parquet")
+    by = pd.read_parquet(finished.path / "tables" / "culture-general-by-country.parquet")
     assert list(by["p_mcnemar_adjusted"]) == pytest.approx(list(adjust(by["p_mcnemar"])))
 
 
@@ -147,7 +151,7 @@ def test_report_is_one_safe_page(finished):
     page = (finished.path / "report.html").read_text()
     outside = re.sub(r"<script>.*?</script>", "", page, flags=re.S)
     assert not re.search(r'(src|href)="', outside)
-    assert finished.results["general"]["claim"].split(";")[0][:60] in page
+    assert finished.results["culture_general"]["claim"].split(";")[0][:60] in page
     assert page.count('class="plot"') >= 4
     for data in re.findall(r'<script type="application/json"[^>]*>(.*?)</script>', page, flags=re.S):
         json.loads(data.replace("<\\/", "</"))

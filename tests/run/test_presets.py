@@ -27,7 +27,7 @@ PRESETS = {
 def test_a_preset_is_complete(name, data):
     config = load_config(name)
     assert config.name == name and "/" in config.model.name and len(config.test) == 8 and config.random_controls == 10
-    assert config.general.preset == config.specific.preset == "paper"
+    assert config.culture_general.preset == config.culture_specific.preset == "paper"
     assert model_of(config, read_published()) == PRESETS[name]
     with pytest.raises(FetchError, match=r"blend.*hf download") as error:
         config.identify.neur.load(config.seed, config.sources)
@@ -40,14 +40,14 @@ def test_published_beside_measured(tmp_path, reference_dir):
     shutil.copytree(reference_dir, model)
     config = load_config(
         write_config(tmp_path, reference_dir),
-        [f"model.name={model}", "studies=[general, published]", "guards.text=null"],
+        [f"model.name={model}", "studies=[culture_general, published]", "guards.text=null"],
     )
     done = run(config, tmp_path / "run")
     table = pd.read_parquet(done.path / "tables" / "published.parquet")
     assert len(table) == 21 and table["measured"].isna().all()  # no published benchmark among the words
     assert table.loc[(table["benchmark"] == "BLEnD") & (table["condition"] == "untouched"), "published"].item() == 65.96
     rows = _table(done, {config.test[0].items: "Words"}, read_published()["models"]["Qwen3-14B"])
-    measured = 100 * done.result("culture", "general").accuracy
+    measured = 100 * done.result("culture", "culture-general").accuracy
     assert rows.set_index("condition").loc["culture-general suppressed", "measured"] == pytest.approx(measured)
     page = (done.path / "report.html").read_text()
     assert "Published and measured" in page and "65.960" in page

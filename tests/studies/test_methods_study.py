@@ -76,7 +76,7 @@ def compared():
 def test_drops_by_hand(compared):
     right, half, found = compared
     row = found.row("strong")
-    assert row["culture"] == pytest.approx(right.mean() - half.mean()) and row["general"] == 0
+    assert row["culture"] == pytest.approx(right.mean() - half.mean()) and row["ability"] == 0
     assert row["selectivity"] == row["culture"] and row["culture_low"] < row["culture"] < row["culture_high"]
     spread = np.std(right.astype(float) - half) / np.sqrt(200)
     assert row["culture_high"] - row["culture_low"] == pytest.approx(2 * 1.96 * spread, rel=0.1)
@@ -103,12 +103,13 @@ def finished(tmp_path_factory, reference_dir):
     config = yaml.safe_load(path.read_text())
     del config["test"][2]
     config |= {
-        "method": METHODS,
+        "scoring": METHODS,
         "blocks": 5,
-        "studies": ["fidelity", "methods", "stability"],
+        "studies": ["fidelity", "method_comparison", "stability"],
         "guards": {"text": None},
         "fidelity": {"items": config["identify"]["neur"] | {"limit_per_country": 2}, "groups": 2, "layers": 1},
-        "methods": {"budgets": [0.02, 0.05], "resamples": 3, "halves": 2, "wordings": 2},
+        "method_comparison": {"budgets": [0.02, 0.05]},
+        "stability": {"resamples": 3, "halves": 2, "wordings": 2},
     }
     path.write_text(yaml.safe_dump(config))
     return run(load_config(path), tmp_path_factory.mktemp("runs") / "tiny")
@@ -118,7 +119,7 @@ def test_a_run_compares_methods(finished):
     names = {path.stem for path in (finished.path / "evals" / "test").glob("*.parquet")}
     assert {"none", "gate.lape.0.05", "all.culnig-sum.0.02", "all.random-seed-1.0.05"} <= names
     assert not any(name.startswith(("all.lape", "all.ig")) for name in names)  # they score the gate alone
-    curves = pd.read_parquet(finished.path / "tables" / "methods-curves.parquet")
+    curves = pd.read_parquet(finished.path / "tables" / "method-comparison-curves.parquet")
     one = curves.query("measure == 'accuracy' and modules == 'gate' and method == 'lape' and share == 0.05").iloc[0]
     plain, masked = (
         EvalResult.load(finished.path / "evals" / "test" / f"{n}.parquet") for n in ("none", "gate.lape.0.05")
@@ -147,7 +148,9 @@ def test_guards_are_added_to_a_finished_run(finished, tmp_path):
     stamp = (tmp_path / "run" / "scores" / "neur.safetensors").stat().st_mtime_ns
     guarded = run(load_config(path), tmp_path / "run")
     assert stamp == (tmp_path / "run" / "scores" / "neur.safetensors").stat().st_mtime_ns
-    table = pd.read_parquet(guarded.path / "tables" / "methods-guards.parquet").set_index(["modules", "method"])
+    table = pd.read_parquet(guarded.path / "tables" / "method-comparison-guards.parquet").set_index(
+        ["modules", "method"]
+    )
     assert table.loc[("all", "culnig"), "5 %"].split()[-1] in ("within", "beyond", "open")
     assert ("gate", "lape") in table.index and ("all", "lape") not in table.index and not table.isna().any(axis=None)
     assert "Guards: does the model still predict plain text?" in (guarded.path / "report.html").read_text()
@@ -157,7 +160,7 @@ def test_guards_are_added_to_a_finished_run(finished, tmp_path):
 
 def test_embedded_configs_are_read():
     for name in ("methods", "methods-quick"):
-        assert load_config(name).studies == ["fidelity", "methods", "stability"]
+        assert load_config(name).studies == ["fidelity", "method_comparison", "stability"]
     with pytest.raises(UsageError, match="methods"):
         load_config("methods", ["fidelity.methods=nonsense"])
 

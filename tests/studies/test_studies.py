@@ -13,7 +13,7 @@ from culnig.run.config import load_config
 from culnig.run.pipeline import run
 from tests.run.test_pipeline import write_config, write_items
 
-STUDIES = ["general", "layers", "related", "modules", "instance", "dose", "thresholds", "overlap"]
+STUDIES = ["culture_general", "layers", "related", "modules", "instance", "dose", "thresholds", "overlap"]
 
 
 @pytest.fixture(scope="module")
@@ -29,8 +29,8 @@ def finished(tmp_path_factory, reference_dir):
             "neur": {"items": write_items(folder / f"{name[0]}.jsonl", name)},
             "ctrl": {"items": write_items(folder / f"{name[0]}-ctrl.jsonl", name, control=True)},
         }
-    config |= {"overlap": {"benchmarks": found}, "guards": {"conditions": "general"}, "modules": {"random_controls": 2}}
-    path.write_text(yaml.safe_dump(config | {"studies": ["general"]}))
+    config |= {"overlap": {"benchmarks": found}, "guards": {"conditions": "main"}, "modules": {"random_controls": 2}}
+    path.write_text(yaml.safe_dump(config | {"studies": ["culture_general"]}))
     out = folder / "run"
     run(load_config(path), out)
     stamp = (out / "scores" / "neur.safetensors").stat().st_mtime_ns
@@ -47,20 +47,20 @@ def test_every_test_set_is_reported(finished):
     accuracy = table(finished, "accuracy")
     culture = accuracy[accuracy["role"] == "culture"]
     assert culture["test"].nunique() == 2 and (culture.groupby("test").size() == 4).all()
-    assert len(finished.results["general"]["tests"]) == 4
+    assert len(finished.results["culture_general"]["tests"]) == 4
     # what other studies suppress is evaluated on the first test set alone
     assert not list((finished.path / "evals" / "second").glob("only-*"))
 
 
 def test_layers_add_up(finished):
-    sites, size = table(finished, "layers-sites"), len(finished.neurons("general"))
+    sites, size = table(finished, "layers-sites"), len(finished.neurons("culture-general"))
     assert sites["neurons"].sum() == size == table(finished, "layers-modules")["neurons"].sum()
     assert sites["share"].sum() == pytest.approx(1) and (sites["density"] == sites["neurons"] / sites["width"]).all()
 
 
 def test_parts_make_the_whole(finished):
     mlp, attention = finished.neurons("only-mlp"), finished.neurons("only-attention")
-    assert (mlp | attention) == finished.neurons("general") and not len(mlp & attention)
+    assert (mlp | attention) == finished.neurons("culture-general") and not len(mlp & attention)
     assert finished.neurons("only-mlp-random-1").counts() == mlp.counts()
     assert set(table(finished, "modules")["against"]) == {"untouched", "random"}
 
@@ -69,13 +69,13 @@ def test_doses(finished):
     doses = table(finished, "dose")
     assert sorted(doses["factor"].unique()) == [0, 0.5, 1, 1.5, 2, 3]
     zero = doses[(doses["factor"] == 0) & (doses["role"] == "culture") & (doses["metric"] == "correct")]["value"].item()
-    assert zero == pytest.approx(finished.results["general"]["drop"]["culture"]["a"])
+    assert zero == pytest.approx(finished.results["culture_general"]["drop"]["culture"]["a"])
 
 
 def test_settings_and_sizes(finished):
     own = table(finished, "thresholds-changes").set_index("setting")
-    assert (own.loc["t=0.01", "size"] == len(finished.neurons("general"))).all()
-    assert len(table(finished, "thresholds-general")) == 12
+    assert (own.loc["t=0.01", "size"] == len(finished.neurons("culture-general"))).all()
+    assert len(table(finished, "thresholds-culture-general")) == 12
 
 
 def test_overlap_against_chance(finished):
@@ -107,7 +107,7 @@ def test_items_sum_to_the_scores(finished):
     instance, neur = table(finished, "instance"), finished.scores("neur")
     for row in instance.head(20).itertuples():
         assert row.mean == pytest.approx(neur.mean(row.module)[row.layer, row.neuron], rel=1e-4, abs=1e-9)
-    assert instance["positive"].between(0, 1).all() and len(instance) == len(finished.neurons("general"))
+    assert instance["positive"].between(0, 1).all() and len(instance) == len(finished.neurons("culture-general"))
 
 
 def test_distances():
@@ -134,7 +134,7 @@ def test_related_ranks(finished):
 
 def test_nothing_is_evaluated_twice(finished):
     """A dose or a threshold that is the run's own is the general study's condition."""
-    own = f"t={finished.config.general.t_mlp:g}"
+    own = f"t={finished.config.culture_general.t_mlp:g}"
     assert not {"dose-0", f"sweep-{own}"} & {path.stem for path in (finished.path / "evals").rglob("*.parquet")}
     dose, swept = table(finished, "dose-changes"), table(finished, "thresholds-changes")
     at_zero, at_own = dose[dose["factor"] == 0], swept[swept["setting"] == own]

@@ -19,8 +19,24 @@ from culnig.neurons import Site
 from culnig.passes.forward import Batch, Row, answer_logprobs, collate
 from culnig.prompts import Encoded, PromptPolicy, encode, render
 
+FLOAT16_SCALE = 2.0**12
+"""What float16 gradients are multiplied by at first: log P has gradients below 2^-24, the least number of float16."""
 Reference = dict[Site, torch.Tensor]
 """Values to compare with, [N] or [B, N]."""
+
+
+class Placed:
+    """A tensor, and its copies on other devices; each is made once."""
+
+    def __init__(self, tensor: torch.Tensor) -> None:
+        self.tensor = tensor
+        self._copies = {tensor.device: tensor}
+
+    def on(self, device: torch.device) -> torch.Tensor:
+        """Return the tensor on a device."""
+        if device not in self._copies:
+            self._copies[device] = self.tensor.to(device)
+        return self._copies[device]
 
 
 @dataclass
@@ -122,7 +138,7 @@ def _clamped(encoded: Sequence[Encoded], batch_size: int | None) -> np.ndarray:
     return clamped
 
 
-class Work:
+class ScoringBatch:
     """One batch of prompts on the device.
 
     Attributes:
@@ -146,18 +162,48 @@ class Work:
         self.rows = list(rows)
         self.sites = {s: found for s, found in lm.sites.items() if modules is None or s.module in modules}
         self.budget = budget or lm.token_budget
-        self.probability: torch.Tensor
         self.batch = make_batch(lm, rows)
+        self._real = Placed(self.batch.real) if self.batch.real is not None else None
         self.twin_means: Reference | None = None
 
     @property
     def keys(self) -> list[int]:
         return [row.key for row in self.rows]
 
+    @property
+    def probability(self) -> torch.Tensor:
+        return self._probability.tensor
+
+    @probability.setter
+    def probability(self, values: torch.Tensor) -> None:
+        self._probability = Placed(values)
+
+    def probability_on(self, device: torch.device) -> torch.Tensor:
+        """Return `probability` on a device."""
+        return self._probability.on(device)
+
+    def real_on(self, device: torch.device) -> torch.Tensor | None:
+        """Return [B, T], True at tokens, on a device; None where there is no padding."""
+        return self._real.on(device) if self._real is not None else None
+
+    def last_on(self, device: torch.device) -> torch.Tensor:
+        """Return [B], the index of each prompt's last position, on a device."""
+        return self._last.on(device)
+
     @cached_property
-    def last(self) -> torch.Tensor:
-        """[B], index of each prompt's last position."""
-        return self.batch.logit_columns[self.batch.after_prompt]
+    def _last(self) -> Placed:
+        return Placed(self.batch.logit_columns[self.batch.after_prompt])
+
+    @property
+    def loss_scale(self) -> float:
+        """What a backward pass multiplies the objective by, a power of two: small gradients underflow in float16."""
+        return self.prompts.cache.setdefault("loss scale", FLOAT16_SCALE if self.lm.dtype == torch.float16 else 1.0)
+
+    def reduce_loss_scale(self) -> bool:
+        """Make the loss scale smaller, because a gradient has overflowed; False where it is 1 already."""
+        smaller = max(1.0, self.loss_scale / 16)
+        changed, self.prompts.cache["loss scale"] = smaller < self.loss_scale, smaller
+        return changed
 
     def logprobs(self, inputs_embeds: torch.Tensor | None = None) -> torch.Tensor:
         """A forward pass: log-probabilities of the batch's answers."""
@@ -174,13 +220,13 @@ class Work:
     def finish(self, scores: torch.Tensor, weight: str) -> torch.Tensor:
         """Clamp the controls' scores [B, N] at 0 from below, then weight by confidence if so asked."""
         if self._floor is not None:
-            scores = torch.maximum(scores, self._floor.to(scores))
-        return scores * self.probability.to(scores.device)[:, None] if weight == "weighted" else scores
+            scores = torch.maximum(scores, self._floor.on(scores.device).to(scores.dtype))
+        return scores * self.probability_on(scores.device)[:, None] if weight == "weighted" else scores
 
     @cached_property
-    def _floor(self) -> torch.Tensor | None:
+    def _floor(self) -> Placed | None:
         clamped = torch.from_numpy(self.prompts.clamped[self.keys])
-        return torch.where(clamped, 0.0, -torch.inf)[:, None] if clamped.any() else None
+        return Placed(torch.where(clamped, 0.0, -torch.inf)[:, None]) if clamped.any() else None
 
 
 def make_batch(lm: LanguageModel, rows: Sequence[Row]) -> Batch:

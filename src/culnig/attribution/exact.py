@@ -11,7 +11,7 @@ import numpy as np
 import torch
 
 from culnig import distributed
-from culnig.attribution.batch import Work, make_batch, objective, prepare
+from culnig.attribution.batch import ScoringBatch, make_batch, objective, prepare
 from culnig.attribution.method import Target
 from culnig.attribution.observe import Shape, shape_of_inputs
 from culnig.data import Item
@@ -20,8 +20,9 @@ from culnig.models import LanguageModel
 from culnig.models.sites import SiteModule
 from culnig.neurons import Neuron, NeuronSet, Site, check_belongs
 from culnig.passes.experts import Tap, tapped
-from culnig.passes.forward import answer_logprobs, batches
+from culnig.passes.forward import Row, answer_logprobs, batches
 from culnig.passes.from_layer import layer_inputs, starting_at
+from culnig.passes.memory import Fitting
 from culnig.prompts import PromptPolicy
 
 Places = Sequence[tuple[int, int]]
@@ -95,11 +96,16 @@ def oracle(
     probability = np.full(len(encoded), np.nan)
     change = np.full((len(encoded), len(chosen)), np.nan)
     rows = [prompts.row(key) for key in range(len(encoded))]
-    for chunk in distributed.share(batches(rows, token_budget or lm.token_budget)):
-        work = Work(lm, prompts, chunk, budget=token_budget)
+
+    def run(part: Sequence[Row]) -> None:
+        work = ScoringBatch(lm, prompts, part, budget=token_budget)
         for column, values in changes(work, chosen, target):
             change[work.keys, column] = values.numpy()
         probability[work.keys] = work.probability.cpu().double().numpy()
+
+    fitting = Fitting(run)
+    for chunk in distributed.share(batches(rows, token_budget or lm.token_budget)):
+        fitting(chunk)
         if progress:
             progress(len(chunk))
     _gather(probability, change)
@@ -122,11 +128,11 @@ def _gather(probability: np.ndarray, change: np.ndarray) -> None:
         probability[key], change[key] = p, row
 
 
-def changes(work: Work, neurons: Sequence[Neuron], target: Target) -> Iterator[tuple[int, torch.Tensor]]:
+def changes(work: ScoringBatch, neurons: Sequence[Neuron], target: Target) -> Iterator[tuple[int, torch.Tensor]]:
     """(number of the neuron, what zeroing it takes from the target in each row, float64 [B] on the CPU).
 
     Passes start at the neuron's layer, and as many neurons share one, each in a copy of the batch, as the token budget
-    allows.  Differences of P are taken by way of log P, which keeps small ones exact.
+    allows and the device's memory holds.  Differences of P are taken by way of log P, which keeps small ones exact.
     """
     kind = "diff" if target == "diff" else "logp"
     with torch.no_grad(), layer_inputs(work.lm) as hidden:
@@ -138,15 +144,23 @@ def changes(work: Work, neurons: Sequence[Neuron], target: Target) -> Iterator[t
     by_layer: dict[int, list[int]] = {}
     for i in order:
         by_layer.setdefault(neurons[i].layer, []).append(i)
-    for layer, members in by_layer.items():
+    found: dict[int, torch.Tensor] = {}
+
+    def run(part: Sequence[int]) -> None:
+        entering = hidden[neurons[part[0]].layer]
+        found.update(zip(part, _without(work, [neurons[i] for i in part], entering, kind), strict=True))
+
+    fitting = Fitting(run, size=len)
+    for members in by_layer.values():
         for start in range(0, len(members), copies):
             part = members[start : start + copies]
-            without = _without(work, [neurons[i] for i in part], hidden[layer], kind)
-            for i, values in zip(part, without, strict=True):
+            fitting(part)
+            for i in part:
+                values = found.pop(i)
                 yield i, -clean.exp() * torch.expm1(values - clean) if target == "p" else clean - values
 
 
-def _without(work: Work, neurons: Sequence[Neuron], hidden: torch.Tensor, kind: str) -> torch.Tensor:
+def _without(work: ScoringBatch, neurons: Sequence[Neuron], hidden: torch.Tensor, kind: str) -> torch.Tensor:
     """The objective without each neuron of one layer, float64 [neurons, B], in one pass."""
     batch = make_batch(work.lm, work.rows * len(neurons))
     by_site: dict[Site, list[tuple[int, int]]] = {}

@@ -19,7 +19,7 @@ from culnig.neurons import Site
 from culnig.registry import Registry
 
 if TYPE_CHECKING:
-    from culnig.attribution.batch import Work
+    from culnig.attribution.batch import ScoringBatch
     from culnig.attribution.store import Scores
     from culnig.models import LanguageModel
 
@@ -44,7 +44,7 @@ class Seen:
         probability: [B], P(gold answer); None in a forward pass.
     """
 
-    work: Work
+    work: ScoringBatch
     site: Site
     first: int
     value: torch.Tensor
@@ -55,7 +55,7 @@ class Seen:
     @property
     def last(self) -> torch.Tensor:
         """[B], index of each prompt's last position, where its answer is predicted."""
-        return self.work.last.to(self.value.device)
+        return self.work.last_on(self.value.device)
 
 
 class Method(Named):
@@ -64,14 +64,14 @@ class Method(Named):
     Derive from `GradientMethod`, `ValueMethod` or `SweepMethod`; fields are options.  Larger must mean "more important".
 
     Attributes:
-        parts: suffixes of the statistics that are summed, "" first; `name + suffix` names the tensor.
+        statistics: suffixes of the statistics that are summed, "" first; `name + suffix` names the tensor.
         pooled: the sums still mean something when groups are pooled; per-block sums are kept of such methods.
         uses_control, uses_surface: whether selection looks at the scores of controls, and of country reading.
         compares_groups: `specific` compares groups itself: selection asks for no z-score besides.
         share: the share of a pool that selection takes unless told; None leaves it to the selection's rule.
     """
 
-    parts: ClassVar[tuple[str, ...]] = ("",)
+    statistics: ClassVar[tuple[str, ...]] = ("",)
     pooled: ClassVar[bool] = True
     uses_control: ClassVar[bool] = True
     uses_surface: ClassVar[bool] = True
@@ -85,7 +85,7 @@ class Method(Named):
     def check(self, lm: LanguageModel) -> None:
         """Raise a ModelError if the model lacks what the method needs."""
 
-    def general(self, neur: Scores, ctrl: Scores | None, divisor: Divisor) -> PerModule:
+    def culture_general_rank(self, neur: Scores, ctrl: Scores | None, divisor: Divisor) -> PerModule:
         """What culture-general neurons are ranked by, [L, N]: S(neur) - S(ctrl)."""
 
         def rank(module: str) -> np.ndarray:
@@ -94,7 +94,7 @@ class Method(Named):
 
         return rank
 
-    def specific(self, neur: Scores, ctrl: Scores | None, divisor: Divisor) -> PerModule:
+    def culture_specific_rank(self, neur: Scores, ctrl: Scores | None, divisor: Divisor) -> PerModule:
         """What a group's neurons are ranked by, [G, L, N]: S_c(neur) - S_c(ctrl)."""
 
         def mean(scores: Scores, module: str) -> np.ndarray:
@@ -102,7 +102,7 @@ class Method(Named):
 
         return lambda module: mean(neur, module) if ctrl is None else mean(neur, module) - mean(ctrl, module)
 
-    def surface(self, crc: Scores, ctrl: Scores | None, group: str | None = None) -> PerModule:
+    def surface_rank(self, crc: Scores, ctrl: Scores | None, group: str | None = None) -> PerModule:
         """What neurons are removed by, [L, N]: S(crc), of one group or of all."""
         return crc.of_group(group) if group is not None else crc.total
 
@@ -157,14 +157,14 @@ class ValueMethod(Method):
     place: ClassVar[Literal["site", "product"]] = "site"
 
     def measure(self, seen: Seen) -> Sequence[torch.Tensor]:
-        """A [B, N] tensor for each of `parts`."""
+        """A [B, N] tensor for each of `statistics`."""
         raise NotImplementedError
 
 
 class SweepMethod(Method):
     """Runs passes of its own."""
 
-    def sweep(self, work: Work) -> Iterator[tuple[Site, int, torch.Tensor]]:
+    def sweep(self, work: ScoringBatch) -> Iterator[tuple[Site, int, torch.Tensor]]:
         """(site, index of the first neuron, what the sums get, [B, N]) for all neurons of `work.sites`."""
         raise NotImplementedError
 

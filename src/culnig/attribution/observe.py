@@ -8,7 +8,7 @@ from typing import Any, Protocol
 
 import torch
 
-from culnig.attribution.batch import Work, make_batch
+from culnig.attribution.batch import Placed, ScoringBatch, make_batch
 from culnig.attribution.method import GradientMethod, Seen, ValueMethod
 from culnig.attribution.positions import mean_of
 from culnig.attribution.relevance import relevance_gradients
@@ -141,7 +141,9 @@ Emit = Callable[[str, Site, int, torch.Tensor], None]
 """Takes (statistic, site, index of the first neuron, [B, N])."""
 
 
-def run_pass(work: Work, gradients: Sequence[GradientMethod], values: Sequence[ValueMethod], emit: Emit) -> None:
+def run_pass(
+    work: ScoringBatch, gradients: Sequence[GradientMethod], values: Sequence[ValueMethod], emit: Emit
+) -> None:
     """Run the batch once and hand what the methods make of it to `emit`.
 
     Args:
@@ -150,6 +152,20 @@ def run_pass(work: Work, gradients: Sequence[GradientMethod], values: Sequence[V
         values: methods that need the forward pass alone.
         emit: takes the results.
     """
+    if work.loss_scale == 1.0:
+        _run_once(work, gradients, values, emit)
+        return
+    found: list[tuple[str, Site, int, torch.Tensor]] = []
+    while not _run_once(work, gradients, values, lambda *entry: found.append(entry)):
+        found.clear()
+    for entry in found:
+        emit(*entry)
+
+
+def _run_once(
+    work: ScoringBatch, gradients: Sequence[GradientMethod], values: Sequence[ValueMethod], emit: Emit
+) -> bool:
+    """Run the batch; False where a float16 gradient has overflowed, and a smaller loss scale is worth a try."""
     reduce = _Reduction(work, gradients, emit)
     at_sites = [m for m in values if m.place == "site"]
     at_products = [m for m in values if m.place == "product"]
@@ -160,15 +176,16 @@ def run_pass(work: Work, gradients: Sequence[GradientMethod], values: Sequence[V
         if at_products:
             stack.enter_context(products_reporting_to(work.lm, _measuring(work, at_products, emit)))
         if any(method.rules == "relevance" for method in gradients):
-            stack.enter_context(relevance_gradients(work.lm))
+            stack.enter_context(relevance_gradients(work.lm, work.prompts.cache.setdefault("norms", {})))
         if gradients:
-            _differentiate(work, reduce, list(dict.fromkeys(m.objective for m in gradients)))
-        else:
-            with torch.no_grad():
-                work.logprobs()
+            return _differentiate(work, reduce, list(dict.fromkeys(m.objective for m in gradients)))
+        with torch.no_grad():
+            work.logprobs()
+        return True
 
 
-def _differentiate(work: Work, reduce: _Reduction, objectives: list[str]) -> None:
+def _differentiate(work: ScoringBatch, reduce: _Reduction, objectives: list[str]) -> bool:
+    """Run backward from each objective; False where a gradient has overflowed."""
     embedded = work.embedded()
     with torch.enable_grad():
         logprobs = work.logprobs(embedded)
@@ -176,13 +193,16 @@ def _differentiate(work: Work, reduce: _Reduction, objectives: list[str]) -> Non
         for objective in objectives:
             reduce.objective = objective
             more = objective != objectives[-1]
-            work.objective(objective, logprobs).sum().backward(retain_graph=more)
+            (work.objective(objective, logprobs).sum() * work.loss_scale).backward(retain_graph=more)
+    assert embedded.grad is not None
+    # Only float16 is scaled; looking at the gradient makes the host wait for a GPU.
+    return work.loss_scale == 1.0 or bool(embedded.grad.isfinite().all()) or not work.reduce_loss_scale()
 
 
 class _Reduction:
     """The sink of a backward pass: value and gradient -> each method's weighted score per item."""
 
-    def __init__(self, work: Work, methods: Sequence[GradientMethod], emit: Emit) -> None:
+    def __init__(self, work: ScoringBatch, methods: Sequence[GradientMethod], emit: Emit) -> None:
         self.work = work
         self.methods = methods
         self.emit = emit
@@ -190,26 +210,27 @@ class _Reduction:
 
     def __call__(self, site: Site, value: torch.Tensor, gradient: torch.Tensor | None, first: int = 0) -> None:
         device = value.device
-        real = self.work.batch.real.to(device) if self.work.batch.real is not None else None
-        seen = Seen(self.work, site, first, value, gradient, real, self.work.probability.to(device))
+        if gradient is not None and self.work.loss_scale != 1.0:
+            gradient = gradient.float() / self.work.loss_scale
+        work = self.work
+        seen = Seen(work, site, first, value, gradient, work.real_on(device), work.probability_on(device))
         for method in self.methods:
             if method.objective == self.objective:
                 self.emit(method.name, site, first, self.work.finish(method.score(seen), method.weight))
 
 
-def _measuring(work: Work, methods: Sequence[ValueMethod], emit: Emit) -> Sink:
+def _measuring(work: ScoringBatch, methods: Sequence[ValueMethod], emit: Emit) -> Sink:
     def measure(site: Site, value: torch.Tensor, gradient: torch.Tensor | None, first: int = 0) -> None:
-        real = work.batch.real.to(value.device) if work.batch.real is not None else None
-        seen = Seen(work, site, first, value, None, real, None)
+        seen = Seen(work, site, first, value, None, work.real_on(value.device), None)
         for method in methods:
             if site.module in method.modules(work.lm):
-                for part, measured in zip(method.parts, method.measure(seen), strict=True):
+                for part, measured in zip(method.statistics, method.measure(seen), strict=True):
                     emit(method.name + part, site, first, measured)
 
     return measure
 
 
-def run_twins(work: Work) -> None:
+def run_twins(work: ScoringBatch) -> None:
     """A forward pass over the control prompts of the batch's rows, which leaves each site's means in `work.twin_means`."""
     twins = work.prompts.twins
     assert twins is not None
@@ -219,10 +240,12 @@ def run_twins(work: Work) -> None:
         answer_logprobs(work.lm, batch)
 
 
-def _averaging(work: Work, batch: Batch) -> Sink:
+def _averaging(work: ScoringBatch, batch: Batch) -> Sink:
+    padding = Placed(batch.real) if batch.real is not None else None
+
     def average(site: Site, value: torch.Tensor, gradient: torch.Tensor | None, first: int = 0) -> None:
         assert work.twin_means is not None
-        real = batch.real.to(value.device) if batch.real is not None else None
+        real = padding.on(value.device) if padding is not None else None
         if site not in work.twin_means:
             work.twin_means[site] = value.new_zeros(len(value), work.lm.sites[site].width, dtype=torch.float32)
         work.twin_means[site][:, first : first + value.shape[-1]] = mean_of(value, real)
@@ -236,7 +259,7 @@ def products_reporting_to(lm: LanguageModel, sink: Sink) -> Iterator[None]:
 
     In an MLP without a gate it is act of the one site.
     """
-    mlp = [module for module in (GATE, UP) if module in lm.family.parts]
+    mlp = [module for module in (GATE, UP) if module in lm.family.sites]
     with ExitStack() as stack:
         shape = stack.enter_context(shape_of_inputs(lm.layers[0]))
         for layer in range(lm.num_layers):

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
+from functools import partial
 from typing import Any
 
 import torch
@@ -21,18 +22,26 @@ from culnig.models.downstream import activation_of, is_gated, output_projection
 from culnig.neurons import GATE, Site
 from culnig.passes.experts import tapped
 
+Probes = dict[Any, tuple[torch.Tensor, torch.Tensor, torch.Tensor]]
+"""(norm, shape, dtype, device) -> what `_probe` found; valid while the model's weights stay."""
+
 
 @contextmanager
-def relevance_gradients(lm: LanguageModel) -> Iterator[None]:
+def relevance_gradients(lm: LanguageModel, probes: Probes | None = None) -> Iterator[None]:
     """Within the block backward passes follow the rules above.
+
+    Args:
+        lm: the model.
+        probes: keeps what is found out about its norms, for further blocks.
 
     Raises:
         ModelError: a layer whose activation function or output projection cannot be made out; in the forward pass, a
             norm that is not of the form above.
     """
+    probes = {} if probes is None else probes
     with ExitStack() as stack:
         for norm in (module for module in lm.model.modules() if _is_norm(module)):
-            stack.callback(norm.register_forward_hook(_linear_norm).remove)
+            stack.callback(norm.register_forward_hook(partial(_linear_norm, probes)).remove)
         for activation in dict.fromkeys(activation_of(lm, layer) for layer in range(lm.num_layers)):
             stack.callback(activation.register_forward_hook(_linear_activation).remove)
         for layer in range(lm.num_layers) if is_gated(lm) else ():
@@ -74,10 +83,14 @@ def _is_norm(module: nn.Module) -> bool:
     return type(module).__name__.endswith("Norm") and not list(module.children())
 
 
-def _linear_norm(module: Any, args: tuple[torch.Tensor, ...], output: torch.Tensor) -> torch.Tensor:
+def _linear_norm(probes: Probes, module: Any, args: tuple[torch.Tensor, ...], output: torch.Tensor) -> torch.Tensor:
     x = args[0]
     with torch.no_grad():
-        bias, plain, centred = _probe(module, x)
+        shape = (1,) * (x.ndim - 1) + x.shape[-1:] if x.ndim < 4 else (1, 1, *x.shape[-2:])
+        key = (module, shape, x.dtype, x.device)
+        if key not in probes:
+            probes[key] = _probe(module, x, shape)
+        bias, plain, centred = probes[key]
         y = output.float() - bias
         for weight, is_centred in ((plain, False), (centred, True)):
             direction = weight * _centre(x.float(), is_centred)
@@ -98,9 +111,8 @@ def _centre(x: torch.Tensor, yes: bool) -> torch.Tensor:
     return x - x.mean(dim=-1, keepdim=True) if yes else x
 
 
-def _probe(module: Any, x: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+def _probe(module: Any, x: torch.Tensor, shape: tuple[int, ...]) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
     """A norm's bias, and its weight up to a factor if it does not, and if it does, subtract the mean.  Each [.., N]."""
-    shape = (1,) * (x.ndim - 1) + x.shape[-1:] if x.ndim < 4 else (1, 1, *x.shape[-2:])
     steps = torch.arange(x.shape[-1], device=x.device)
     probe = ((1 - 2 * (steps % 2)) * (1 + steps / x.shape[-1])).to(x.dtype).expand(shape).contiguous()
     bias = module.forward(torch.zeros_like(probe)).float()

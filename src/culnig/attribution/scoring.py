@@ -10,21 +10,22 @@ import numpy as np
 import torch
 
 from culnig import distributed
-from culnig.attribution.batch import Prompts, Reference, Work, control_twins, prepare
+from culnig.attribution.batch import Placed, Prompts, Reference, ScoringBatch, control_twins, prepare
 from culnig.attribution.checkpoint import Checkpoint
 from culnig.attribution.method import GradientMethod, Method, SweepMethod, ValueMethod, parse_method, parse_methods
 from culnig.attribution.observe import Emit, run_pass, run_twins
 from culnig.attribution.store import Scores, block_numbers, items_a_block
-from culnig.data import Item, account_of
-from culnig.data.item_files import item_to_row
+from culnig.data import Item, account_of, items_hash
 from culnig.errors import UsageError
-from culnig.files import sha256_json
 from culnig.models import LanguageModel
 from culnig.neurons import Site
 from culnig.passes.forward import Row, batches
 from culnig.passes.memory import Fitting
-from culnig.prompts import PromptPolicy
+from culnig.prompts import PromptPolicy, template_hash
 from culnig.versions import versions
+
+SCORING_VERSION = 1
+"""Version of the methods' formulas; raise it where the same items and model would give other scores."""
 
 Progress = Callable[[int], None]
 """Called with the number of prompts just done."""
@@ -189,11 +190,10 @@ def _describe(
     scored = {module for modules in accumulator.modules.values() for module in modules}
     return {
         "format": 1,
-        "model": lm.name,
-        "model_hash": lm.fingerprint,
-        "revision": lm.revision,
-        "dtype": str(lm.dtype).removeprefix("torch."),
-        "data_hash": sha256_json([item_to_row(item) for item in prompts.items]),
+        **lm.description,
+        "data_hash": items_hash(prompts.items),
+        "template_hash": template_hash(prompts.items, policy),
+        "scoring_version": SCORING_VERSION,
         "method": ",".join(method.name for method in methods),
         "modules": [module for module in lm.shapes if module in scored],
         "formulation": policy.formulation,
@@ -248,7 +248,7 @@ class Accumulator:
     def _families(self) -> Iterator[tuple[str, str, Method, int]]:
         """(sum or block, statistic, its method, number of groups or blocks)."""
         for method in self.methods:
-            for part in method.parts:
+            for part in method.statistics:
                 yield "sum", method.name + part, method, len(self.prompts.groups)
                 if self.blocks and method.pooled:
                     yield "block", method.name + part, method, self.blocks
@@ -265,13 +265,13 @@ class Accumulator:
 
     def _run(self, rows: Sequence[Row]) -> None:
         self._staged.clear()
-        work = Work(self.lm, self.prompts, rows, modules=self._scored, budget=self.budget)
+        work = ScoringBatch(self.lm, self.prompts, rows, modules=self._scored, budget=self.budget)
         self._passes(work)
         # Only now: a pass that fails half-way must leave no trace in the sums.
         self._commit(work.keys)
         self._staged.clear()
 
-    def _passes(self, work: Work) -> None:
+    def _passes(self, work: ScoringBatch) -> None:
         if any(getattr(method, "reference", None) == "control" for method in self.methods):
             run_twins(work)
         gradients = [m for m in self.methods if isinstance(m, GradientMethod)]
@@ -293,14 +293,14 @@ class Accumulator:
             self._staged.append((statistic, site, first, scores))
 
     def _commit(self, keys: Sequence[int]) -> None:
-        group = torch.from_numpy(self.prompts.group_of[keys])
-        block = torch.from_numpy(self.block_of[keys]) if self.block_of is not None else None
+        group = Placed(torch.from_numpy(self.prompts.group_of[keys]))
+        block = Placed(torch.from_numpy(self.block_of[keys])) if self.block_of is not None else None
         for statistic, site, first, scores in self._staged:
             for kind, index in (("sum", group), ("block", block)):
                 sums = self.sums.get(f"{kind}/{statistic}/{site.module}/{site.layer}")
                 if sums is not None and index is not None:
                     neurons = sums[:, first : first + scores.shape[1]]
-                    neurons.index_add_(0, index.to(scores.device), scores.to(sums.dtype))
+                    neurons.index_add_(0, index.on(scores.device), scores.to(sums.dtype))
 
     def result(self, kind: str) -> dict[tuple[str, str], np.ndarray]:
         """(statistic, module) -> float32 [G, L, N] ("sum") or [K, L, N] ("block")."""

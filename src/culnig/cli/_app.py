@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
-import sys
+import traceback
+import warnings
+from collections.abc import Callable
+from typing import Any
 
 import typer
 
+from culnig import distributed
 from culnig.cli import (
     answer,
     compare,
@@ -27,7 +31,7 @@ from culnig.cli import (
     stability,
     stats,
 )
-from culnig.errors import CulnigError
+from culnig.errors import CulnigError, CulnigWarning
 
 INTERRUPTED = 130
 
@@ -78,14 +82,43 @@ def _version(
 
 def main() -> None:
     """Entry point: an expected error is one line and an exit code, never a traceback."""
+    warnings.showwarning = _one_line(warnings.showwarning)
     try:
-        app()
+        with distributed.guard():
+            _run_verb()
     except CulnigError as error:
         typer.secho(f"culnig: {error}", fg="red", err=True)
-        sys.exit(error.exit_code)
+        distributed.leave(error.exit_code)
     except (KeyboardInterrupt, SystemExit) as stop:
         # typer turns Ctrl-C into exit code 130 without a word.
         if isinstance(stop, SystemExit) and stop.code != INTERRUPTED:
             raise
         typer.secho("culnig: interrupted; run the same command again to go on", fg="red", err=True)
-        sys.exit(INTERRUPTED)
+        distributed.leave(INTERRUPTED)
+    except Exception:
+        if distributed.size() == 1:
+            raise
+        traceback.print_exc()
+        distributed.leave(1)
+
+
+def _run_verb() -> None:
+    """Run the command; several processes end it together."""
+    try:
+        app()
+    except SystemExit as stop:
+        if stop.code:
+            raise
+    distributed.finish()
+
+
+def _one_line(shown: Callable[..., Any]) -> Callable[..., Any]:
+    """How warnings are shown: ours as one line on stderr, others as Python does."""
+
+    def show(message: Any, category: type[Warning], *where: Any, **more: Any) -> None:
+        if issubclass(category, CulnigWarning):
+            typer.secho(f"  note: {message}", fg="bright_black", err=True)
+        else:
+            shown(message, category, *where, **more)
+
+    return show

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, get_type_hints
 
 import typer
+from typer.core import TyperCommand
 
 from culnig.errors import UsageError
 
@@ -303,7 +304,7 @@ def check_model(chosen: NeuronSet, lm: LanguageModel, path: Path | None) -> None
     from culnig.neurons import check_belongs
 
     made_on = chosen.provenance.get("model_hash")
-    if made_on and made_on != lm.fingerprint:
+    if made_on and not lm.is_model(made_on):
         raise UsageError(
             f"{path} was made on another model ('{chosen.model_name}', hash {made_on}; {lm.name} has {lm.fingerprint})"
         )
@@ -313,3 +314,23 @@ def check_model(chosen: NeuronSet, lm: LanguageModel, path: Path | None) -> None
 def print_json(value: Any) -> None:
     """JSON on stdout."""
     typer.echo(json.dumps(value, indent=1, ensure_ascii=False, default=str))
+
+
+def listing(label: str, package: str, group: str) -> type[TyperCommand]:
+    """Return a kind of command whose `--help` ends with the names of a registry, those of installed packages included.
+
+    The names are looked up when help is asked for, and nothing is imported.
+
+    Args:
+        label: what they are ("Studies").
+        package, group: see `registry.announced`.
+    """
+
+    class Listing(TyperCommand):
+        def format_help(self, ctx: Any, formatter: Any) -> None:
+            from culnig.registry import announced
+
+            self.epilog = f"{self.epilog or ''}\n\n{label}: {', '.join(announced(package, group))}."
+            super().format_help(ctx, formatter)
+
+    return Listing

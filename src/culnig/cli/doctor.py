@@ -20,6 +20,7 @@ def doctor(as_json: o.Json = False) -> None:
     import torch
 
     from culnig.files import cache_dir, check_writable
+    from culnig.machine import total_memory
     from culnig.models.catalogue import CATALOGUE
     from culnig.models.fetching import is_cached
     from culnig.versions import versions
@@ -28,12 +29,12 @@ def doctor(as_json: o.Json = False) -> None:
     existing = next(p for p in (cache, *cache.parents) if p.exists())
     free = shutil.disk_usage(existing).free / 1e9
     gpus = [torch.cuda.get_device_name(i) for i in range(torch.cuda.device_count())]
-    pages = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE") / 1e9
+    memory = total_memory() / 1e9
     facts: dict[str, object] = {
         "versions": versions(),
         "cores": os.cpu_count(),
         "threads": torch.get_num_threads(),
-        "memory_gb": round(pages, 1),
+        "memory_gb": round(memory, 1),
         "gpus": gpus,
         "cache": str(cache),
         "disk_free_gb": round(free, 1),
@@ -48,8 +49,8 @@ def doctor(as_json: o.Json = False) -> None:
         problems.append(
             f"only {free:.1f} GB free at {existing}; the embedded model needs 1 GB: set CULNIG_CACHE elsewhere"
         )
-    if pages < 4:
-        problems.append(f"only {pages:.1f} GB of memory; the quickstart needs about 3 GB")
+    if memory < 4:
+        problems.append(f"only {memory:.1f} GB of memory; the quickstart needs about 3 GB")
     facts["problems"] = problems
     if as_json:
         o.print_json(facts)

@@ -13,7 +13,7 @@ from culnig.cli import _options as o
 def add_to(app: typer.Typer) -> None:
     """Register the verb."""
     app.command(
-        "finetune", epilog="Example:  culnig finetune entail.yaml --set update.protect=general.json --out runs/tuned"
+        "finetune", epilog="Example:  culnig finetune entail.yaml --set update.protect=g.json --out runs/tuned"
     )(finetune)
 
 
@@ -36,7 +36,6 @@ def finetune(
     from culnig.finetune.settings import load_finetune_config
 
     folder = tune(load_finetune_config(config, settings or []), out, reporter=o.reporter(as_json))
-    distributed.finish()
     if not distributed.is_main():
         return
     record = manifest(folder)

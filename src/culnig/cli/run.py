@@ -7,12 +7,16 @@ from typing import Annotated
 
 import typer
 
-from culnig.cli._options import Json, print_json, reporter
+from culnig.cli._options import Json, listing, print_json, reporter
 
 
 def add_to(app: typer.Typer) -> None:
     """Register the verb."""
-    app.command("run", epilog="Example:  culnig run quickstart --set random_controls=10 --out runs/ten")(run)
+    app.command(
+        "run",
+        cls=listing("Studies", "culnig.studies", "culnig.studies"),
+        epilog="Example:  culnig run quickstart --set random_controls=10 --out runs/ten",
+    )(run)
 
 
 def run(
@@ -25,11 +29,15 @@ def run(
     ] = None,
     out: Annotated[Path | None, typer.Option("--out", "-o", help="Run folder; runs/<name> if not given.")] = None,
     settings: Annotated[
-        list[str] | None, typer.Option("--set", help="Override a setting: --set general.t_mlp=0.005. Repeatable.")
+        list[str] | None,
+        typer.Option("--set", help="Override a setting: --set culture_general.t_mlp=0.005. Repeatable."),
     ] = None,
     seeds: Annotated[
         int | None, typer.Option(help="Fine-tunings of each arm (configs that tune): --set seeds=N.")
     ] = None,
+    redo: Annotated[
+        bool, typer.Option("--redo", help="Make again what was made from other items, templates or another model.")
+    ] = False,
     as_json: Json = False,
 ) -> None:
     """Score, select, suppress, evaluate and report, from one config file.
@@ -45,8 +53,7 @@ def run(
     resolved = load_config(config, [*(settings or []), *([f"seeds={seeds}"] if seeds is not None else [])])
     if seeds is not None and not {"finetune", "restore"} & set(resolved.studies):
         raise UsageError("--seeds is for configs that tune models: finetune, restore; this one has no such study")
-    directory = run_pipeline(resolved, out, reporter=reporter(as_json))
-    distributed.finish()
+    directory = run_pipeline(resolved, out, reporter=reporter(as_json), redo=redo)
     if not distributed.is_main():
         return
     results = directory.results

@@ -13,6 +13,7 @@ def add_to(app: typer.Typer) -> None:
     """Register the verb."""
     app.command(
         "score",
+        cls=o.listing("Scoring methods", "culnig.attribution.methods", "culnig.methods"),
         epilog="Example:  culnig score --model smollm2-135m --items everyday:neur --draws 1 --out neur.safetensors",
     )(o.grouped(score))
 
@@ -82,7 +83,6 @@ def score(
     if distributed.is_main():
         scores.save(out)
         forget(out)
-    distributed.finish()
     if not distributed.is_main():
         return
     facts = {

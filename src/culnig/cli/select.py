@@ -53,10 +53,13 @@ def general_(
     t_mlp: Annotated[float | None, typer.Option(help="Share of the gate neurons taken [0.01].")] = None,
     t_attn: Annotated[float | None, typer.Option(help="Share of the q, k, v neurons taken [0.002].")] = None,
     r: Annotated[float | None, typer.Option(help="Share removed for reading country names [0.01].")] = None,
-    general: Annotated[
-        Path | None, typer.Option("--general", help="Scores of general items (general:dev); also removed for these.")
+    ability: Annotated[
+        Path | None,
+        typer.Option("--ability", "--general", help="Scores of ability items (ability:dev); also removed for these."),
     ] = None,
-    r_general: Annotated[float | None, typer.Option(help="Share removed for general items [0.01].")] = None,
+    r_ability: Annotated[
+        float | None, typer.Option("--r-ability", "--r-general", help="Share removed for ability items [0.01].")
+    ] = None,
     as_json: o.Json = False,
 ) -> None:
     """Culture-general neurons: high on cultural items, not on controls or country reading."""
@@ -65,8 +68,8 @@ def general_(
 
     check_writable(out)
     a, b, c = _load(neur, ctrl, crc, no_ctrl, no_crc, method)
-    plain = load_scores(general, method) if general else None
-    chosen = select_general(a, b, c, preset=preset, t_mlp=t_mlp, t_attn=t_attn, r=r, general=plain, r_general=r_general)
+    plain = load_scores(ability, method) if ability else None
+    chosen = select_general(a, b, c, preset=preset, t_mlp=t_mlp, t_attn=t_attn, r=r, ability=plain, r_ability=r_ability)
     chosen.save(out)
     _tell_idle(chosen, b, c)
     _tell(as_json, {str(out): len(chosen)}, sum(layers * width for layers, width in a.shapes().values()))
@@ -89,7 +92,7 @@ def specific(
 ) -> None:
     """Culture-specific neurons: one file a country."""
     from culnig.errors import UsageError
-    from culnig.files import check_writable
+    from culnig.files import check_writable, safe_names
     from culnig.selection import select_specific
 
     if out.is_file():
@@ -100,10 +103,10 @@ def specific(
     for chosen in list(sets.values())[:1]:
         _tell_idle(chosen, b, c)
     written = {}
-    for country, chosen in sets.items():
-        path = out / f"{country}.json"
-        chosen.save(path)
-        written[str(path)] = len(chosen)
+    for country, name in safe_names(sets).items():
+        path = out / f"{name}.json"
+        sets[country].save(path)
+        written[str(path)] = len(sets[country])
     _tell(as_json, written, sum(layers * width for layers, width in a.shapes().values()))
 
 
@@ -157,7 +160,7 @@ def random(
         target, shapes = NeuronSet.load(like), Scores.load(scores or neur).shapes()  # type: ignore[arg-type]
     else:
         raise UsageError("give --like SET and --scores FILE, or --neur, --ctrl and --crc")
-    activity = _norms(norms, norms_method, target.provenance.get("model_hash")) if norms else None
+    activity = _norms(norms, norms_method, target.provenance) if norms else None
     chosen = select_random(target, shapes, how=how, seed=seed, norms=activity, bins=bins)
     if norms:
         chosen.provenance["norms"] = str(norms)
@@ -203,13 +206,14 @@ def _tell_idle(chosen: NeuronSet, ctrl: Scores | None, crc: Scores | None) -> No
         typer.echo(f"note: {method} does not look at {' and '.join(f'--{name}' for name in idle)}", err=True)
 
 
-def _norms(path: Path, method: str | None, model_hash: str | None) -> dict[str, Any]:
+def _norms(path: Path, method: str | None, made: dict[str, Any]) -> dict[str, Any]:
     """Module -> mean of a score file's method, [L, N]."""
     from culnig.attribution import Scores
     from culnig.errors import UsageError
+    from culnig.models.fingerprint import same_model
 
     scores = Scores.load(path)
-    if model_hash and scores.meta.get("model_hash") not in (None, model_hash):
+    if made.get("model_hash") and scores.meta.get("model_hash") and not same_model(made, scores.meta):
         raise UsageError(f"{path} was made on another model than the set; measure the norms on the set's own model")
     methods = list(dict.fromkeys(m for m, _ in scores.sums))
     if method is None and len(methods) > 1:

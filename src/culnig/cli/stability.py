@@ -19,7 +19,9 @@ Crc = Annotated[Path, typer.Option("--crc", help="Scores of country reading comp
 Folder = Annotated[
     Path, typer.Option("--out", "-o", help="Folder for tables (Parquet, CSV) and figures (plotly JSON).")
 ]
-General = Annotated[Path | None, typer.Option("--general", help="Scores of general items, if the selection uses them.")]
+Ability = Annotated[
+    Path | None, typer.Option("--ability", "--general", help="Scores of ability items, if the selection uses them.")
+]
 SCORES = "--neur n.safetensors --ctrl c.safetensors --crc r.safetensors --out stability"
 
 
@@ -37,13 +39,15 @@ def bootstrap(
     ctrl: Ctrl,
     crc: Crc,
     out: Folder,
-    general: General = None,
+    ability: Ability = None,
     method: Annotated[str | None, typer.Option(help="Scoring method, if the files hold several.")] = None,
     preset: Preset = "corrected",
     t_mlp: Annotated[float | None, typer.Option(help="Share of the gate neurons taken [0.01].")] = None,
     t_attn: Annotated[float | None, typer.Option(help="Share of the q, k, v neurons taken [0.002].")] = None,
     r: Annotated[float | None, typer.Option(help="Share removed for reading country names [0.01].")] = None,
-    r_general: Annotated[float | None, typer.Option(help="Share removed for general items [0.01].")] = None,
+    r_ability: Annotated[
+        float | None, typer.Option("--r-ability", "--r-general", help="Share removed for ability items [0.01].")
+    ] = None,
     resamples: Annotated[int, typer.Option(min=0, help="Bootstrap resamples of the items.")] = 200,
     halves: Annotated[int, typer.Option(min=0, help="Random splits of the items into halves.")] = 20,
     seed: Annotated[int, typer.Option(help="Seed of the draws.")] = 0,
@@ -52,15 +56,15 @@ def bootstrap(
     """Select culture-general neurons again from resampled items, by the block sums kept in score files."""
     from culnig.files import check_writable
     from culnig.selection import bootstrap_general
-    from culnig.studies.stability_figures import frequency_curve
+    from culnig.studies.stability import frequency_curve
 
     check_writable(out / "x")
     parts = [load_scores(path, method) for path in (neur, ctrl, crc)]
-    plain = load_scores(general, method) if general else None
-    given: dict[str, Any] = {"preset": preset, "t_mlp": t_mlp, "t_attn": t_attn, "r": r, "r_general": r_general}
+    plain = load_scores(ability, method) if ability else None
+    given: dict[str, Any] = {"preset": preset, "t_mlp": t_mlp, "t_attn": t_attn, "r": r, "r_ability": r_ability}
     with o.reporter(as_json).step("select again", resamples + halves, "selections") as progress:
         made = bootstrap_general(
-            *parts, general=plain, resamples=resamples, halves=halves, seed=seed, progress=progress, **given
+            *parts, ability=plain, resamples=resamples, halves=halves, seed=seed, progress=progress, **given
         )
     tables = {"stability": made.table}
     figures = {}
@@ -151,7 +155,7 @@ def size(
     ctrl: Ctrl,
     crc: Crc,
     out: Folder,
-    general: General = None,
+    ability: Ability = None,
     preset: Preset = "corrected",
     t: Annotated[
         str, typer.Option(help="Shares taken, in %, of gate neurons; of q, k, v a fifth of it.")
@@ -163,15 +167,15 @@ def size(
 ) -> None:
     """Size of the culture-general set against t and r, and of each country's set against t, r and z."""
     from culnig.attribution import Scores
+    from culnig.figures import size_curves
     from culnig.files import check_writable
     from culnig.selection import size_general, size_specific
-    from culnig.studies.stability_figures import size_curves
 
     check_writable(out / "x")
     shares, removed = _shares("--t", t), _shares("--r", r)
     parts = [Scores.load(path) for path in (neur, ctrl, crc)]
-    plain = Scores.load(general) if general else None
-    sizes = size_general(*parts, t_mlp=shares, r=removed, general=plain, preset=preset)
+    plain = Scores.load(ability) if ability else None
+    sizes = size_general(*parts, t_mlp=shares, r=removed, ability=plain, preset=preset)
     specific = size_specific(
         *parts, t=_shares("--t-specific", t_specific), r=removed, z=_numbers("--z", z), preset=preset
     )

@@ -1,8 +1,8 @@
 """Data: items and their account, where rows come from, lint, texts, countries, languages."""
 
-from culnig.data.item_files import read_items, write_items
+from culnig.data.item_files import items_hash, read_items, write_items
 from culnig.data.items import BENCHMARKS, Account, Answer, Benchmark, Item, ItemList, Split, account_of
-from culnig.data.load import DataConfig, load_items, parse_name, with_place
+from culnig.data.load import DataConfig, current_name, load_items, parse_name, with_place
 from culnig.data.texts import load_texts
 
 __all__ = [
@@ -15,6 +15,8 @@ __all__ = [
     "ItemList",
     "Split",
     "account_of",
+    "current_name",
+    "items_hash",
     "load_items",
     "load_texts",
     "parse_name",

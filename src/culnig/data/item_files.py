@@ -16,8 +16,10 @@ from typing import Any
 from culnig.data.countries import canonical
 from culnig.data.items import Answer, Item
 from culnig.errors import DataError
-from culnig.files import require_file, write_text
+from culnig.files import require_file, sha256_json, write_text
 
+HASHED_AS = {"ability": "general"}
+"""Present name of a benchmark -> the name that hashes know it by."""
 _TEXT_FIELDS = (
     "id",
     "benchmark",
@@ -173,6 +175,15 @@ def item_to_row(item: Item) -> dict[str, Any]:
         if (value := getattr(item, field)) != default:
             row[field] = list(value) if field == "scale" else value
     return row
+
+
+def items_hash(items: Iterable[Item]) -> str:
+    """Return the hash of items, which results record as `data_hash`.
+
+    A benchmark that has been renamed is hashed under its old name, so that hashes recorded before the change stay equal.
+    """
+    rows = [item_to_row(item) for item in items]
+    return sha256_json([row | {"benchmark": HASHED_AS.get(row["benchmark"], row["benchmark"])} for row in rows])
 
 
 def write_items(items: Iterable[Item], path: Path | str) -> None:

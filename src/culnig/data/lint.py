@@ -82,7 +82,7 @@ def _item_problems(item: Item) -> Iterator[tuple[str, str, bool]]:
         for b in item.options[i + 1 :]:
             if a.casefold().strip() == b.casefold().strip():
                 yield "doubled options", f"the option {a!r} stands twice", True
-            elif item.template in KNOWLEDGE and item.benchmark != "general" and overlap(a, b):
+            elif item.template in KNOWLEDGE and item.benchmark != "ability" and overlap(a, b):
                 gold = item.gold in (a, b)
                 what = f"options overlap: {a!r} and {b!r}" + (": another option is also right" if gold else "")
                 yield "overlapping options", what, gold

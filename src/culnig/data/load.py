@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import random
 import re
+import warnings
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Literal, NamedTuple
@@ -15,7 +16,7 @@ from culnig.data.item_files import read_items
 from culnig.data.items import BENCHMARKS, Benchmark, Item, ItemList
 from culnig.data.sources import External
 from culnig.data.user_data import read_user_benchmark
-from culnig.errors import UsageError
+from culnig.errors import OldNameWarning, UsageError
 from culnig.settings import Settings
 
 
@@ -50,7 +51,7 @@ def load_items(
     """
     if limit_per_country is not None and limit_per_country < 1:
         raise UsageError(f"the limit per country must be at least 1, not {limit_per_country}")
-    items = _from_source(str(source), seed)
+    items = _from_source(_renamed(str(source)), seed)
     account = getattr(items, "account", None)
     if draws is not None:
         items = [item for item in items if not item.variant.isdigit() or int(item.variant) < draws]
@@ -61,6 +62,10 @@ def load_items(
     if limit_per_country is not None:
         items = _sample(items, limit_per_country, seed)
     return items if account is None else ItemList(items, account)
+
+
+OLD_BENCHMARKS = {"general": "ability"}
+"""Old name of a benchmark -> its present one."""
 
 
 class Name(NamedTuple):
@@ -81,6 +86,16 @@ def parse_name(source: str) -> Name:
     return Name(source, "", None)
 
 
+def current_name(source: str) -> str:
+    """Return the name with its benchmark's present name: `general:dev` is `ability:dev` now."""
+    if BENCHMARKS.find(re.split("[:@]", source, maxsplit=1)[0]):
+        return source
+    for old, new in OLD_BENCHMARKS.items():
+        if re.fullmatch(rf"{old}([:@].*)?", source):
+            return new + source[len(old) :]
+    return source
+
+
 def with_place(source: str, places: Mapping[str, str]) -> str:
     """The name with its benchmark's place added, unless it says one itself."""
     name = parse_name(source)
@@ -95,6 +110,14 @@ def find_benchmark(name: Name) -> Benchmark | None:
     return BENCHMARKS.find(name.name)
 
 
+def _renamed(source: str) -> str:
+    """Replace an old benchmark's name, with a line that says so; a file of that name is left alone."""
+    new = source if Path(source).exists() else current_name(source)
+    if new != source:
+        warnings.warn(f"the benchmark {source} is {new} now", OldNameWarning, stacklevel=3)
+    return new
+
+
 def _from_source(source: str, seed: int) -> list[Item]:
     name = parse_name(source)
     benchmark = find_benchmark(name)
@@ -103,7 +126,7 @@ def _from_source(source: str, seed: int) -> list[Item]:
         if path.exists() or path.suffix in {".jsonl", ".json"} or "/" in source:
             return read_items(path)
         raise UsageError(
-            f"no benchmark and no file named '{source}'; benchmarks: {', '.join(BENCHMARKS.names())}"
+            f"no benchmark and no file named '{source}'; benchmarks: {', '.join(BENCHMARKS.names())}{BENCHMARKS.left_out()}"
             " (see `culnig data list`); an item file ends in .jsonl, a data set of your own in .yaml"
         )
     splits = [s.name for s in benchmark.splits]

@@ -10,15 +10,13 @@ import pandas as pd
 import torch
 
 from culnig import distributed
-from culnig.data import Item, account_of
-from culnig.data.item_files import item_to_row
+from culnig.data import Item, account_of, items_hash
 from culnig.errors import UsageError
-from culnig.evaluation.results import EvalResult
-from culnig.files import sha256_json
+from culnig.evaluation.results import EVALUATION_VERSION, EvalResult
 from culnig.models import LanguageModel
 from culnig.passes.forward import Row, answer_logprobs, batches, collate
 from culnig.passes.memory import Fitting
-from culnig.prompts import Encoded, PromptPolicy, encode, render
+from culnig.prompts import Encoded, PromptPolicy, encode, render, template_hash
 from culnig.versions import versions
 
 MAX_ANSWERS = 32
@@ -152,11 +150,10 @@ def _alignment(scale: tuple[int, int], gold: int, prediction: int) -> float:
 
 def _describe(lm: LanguageModel, items: list[Item], policy: PromptPolicy) -> dict[str, Any]:
     return {
-        "model": lm.name,
-        "model_hash": lm.fingerprint,
-        "revision": lm.revision,
-        "dtype": str(lm.dtype).removeprefix("torch."),
-        "data_hash": sha256_json([item_to_row(item) for item in items]),
+        **lm.description,
+        "data_hash": items_hash(items),
+        "template_hash": template_hash(items, policy),
+        "evaluation_version": EVALUATION_VERSION,
         "formulation": policy.formulation,
         "prompts": policy.resolved(lm.tokenizer),
         "num_items": len({(item.benchmark, item.id) for item in items}),

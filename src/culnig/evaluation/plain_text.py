@@ -14,11 +14,12 @@ import torch
 from culnig import distributed
 from culnig.errors import DataError, UsageError
 from culnig.evaluation.comparing import bootstrap_ratio
-from culnig.evaluation.results import read_rows, write_rows
+from culnig.evaluation.results import EVALUATION_VERSION, read_rows, write_rows
 from culnig.files import sha256_json
 from culnig.models import LanguageModel
 from culnig.passes.cpu_kernels import fast_linear
 from culnig.passes.forward import Row, batches
+from culnig.passes.memory import Fitting
 from culnig.versions import versions
 
 WINDOW = 1024
@@ -119,9 +120,14 @@ def perplexity(
         raise UsageError("no text to read")
     rows = [Row(key, ids, ()) for key, (_, _, ids) in enumerate(parts)]
     found: dict[int, np.ndarray] = {}
-    for chunk in distributed.share(batches(rows, min(token_budget or lm.token_budget, BUDGET))):
-        for row, logprobs in zip(chunk, _token_logprobs(lm, [row.prompt for row in chunk]), strict=True):
+
+    def run(part: Sequence[Row]) -> None:
+        for row, logprobs in zip(part, _token_logprobs(lm, [row.prompt for row in part]), strict=True):
             found[row.key] = logprobs
+
+    fitting = Fitting(run)
+    for chunk in distributed.share(batches(rows, min(token_budget or lm.token_budget, BUDGET))):
+        fitting(chunk)
         if progress:
             progress(len(chunk))
     found = distributed.gather(found)
@@ -191,7 +197,7 @@ def _token_logprobs(lm: LanguageModel, rows: Sequence[tuple[int, ...]]) -> list[
     ids = torch.full((len(rows), width), lm.tokenizer.pad_token_id or 0)
     for b, row in enumerate(rows):
         ids[b, : len(row)] = torch.tensor(row)
-    with torch.no_grad(), fast_linear():
+    with torch.no_grad(), fast_linear(lm.device):
         logits = lm.model(input_ids=ids.to(lm.device), use_cache=False).logits[:, :-1].float()
     target = ids[:, 1:].to(logits.device)
     picked = logits.gather(-1, target[..., None])[..., 0] - torch.logsumexp(logits, dim=-1)
@@ -202,11 +208,9 @@ def _token_logprobs(lm: LanguageModel, rows: Sequence[tuple[int, ...]]) -> list[
 def _describe(lm: LanguageModel, paragraphs: Sequence[str], bos: str) -> dict[str, Any]:
     return {
         "kind": "perplexity",
-        "model": lm.name,
-        "model_hash": lm.fingerprint,
-        "revision": lm.revision,
-        "dtype": str(lm.dtype).removeprefix("torch."),
+        **lm.description,
         "data_hash": sha256_json(list(paragraphs)),
+        "evaluation_version": EVALUATION_VERSION,
         "bos": bos,
         "window": min(lm.max_length or WINDOW, WINDOW),
         "versions": versions(),

@@ -9,8 +9,12 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from culnig.data.load import OLD_BENCHMARKS
 from culnig.errors import DataError, UsageError
 from culnig.files import atomic_path, require_file
+
+EVALUATION_VERSION = 1
+"""Version of how answers are judged; raise it where the same items and model would give other results."""
 
 COLUMNS = {
     "id": "item id",
@@ -29,6 +33,8 @@ COLUMNS = {
     "log_odds": "log-odds of the gold option against the other options together",
     "alignment": "items on a numeric scale alone: how near the predicted step is to the gold one, 0 to 100",
 }
+FORMAT = 2
+"""Format of result files; in format 1 the benchmark `ability` has its old name."""
 METRICS = ("correct", "correct_among_options", "p_gold", "log_odds")
 DERIVED = ("outside_options", "option_logmass")
 """What else can be compared: 1 where the greedy token is none of the labels (mcf); log of the options' total probability."""
@@ -118,9 +124,30 @@ def write_rows(path: Path | str, rows: pd.DataFrame, meta: dict[str, Any]) -> No
     import pyarrow.parquet as pq
 
     table = pa.Table.from_pandas(rows, preserve_index=False)
-    metadata = {**(table.schema.metadata or {}), b"culnig": json.dumps(meta, ensure_ascii=False).encode()}
+    metadata = {
+        **(table.schema.metadata or {}),
+        b"culnig": json.dumps({"format": FORMAT} | meta, ensure_ascii=False).encode(),
+    }
     with atomic_path(path) as temporary:
         pq.write_table(table.replace_schema_metadata(metadata), temporary)
+
+
+def read_meta(path: Path | str) -> dict[str, Any]:
+    """Read the description of a result file, without its rows.
+
+    Raises:
+        DataError: not a result file.
+    """
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    try:
+        meta = json.loads((pq.read_schema(path).metadata or {}).get(b"culnig", b"null"))
+    except (pa.ArrowInvalid, OSError) as error:
+        raise DataError(f"{path}: not a Parquet file ({' '.join(str(error).split())})") from error
+    if not isinstance(meta, dict):
+        raise DataError(f"{path}: not a result file of culnig")
+    return meta
 
 
 def read_rows(path: Path | str, what: str, needed: set[str], verb: str) -> tuple[pd.DataFrame, dict[str, Any]]:
@@ -147,4 +174,7 @@ def read_rows(path: Path | str, what: str, needed: set[str], verb: str) -> tuple
     meta = json.loads((table.schema.metadata or {}).get(b"culnig", b"null"))
     if meta is None or not needed <= set(table.column_names):
         raise DataError(f"{path}: not {what}; `culnig {verb}` writes such files")
-    return table.to_pandas(), meta
+    rows = table.to_pandas()
+    if meta.get("format", 1) < FORMAT and "benchmark" in rows:
+        rows["benchmark"] = rows["benchmark"].replace(OLD_BENCHMARKS)
+    return rows, meta

@@ -1,4 +1,4 @@
-"""Drops of several conditions with joint intervals: culture drop, general drop, and their difference, selectivity."""
+"""Drops of several conditions with joint intervals: culture drop, ability drop, and their difference, selectivity."""
 
 from __future__ import annotations
 
@@ -14,15 +14,15 @@ from culnig.evaluation.results import EvalResult
 from culnig.statistics.bootstrap import JOINT_RESAMPLES, bootstrap_p, by_question, joint_bootstrap, percentile_interval
 from culnig.statistics.tests import adjust
 
-QUANTITIES = ("culture", "general", "selectivity")
+QUANTITIES = ("culture", "ability", "selectivity")
 
 
 @dataclass
 class Drops:
-    """How much each condition takes from culture and from general ability.
+    """How much each condition takes from culture and from ability ability.
 
     Attributes:
-        value: quantity -> condition -> the drop (untouched minus suppressed); `selectivity` is culture minus general.
+        value: quantity -> condition -> the drop (untouched minus suppressed); `selectivity` is culture minus ability.
         draws: quantity -> condition -> its bootstrap values, [resamples], the same resamples for every condition.
     """
 
@@ -59,7 +59,7 @@ class Drops:
 
 def drops(
     culture: Mapping[str, EvalResult],
-    general: Mapping[str, EvalResult],
+    ability: Mapping[str, EvalResult],
     untouched: tuple[EvalResult, EvalResult],
     metric: str = "correct",
     *,
@@ -68,10 +68,10 @@ def drops(
 ) -> Drops:
     """Drops of many conditions, by a bootstrap over questions that is the same for all of them.
 
-    Culture and general questions are resampled apart; rows of one question stay together.  Intervals are percentiles.
+    Culture and ability questions are resampled apart; rows of one question stay together.  Intervals are percentiles.
 
     Args:
-        culture, general: condition -> its results on the two test sets.
+        culture, ability: condition -> its results on the two test sets.
         untouched: the untouched model's, in the same order.
         metric: what `EvalResult.values` knows.
         seed: seed of the bootstrap.
@@ -80,15 +80,15 @@ def drops(
     Raises:
         UsageError: no conditions, conditions that are not in both, results of different items, an unknown metric.
     """
-    if not culture or set(culture) != set(general):
-        raise UsageError("the same conditions are needed on culture and on general items, one at least")
+    if not culture or set(culture) != set(ability):
+        raise UsageError("the same conditions are needed on culture and on ability items, one at least")
     rng = np.random.default_rng(seed)
     value: dict[str, dict[str, float]] = {}
     draws: dict[str, dict[str, np.ndarray]] = {}
-    for quantity, results, plain in (("culture", culture, untouched[0]), ("general", general, untouched[1])):
+    for quantity, results, plain in (("culture", culture, untouched[0]), ("ability", ability, untouched[1])):
         value[quantity], draws[quantity] = _bootstrap(results, plain, metric, rng, resamples)
-    value["selectivity"] = {name: value["culture"][name] - value["general"][name] for name in culture}
-    draws["selectivity"] = {name: draws["culture"][name] - draws["general"][name] for name in culture}
+    value["selectivity"] = {name: value["culture"][name] - value["ability"][name] for name in culture}
+    draws["selectivity"] = {name: draws["culture"][name] - draws["ability"][name] for name in culture}
     return Drops(value, draws)
 
 

@@ -11,18 +11,16 @@ import numpy as np
 import pandas as pd
 
 from culnig import distributed
-from culnig.data import Item, account_of
-from culnig.data.item_files import item_to_row
+from culnig.data import Item, account_of, items_hash
 from culnig.data.languages import fold, matcher, words
 from culnig.errors import UsageError
 from culnig.evaluation.comparing import bootstrap_ratio, by_question, question_of, subset
-from culnig.evaluation.results import EvalResult, read_rows
-from culnig.files import sha256_json
+from culnig.evaluation.results import EVALUATION_VERSION, EvalResult, read_rows
 from culnig.models import LanguageModel
 from culnig.passes.forward import Row, batches
 from culnig.passes.generation import write_lines
 from culnig.passes.memory import Fitting
-from culnig.prompts import Prompt, PromptPolicy, encode_prompts, render
+from culnig.prompts import Prompt, PromptPolicy, encode_prompts, render, template_hash
 from culnig.versions import versions
 
 NEW_TOKENS = 32
@@ -207,11 +205,10 @@ def _describe(lm: LanguageModel, items: list[Item], policy: PromptPolicy, max_ne
     languages = sorted({item.language for item in items})
     return {
         "kind": "short answers",
-        "model": lm.name,
-        "model_hash": lm.fingerprint,
-        "revision": lm.revision,
-        "dtype": str(lm.dtype).removeprefix("torch."),
-        "data_hash": sha256_json([item_to_row(item) for item in items]),
+        **lm.description,
+        "data_hash": items_hash(items),
+        "template_hash": template_hash(items, policy),
+        "evaluation_version": EVALUATION_VERSION,
         "formulation": policy.formulation,
         "prompts": policy.resolved(lm.tokenizer),
         "max_new_tokens": max_new_tokens,

@@ -44,7 +44,7 @@ def collate(rows: Sequence[dict[str, list[int]]], pad_id: int = 0) -> dict[str, 
 
 
 def answer_positions(labels: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
-    """Where answers are predicted: rows [K] and columns [K] of the logits, and the tokens [K] that should come there."""
+    """Where answers are predicted: rows [Q] and columns [Q] of the logits, and the tokens [Q] that should come there."""
     rows, columns = (labels[:, 1:] != IGNORED).nonzero(as_tuple=True)
     return rows, columns, labels[rows, columns + 1]
 

@@ -78,7 +78,9 @@ class TrainingConfig(Settings):
     optimizer: str = Field("adamw_torch", description="an optimizer of transformers")
     weight_decay: float = Field(0.0, ge=0)
     clip: float = Field(1.0, ge=0, description="greatest norm of the gradient; 0 is no clipping")
-    mixed_precision: Literal["no", "bf16", "fp16"] = Field("no", description="autocast; weights keep the model's dtype")
+    mixed_precision: Literal["no", "bf16", "fp16"] = Field(
+        "no", description="autocast; weights that train are float32 meanwhile, and saved in the model's dtype"
+    )
     checkpoint_minutes: float = Field(5.0, ge=0, description="keep the progress so often; 0 after every update")
     report_to: list[str] = Field(
         [], description="wandb, tensorboard, ...: nothing is sent or written unless named here"
@@ -93,6 +95,8 @@ class FinetuneConfig(Settings):
         "finetune", pattern=r"^[A-Za-z0-9._-]+$", description="names the default output folder, runs/<name>"
     )
     seed: int = Field(0, ge=0, description="order of the data, random adapters")
+    data_seed: int | None = Field(None, ge=0, description="draw of the items; null is the seed")
+    sources: dict[str, str] = Field({}, description="benchmark -> file, folder or hub id that its rows come from")
     model: ModelConfig = ModelConfig()
     prompts: PromptConfig = PromptConfig()
     task: DataConfig = Field(description="items to train on")

@@ -14,6 +14,7 @@ import torch
 from transformers import Trainer, TrainerCallback, TrainingArguments
 from transformers.trainer_callback import PrinterCallback
 
+from culnig import distributed
 from culnig.errors import CulnigError, UsageError
 from culnig.finetune.examples import answer_positions, collate
 from culnig.finetune.kept_rows import Kept
@@ -38,7 +39,7 @@ class AnswerTrainer(Trainer):
         """Mean cross-entropy of the answers' tokens, in float32; over all accumulated batches in training."""
         rows, columns, tokens = answer_positions(inputs["labels"])
         autocast = self.args.bf16 or self.args.fp16
-        with logits_only_at(self._head, rows, columns), nullcontext() if autocast else fast_linear():
+        with logits_only_at(self._head, rows, columns), nullcontext() if autocast else fast_linear(rows.device):
             logits = model(input_ids=inputs["input_ids"], use_cache=False).logits.float()
         loss = torch.nn.functional.cross_entropy(logits, tokens.to(logits.device), reduction="sum")
         if num_items_in_batch is None:
@@ -51,13 +52,22 @@ class AnswerTrainer(Trainer):
 
 
 def arguments(
-    settings: TrainingConfig, folder: Path, *, seed: int, on_cpu: bool, validated: bool, name: str
+    settings: TrainingConfig,
+    folder: Path,
+    *,
+    seed: int,
+    device: torch.device,
+    autocast: str,
+    validated: bool,
+    name: str,
 ) -> TrainingArguments:
-    """Our settings as transformers' TrainingArguments.
+    """Our settings as transformers' TrainingArguments, for one process on one device.
 
     Raises:
         UsageError: a field or a value that transformers does not take.
     """
+    on_cpu = device.type == "cpu"
+    precision = autocast if settings.mixed_precision == "no" else settings.mixed_precision
     ours: dict[str, Any] = {
         "output_dir": str(folder),
         "learning_rate": settings.learning_rate,
@@ -71,8 +81,8 @@ def arguments(
         "optim": settings.optimizer,
         "weight_decay": settings.weight_decay,
         "max_grad_norm": settings.clip,
-        "bf16": settings.mixed_precision == "bf16",
-        "fp16": settings.mixed_precision == "fp16",
+        "bf16": precision == "bf16",
+        "fp16": precision == "fp16",
         "use_cpu": on_cpu,
         "dataloader_pin_memory": not on_cpu,
         "seed": seed,
@@ -91,10 +101,23 @@ def arguments(
     if clash := sorted(set(ours) & set(settings.arguments)):
         raise UsageError(f"training.arguments: {clash[0]} is set by culnig itself; see the fields of `training`")
     try:
-        return TrainingArguments(**ours, **settings.arguments)
+        return _on(device, TrainingArguments(**ours, **settings.arguments))
     except (TypeError, ValueError, ImportError, RuntimeError) as error:
         reason = " ".join(str(error).split())
         raise UsageError(f"training: transformers does not take these settings: {reason[:240]}") from error
+
+
+def _on(device: torch.device, made: TrainingArguments) -> TrainingArguments:
+    """Keep a single process on its model's device.
+
+    The Trainer would otherwise move the model to the first GPU and split each batch over all GPUs (DataParallel).
+    """
+    made.device  # noqa: B018  # it is chosen at the first look
+    if distributed.size() == 1 and device.type == "cuda":
+        torch.cuda.set_device(device)
+        made.__dict__["_setup_devices"] = device
+        made._n_gpu = 1
+    return made
 
 
 class RowKeeper(TrainerCallback):
@@ -124,7 +147,8 @@ class Clock(TrainerCallback):
     def on_step_end(self, args: Any, state: Any, control: Any, **kwargs: Any) -> Any:
         """After every update."""
         self._progress(1)
-        if time.monotonic() - self._last >= self._seconds and state.global_step < state.max_steps:
+        due = time.monotonic() - self._last >= self._seconds and state.global_step < state.max_steps
+        if distributed.decided_by_main(due):  # all processes take part in saving, and their clocks differ
             self._last = time.monotonic()
             control.should_save = True
         return control

@@ -30,6 +30,7 @@ MODEL, CONFIG, MANIFEST, LOSS = "model", "config.yaml", "manifest.json", "loss"
 CHECKPOINTS = "checkpoints"
 
 
+@distributed.guard()
 def tune(config: FinetuneConfig, out: Path | str | None = None, *, reporter: Reporter | None = None) -> Path:
     """Fine-tune a model; interrupted, the same call goes on from its last checkpoint.
 
@@ -63,6 +64,7 @@ def tune(config: FinetuneConfig, out: Path | str | None = None, *, reporter: Rep
     trainer, update, facts = _train(config, lm, folder, reporter)
     if distributed.is_main():
         loss_table(trainer.state.log_history, folder / LOSS)
+    update.to_stored()
     with reporter.step("write the checkpoint"), quiet():
         _save(trainer, update, lm, folder, {"model": lm.name, "model_hash": base_hash, "update": update.facts})
     if distributed.is_main():
@@ -81,7 +83,8 @@ def _check_folder(folder: Path, config: FinetuneConfig) -> None:
     if path.is_file():
         theirs = yaml.safe_load(path.read_text(encoding="utf-8"))
         theirs = theirs if isinstance(theirs, dict) else {}
-        if different := [key for key in mine if mine[key] != theirs.get(key)]:
+        later: dict[str, Any] = {"data_seed": None, "sources": {}}  # settings that earlier versions did not have
+        if different := [key for key in mine if mine[key] != theirs.get(key, later.get(key))]:
             raise UsageError(
                 f"{folder} holds a fine-tuning with other settings ({', '.join(different)}); choose another --out, or delete it"
             )
@@ -91,15 +94,7 @@ def _check_folder(folder: Path, config: FinetuneConfig) -> None:
 
 def _load(config: FinetuneConfig, reporter: Reporter) -> LanguageModel:
     m = config.model
-    return load_model(
-        m.name,
-        dtype=m.dtype,
-        device=m.device,
-        revision=m.revision,
-        trust_remote_code=m.trust_remote_code,
-        merge_adapter=True,
-        say=reporter.say,
-    )
+    return load_model(**m.model_dump() | {"merge_adapter": True}, say=reporter.say)
 
 
 def _train(
@@ -111,8 +106,9 @@ def _train(
     from culnig.finetune.trainer import Clock, last_checkpoint
 
     policy = PromptPolicy(**config.prompts.resolved(lm.formulation))
-    rows = examples(lm, config.task.load(config.seed), policy)
-    held_out = examples(lm, config.validate_on.load(config.seed), policy) if config.validate_on else None
+    seed = config.seed if config.data_seed is None else config.data_seed
+    rows = examples(lm, config.task.load(seed, config.sources), policy)
+    held_out = examples(lm, config.validate_on.load(seed, config.sources), policy) if config.validate_on else None
     set_seed(config.seed)  # adapters start from random numbers
     update = prepare(lm, config.update)
     with quiet():
@@ -128,6 +124,7 @@ def _train(
         with reporter.step(f"fine-tune {config.name}", _steps(len(rows), config), "updates") as progress:
             trainer.add_callback(Clock(config.training.checkpoint_minutes, progress))
             trainer.train(resume_from_checkpoint=str(start) if start else None)
+    lm.weights_changed()
     if broken := [k for k in update.kept if not k.intact()]:
         raise CulnigError(f"{len(broken)} parameters lost rows that should have been kept; this is a fault of culnig")
     return trainer, update, {"data": describe(rows), "prompts": policy.resolved(lm.tokenizer)}
@@ -143,7 +140,8 @@ def _trainer(
         config.training,
         folder / CHECKPOINTS,
         seed=config.seed,
-        on_cpu=lm.device.type == "cpu",
+        device=lm.device,
+        autocast=update.autocast,
         validated=held_out is not None,
         name=config.name,
     )

@@ -6,7 +6,7 @@ import re
 import warnings
 from dataclasses import dataclass, field
 from importlib.util import find_spec
-from typing import Any
+from typing import Any, Literal
 
 import torch
 from torch import nn
@@ -19,6 +19,8 @@ from culnig.finetune.targets import describe, peft_list, targets
 from culnig.models import LanguageModel
 from culnig.neurons import NeuronSet, check_belongs
 
+HALVES = (torch.bfloat16, torch.float16)
+
 
 @dataclass
 class Update:
@@ -29,12 +31,42 @@ class Update:
         kept: rows that are written back after every update.
         merged: rows that are written back once more when adapters have been added to the weights.
         facts: what was chosen, for the records.
+        stored: parameters that are trained in float32, each with the half-precision type that it is saved in.
+        autocast: "bf16" or "fp16", in which the model computes while some parameters are float32; "no" for none.
     """
 
     model: Any
     kept: list[Kept] = field(default_factory=list)
     merged: list[Kept] = field(default_factory=list)
     facts: dict[str, Any] = field(default_factory=dict)
+    stored: list[tuple[nn.Parameter, torch.dtype]] = field(default_factory=list)
+    autocast: Literal["no", "bf16", "fp16"] = "no"
+
+    def to_float32(self, lm: LanguageModel) -> None:
+        """Keep the parameters that train in float32: at 3e-5 an update is below half a unit in the last place of bfloat16.
+
+        A GPU computes in the model's own type all the same.  A CPU has no autocast with float16's loss scaling, so there
+        the whole model becomes float32.
+        """
+        low = {p.dtype for p in self.trainable} - {torch.float32, torch.float64}
+        if not low:
+            return
+        whole = torch.float16 in low and lm.device.type == "cpu"
+        self.autocast = "no" if whole else "fp16" if torch.float16 in low else "bf16"
+        for parameter in self.model.parameters() if whole else self.trainable:
+            if parameter.dtype in HALVES:
+                self.stored.append((parameter, parameter.dtype))
+                parameter.data = parameter.data.float()
+        for kept in (*self.kept, *self.merged):
+            kept.values = kept.values.to(kept.parameter.dtype)
+
+    def to_stored(self) -> None:
+        """Round the parameters to the types that they are saved in; kept rows come back to the bit."""
+        for parameter, dtype in self.stored:
+            parameter.data = parameter.data.to(dtype)
+        for kept in (*self.kept, *self.merged):
+            kept.values = kept.values.to(kept.parameter.dtype)
+        self.stored.clear()
 
     @property
     def trainable(self) -> list[nn.Parameter]:
@@ -55,6 +87,8 @@ def prepare(lm: LanguageModel, update: UpdateConfig) -> Update:
         DataError: a broken neuron file.
     """
     lm.model.requires_grad_(False)
+    if update.what != "lora" and getattr(lm.model, "is_quantized", False):
+        raise UsageError("the weights of a quantised model cannot be trained; train adapters on it (what: lora)")
     if update.only:
         made = _only(lm, _set(lm, update.only))
     elif update.what == "all":
@@ -67,6 +101,7 @@ def prepare(lm: LanguageModel, update: UpdateConfig) -> Update:
         made.facts |= facts
     if update.protect:
         _protect(lm, made, _set(lm, update.protect))
+    made.to_float32(lm)
     for kept in made.kept:
         kept.mask_gradient()
     made.facts |= {"trainable": made.moving, "parameters": sum(p.numel() for p in lm.model.parameters())}
@@ -79,7 +114,7 @@ def _set(lm: LanguageModel, path: str) -> NeuronSet:
     """A neuron file of this very model."""
     neurons = NeuronSet.load(path)
     made_on = neurons.provenance.get("model_hash")
-    if made_on and made_on != lm.fingerprint:
+    if made_on and not lm.is_model(made_on):
         raise UsageError(
             f"{path} was made on another model ('{neurons.model_name}', hash {made_on}, not {lm.fingerprint})"
         )

@@ -66,6 +66,7 @@ def scale(lm: LanguageModel, neurons: NeuronSet, factor: float, *, how: str = "a
     if how not in ("auto", "weights", "hooks"):
         raise UsageError(f"unknown way '{how}' to scale neurons; there are auto, weights and hooks")
     check_belongs(neurons, lm.shapes, lm.name)
+    _ = lm.fingerprint  # kept from here on: never the hash of edited weights
     with ExitStack() as stack:
         for site, indices in neurons.by_site().items():
             found = lm.sites[site]

@@ -1,7 +1,7 @@
 """Models: loading them, and where their neurons are."""
 
-from culnig.models.families import FAMILIES, Family, Part, gate_up, query_key_value
+from culnig.models.families import FAMILIES, Family, SiteLocation, gate_up, query_key_value
 from culnig.models.language_model import LanguageModel
 from culnig.models.loading import load_model
 
-__all__ = ["FAMILIES", "Family", "LanguageModel", "Part", "gate_up", "load_model", "query_key_value"]
+__all__ = ["FAMILIES", "Family", "LanguageModel", "SiteLocation", "gate_up", "load_model", "query_key_value"]

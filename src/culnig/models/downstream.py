@@ -18,7 +18,7 @@ from culnig.neurons import GATE, UP, VALUE, Site
 
 def holder(lm: LanguageModel, site: Site) -> nn.Module:
     """The module that the site's projection is a direct child of; with stacked experts, the experts' own module."""
-    part = lm.family.parts[site.module]
+    part = lm.family.sites[site.module]
     if part.stacked is not None:
         return lm.sites[site].module
     return lm.layers[site.layer].get_submodule(part.path.rpartition(".")[0])
@@ -42,7 +42,7 @@ def activation_of(lm: LanguageModel, layer: int) -> nn.Module:
 
 def is_gated(lm: LanguageModel) -> bool:
     """Whether the MLP multiplies act(gate) by an up projection."""
-    return UP in lm.family.parts
+    return UP in lm.family.sites
 
 
 def output_projection(lm: LanguageModel, site: Site) -> nn.Module:

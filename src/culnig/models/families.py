@@ -18,7 +18,7 @@ Rows = Callable[[Any], "tuple[int, int] | Sequence[int]"]
 
 
 @dataclass(frozen=True)
-class Part:
+class SiteLocation:
     """Where one site is inside a decoder layer.
 
     Attributes:
@@ -40,26 +40,26 @@ class Family:
 
     Attributes:
         layers: path of the list of decoder layers, from the model.
-        parts: canonical module name (`mlp.gate_proj`, ...) -> where it is.
+        sites: canonical module name (`mlp.gate_proj`, ...) -> where it is.
         windowed: every layer looks back `config.sliding_window` positions, if that is set. Families whose config lists
             `layer_types` need not say so. (A `sliding_window` in the config is no proof: Llama ignores it.)
     """
 
     layers: str
-    parts: dict[str, Part]
+    sites: dict[str, SiteLocation]
     windowed: bool = False
 
 
-def gate_up(path: str, width: str = "intermediate_size", stacked: str | None = None) -> dict[str, Part]:
+def gate_up(path: str, width: str = "intermediate_size", stacked: str | None = None) -> dict[str, SiteLocation]:
     """The two MLP sites of one projection whose output is [gate | up], each `config.<width>` wide."""
 
     def rows(half: int) -> Rows:
         return lambda config: (half * getattr(config, width), (half + 1) * getattr(config, width))
 
-    return {GATE: Part(path, rows(0), stacked), UP: Part(path, rows(1), stacked)}
+    return {GATE: SiteLocation(path, rows(0), stacked), UP: SiteLocation(path, rows(1), stacked)}
 
 
-def query_key_value(path: str) -> dict[str, Part]:
+def query_key_value(path: str) -> dict[str, SiteLocation]:
     """The three attention sites of one projection whose output is [q | k | v]."""
 
     def rows(which: int) -> Rows:
@@ -72,7 +72,7 @@ def query_key_value(path: str) -> dict[str, Part]:
 
         return bounds
 
-    return {name: Part(path, rows(which)) for which, name in enumerate((QUERY, KEY, VALUE))}
+    return {name: SiteLocation(path, rows(which)) for which, name in enumerate((QUERY, KEY, VALUE))}
 
 
 def head_width(config: Any) -> int:
@@ -83,7 +83,7 @@ def head_width(config: Any) -> int:
 FAMILIES: Registry[Family] = Registry("model family", "culnig.models.families", "culnig.model_families")
 
 
-def interleaved(path: str) -> dict[str, Part]:
+def interleaved(path: str) -> dict[str, SiteLocation]:
     """The three attention sites of one projection whose output is interleaved by head.
 
     The output is [q of head 0 | k of head 0 | v of head 0 | q of head 1 | ...].  Neuron i of a site is coordinate
@@ -97,11 +97,11 @@ def interleaved(path: str) -> dict[str, Part]:
 
         return indices
 
-    return {name: Part(path, rows(which)) for which, name in enumerate((QUERY, KEY, VALUE))}
+    return {name: SiteLocation(path, rows(which)) for which, name in enumerate((QUERY, KEY, VALUE))}
 
 
-SEPARATE_ATTENTION = {module: Part(module) for module in ATTENTION_POOL}
-LLAMA = Family(layers="model.layers", parts={module: Part(module) for module in MODULES})
+SEPARATE_ATTENTION = {module: SiteLocation(module) for module in ATTENTION_POOL}
+LLAMA = Family(layers="model.layers", sites={module: SiteLocation(module) for module in MODULES})
 """Separate projections in every layer."""
 
 TABLE: dict[str, Family] = {
@@ -119,28 +119,28 @@ TABLE: dict[str, Family] = {
     # Phi-3 and Phi-4: one projection for [gate | up], one for [q | k | v].
     "phi3": Family(
         layers="model.layers",
-        parts=gate_up("mlp.gate_up_proj") | query_key_value("self_attn.qkv_proj"),
+        sites=gate_up("mlp.gate_up_proj") | query_key_value("self_attn.qkv_proj"),
         windowed=True,
     ),
     # GLM-4 (9B of 2024): one projection for [gate | up].
-    "glm": (GLM := Family(layers="model.layers", parts=gate_up("mlp.gate_up_proj") | SEPARATE_ATTENTION)),
+    "glm": (GLM := Family(layers="model.layers", sites=gate_up("mlp.gate_up_proj") | SEPARATE_ATTENTION)),
     "glm4": GLM,  # GLM-4-0414; it differs from `glm` in its norms
     # GPT-NeoX and Pythia have no gate: the projection before the activation function is the site `mlp.gate_proj`.
     "gpt_neox": Family(
         layers="gpt_neox.layers",
-        parts={GATE: Part("mlp.dense_h_to_4h")} | interleaved("attention.query_key_value"),
+        sites={GATE: SiteLocation("mlp.dense_h_to_4h")} | interleaved("attention.query_key_value"),
     ),
     # GPT-2 has no gate either.  Its Conv1D projections keep outputs in the weight's columns.
-    "gpt2": Family(layers="transformer.h", parts={GATE: Part("mlp.c_fc")} | query_key_value("attn.c_attn")),
+    "gpt2": Family(layers="transformer.h", sites={GATE: SiteLocation("mlp.c_fc")} | query_key_value("attn.c_attn")),
     # Mixtures of experts, kept as stacked parameters; neuron i of expert e has the index e * width + i.
     "mixtral": Family(
         layers="model.layers",
-        parts=gate_up("mlp.experts", stacked="gate_up_proj") | SEPARATE_ATTENTION,
+        sites=gate_up("mlp.experts", stacked="gate_up_proj") | SEPARATE_ATTENTION,
         windowed=True,
     ),
     "qwen3_moe": Family(
         layers="model.layers",
-        parts=gate_up("mlp.experts", width="moe_intermediate_size", stacked="gate_up_proj") | SEPARATE_ATTENTION,
+        sites=gate_up("mlp.experts", width="moe_intermediate_size", stacked="gate_up_proj") | SEPARATE_ATTENTION,
         windowed=True,
     ),
 }

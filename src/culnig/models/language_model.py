@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import hashlib
-import json
+import warnings
 from collections.abc import Iterator
 from functools import cached_property
 from typing import Any
@@ -11,9 +10,10 @@ from typing import Any
 import torch
 from torch import nn
 
-from culnig.errors import ModelError, UsageError
+from culnig.errors import CulnigWarning, ModelError, UsageError
 from culnig.models.families import FAMILIES, Family
-from culnig.models.sites import SiteModule, execution_device, locate, output_width, weights_at_hand
+from culnig.models.fingerprint import Hashes, hashes_of
+from culnig.models.sites import SiteModule, execution_device, locate, output_width
 from culnig.neurons import Site
 from culnig.prompts import PromptPolicy
 
@@ -106,7 +106,7 @@ class LanguageModel:
         return {found.site: found for found in self._find_sites()}
 
     def _find_sites(self) -> Iterator[SiteModule]:
-        for name, part in self.family.parts.items():
+        for name, part in self.family.sites.items():
             for index, layer in enumerate(self.layers):
                 yield locate(Site(name, index), part, _child(layer, part.path), self.text_config)
 
@@ -118,7 +118,7 @@ class LanguageModel:
             ModelError: layers of different widths, which a site's tensors [.., L, N] have no place for.
         """
         widths = {
-            name: {s.width for site, s in self.sites.items() if site.module == name} for name in self.family.parts
+            name: {s.width for site, s in self.sites.items() if site.module == name} for name in self.family.sites
         }
         for name, found in widths.items():
             if len(found) != 1:
@@ -139,25 +139,47 @@ class LanguageModel:
         return sum(layers * width for layers, width in self.shapes.values())
 
     @cached_property
-    def fingerprint(self) -> str:
-        """Hash of the config and of a sample of every parameter: the same weights give the same 16 hex digits.
+    def _hashes(self) -> Hashes:
+        return hashes_of(self.model)
 
-        A sample, because hashing 50 GB takes minutes: up to 4,096 values at even steps through each parameter.
+    @property
+    def fingerprint(self) -> str:
+        """Hash of what is computed and of a sample of every parameter: the same model gives the same 16 hex digits.
+
+        The first use walks over the weights; `intervention.scale` sees to it that this is before they are edited.
         """
-        digest = hashlib.sha256(json.dumps(_identity(self.model.config), sort_keys=True, default=str).encode())
-        samples = {}
-        # named_parameters() names a tied weight once, after the first module that has it.
-        names = {name for name, _ in self.model.named_parameters()}
-        for path, module in self.model.named_modules():
-            with weights_at_hand(module):
-                for own, parameter in module.named_parameters(recurse=False):
-                    if (name := f"{path}.{own}" if path else own) in names:
-                        flat = parameter.detach().reshape(-1)
-                        sample = flat[:: max(1, flat.numel() // 4096)].float().cpu().contiguous()
-                        samples[name] = f"{name}{tuple(parameter.shape)}".encode() + sample.numpy().tobytes()
-        for name in sorted(samples):
-            digest.update(samples[name])
-        return digest.hexdigest()[:16]
+        return self._hashes.own
+
+    @property
+    def description(self) -> dict[str, Any]:
+        """What every result records of its model; `legacy_model_hash` tells it from files of earlier versions."""
+        return {
+            "model": self.name,
+            "model_hash": self._hashes.own,
+            "legacy_model_hash": self._hashes.legacy,
+            "revision": self.revision,
+            "dtype": str(self.dtype).removeprefix("torch."),
+        }
+
+    def is_model(self, model_hash: str) -> bool:
+        """Return whether a hash is this model's; files of earlier versions of culnig carry one of another kind.
+
+        A hash that matches only in that way is told in a `CulnigWarning`.
+        """
+        if model_hash == self._hashes.own:
+            return True
+        if model_hash != self._hashes.legacy:
+            return False
+        warnings.warn(
+            f"a file carries the hash that earlier versions of culnig gave {self.name} ({model_hash}); it is accepted",
+            CulnigWarning,
+            stacklevel=2,
+        )
+        return True
+
+    def weights_changed(self) -> None:
+        """Forget the hash: the weights have been trained in place."""
+        self.__dict__.pop("_hashes", None)
 
 
 def _unwrapped(model: Any) -> Any:
@@ -173,42 +195,66 @@ def _unwrapped(model: Any) -> Any:
     return model.get_base_model()
 
 
-def _identity(config: Any) -> dict[str, Any]:
-    """The fields of a config that decide what is computed."""
-    return _without_circumstances(config.to_dict())
-
-
-def _without_circumstances(value: Any) -> Any:
-    """A config's dictionary without how it was loaded; the configs nested in an image-text model's say that too."""
-    if not isinstance(value, dict):
-        return value
-    skip = {"transformers_version", "_name_or_path", "dtype", "torch_dtype", "architectures", "quantization_config"}
-    return {key: _without_circumstances(inner) for key, inner in value.items() if key not in skip}
-
-
 CPU_BUDGET, LARGEST_BUDGET = 384, 16_384
+LOGITS_A_TOKEN = 1 / 8
+"""Positions whose logits are needed, as a share of all tokens; answers are short beside their prompts."""
 
 
 def suitable_budget(lm: LanguageModel, device: torch.device, dtype: torch.dtype) -> int:
-    """Padded tokens a batch: few on a CPU, whose caches hold them; on a GPU as many as fit, 16,384 at most.
+    """Padded tokens a batch: few on a CPU, whose caches hold them; on GPUs as many as fit, 16,384 at most.
 
-    Half of the memory that the weights leave free is given to what tokens leave behind.  Scoring halves a batch that
-    still does not fit.
+    Half of the memory that a GPU's own weights leave free is given to what tokens leave behind on it.  The fullest GPU
+    of a sharded model decides.  Scoring halves a batch that still does not fit.
     """
     if device.type == "cpu":
         return CPU_BUDGET
     if device.type != "cuda":
         return LARGEST_BUDGET
-    token = kept_per_token(lm) * dtype.itemsize
-    weights = sum(p.numel() * p.element_size() for p in lm.model.parameters())
-    free = torch.cuda.get_device_properties(device).total_memory - weights
-    return int(min(LARGEST_BUDGET, max(CPU_BUDGET, free / 2 / max(1, token))))
+    parameters = list(lm.model.parameters())
+    to_come = all(parameter.is_meta for parameter in parameters)  # offloaded weights alone are on the meta device later
+    weights: dict[torch.device, int] = {}
+    for parameter in parameters:
+        place = device if to_come else parameter.device
+        weights[place] = weights.get(place, 0) + parameter.numel() * parameter.element_size()
+    fitting = [float(LARGEST_BUDGET)]
+    for place, token in bytes_per_token(lm, device, dtype).items():
+        if place.type == "cuda":
+            free = torch.cuda.get_device_properties(place).total_memory - weights.get(place, 0)
+            fitting.append(free / 2 / max(1, token))
+    return int(max(CPU_BUDGET, min(fitting)))
+
+
+def bytes_per_token(lm: LanguageModel, device: torch.device, dtype: torch.dtype) -> dict[torch.device, int]:
+    """Device -> about how many bytes a token leaves behind there: kept values, and its share of the logits.
+
+    Layers and head of a sharded model are where accelerate runs them; those of a model that is not yet loaded
+    (weights on the meta device) are on `device`.
+    """
+    found: dict[torch.device, int] = {}
+
+    def add(module: nn.Module, size: int) -> None:
+        place = execution_device(module)
+        place = device if place.type == "meta" else place
+        found[place] = found.get(place, 0) + size
+
+    for layer in lm.layers:
+        add(layer, 2 * dtype.itemsize * _widths(layer, lm.text_config))
+    if (head := lm.model.get_output_embeddings()) is not None:
+        # The logits in the model's type, and in float32 themselves, their gradient and the softmax.
+        add(head, int(LOGITS_A_TOKEN * len(head.weight) * (dtype.itemsize + 3 * torch.float32.itemsize)))
+    return found
 
 
 def kept_per_token(lm: LanguageModel) -> int:
     """About how many values a token leaves behind for the backward pass: every projection's output, and as much again."""
-    widths = [output_width(m) for layer in lm.layers for m in layer.modules() if hasattr(m, "out_features")]
-    return 2 * sum(widths)
+    return 2 * sum(_widths(layer, lm.text_config) for layer in lm.layers)
+
+
+def _widths(layer: nn.Module, config: Any) -> int:
+    """Outputs that a layer's projections have for one token; of stacked experts, those of the experts it is routed to."""
+    projections = [m for m in layer.modules() if hasattr(m, "out_features") or hasattr(m, "nf")]
+    stacked = sum(p.shape[1] for p in layer.parameters() if p.ndim == 3)
+    return sum(map(output_width, projections)) + stacked * (getattr(config, "num_experts_per_tok", None) or 1)
 
 
 def find_family(model: nn.Module) -> Family:
@@ -224,7 +270,7 @@ def find_family(model: nn.Module) -> Family:
     modules = ", ".join(describe_layer(model)) or "no list of layers found"
     raise ModelError(
         f"architecture '{config.model_type}' is not known (known: {', '.join(FAMILIES.names())});"
-        f" its first layer's modules: {modules}; register a family for it: docs/extending.md"
+        f" its first layer's modules: {modules}; register a family for it: docs/extending.md{FAMILIES.left_out()}"
     )
 
 

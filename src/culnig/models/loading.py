@@ -12,10 +12,10 @@ import torch
 
 from culnig import distributed
 from culnig.errors import CulnigError, ModelError, UsageError
-from culnig.files import read_json
 from culnig.models.catalogue import CATALOGUE
-from culnig.models.fetching import fetch, load_gguf
+from culnig.models.fetching import load_gguf
 from culnig.models.language_model import LanguageModel
+from culnig.models.places import Place, find_place
 from culnig.models.quiet import quiet
 
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
@@ -57,24 +57,15 @@ def load_model(
     where = device_of(device)
     if dtype != "auto" and dtype not in DTYPES:
         raise UsageError(f"unknown dtype '{dtype}'; there are auto, {', '.join(DTYPES)}")
-    kind: Any = DTYPES.get(dtype, torch.float32 if where.type == "cpu" else "auto")
+    kind = dtype_of(dtype, where)
     if device_map not in (None, "auto", "balanced", "sequential"):
         raise UsageError(f"unknown device map '{device_map}'; there are auto, balanced and sequential")
     more = _Options(trust_remote_code, _quantization(quantize, kind), merge_adapter, device_map)
     # transformers' own progress bars and advice would bury our lines.
     with quiet():
         try:
-            if name in CATALOGUE:
-                alias = CATALOGUE[name]
-                lm = _from_folder(fetch(alias, say), kind, where, name, None, more)
-                lm.formulation = alias.formulation
-                return lm
-            if Path(name).suffix == ".gguf":
-                return _from_gguf(Path(name), kind, where)
-            if Path(name).is_dir():
-                return _from_folder(Path(name), kind, where, Path(name).resolve().name, None, more)
-            _check_hub_id(name)
-            return _from_folder(name, kind, where, name, revision, more)
+            place = find_place(name, say)
+            return _from_gguf(place, kind, where) if place.gguf else _from_place(place, kind, where, revision, more)
         except CulnigError:
             raise
         except (OSError, ValueError, RuntimeError, KeyError, ImportError) as error:
@@ -125,38 +116,40 @@ def _quantization(quantize: str | None, dtype: Any) -> Any:
     )
 
 
-def _from_folder(
-    place: Path | str, dtype: Any, device: torch.device, name: str, revision: str | None, more: _Options
-) -> LanguageModel:
+def _from_place(place: Place, dtype: Any, device: torch.device, revision: str | None, more: _Options) -> LanguageModel:
     from transformers import AutoModelForCausalLM, AutoTokenizer
 
-    adapter = place if isinstance(place, Path) and (place / ADAPTER).is_file() else None
-    if isinstance(place, Path) and not adapter and not (place / "config.json").is_file():
-        raise ModelError(f"{place} holds no model: no config.json in it")
-    options: dict[str, Any] = {"revision": revision or "main", "trust_remote_code": more.trust}
-    weights = place if adapter is None else base_of(adapter)
-    words = place if adapter is None or (adapter / "tokenizer_config.json").is_file() else weights
-    tokenizer = AutoTokenizer.from_pretrained(str(words), **options)
+    options = place_options(place, revision, more.trust)
+    tokenizer = AutoTokenizer.from_pretrained(place.tokenizer, **options)
     if more.quantization is not None:
-        options |= {"quantization_config": more.quantization, "device_map": {"": device}}
+        options["quantization_config"] = more.quantization
     if more.device_map is not None:
         options["device_map"] = more.device_map
-    model: Any = AutoModelForCausalLM.from_pretrained(str(weights), dtype=dtype, **options)
+    elif more.quantization is not None or device.type != "cpu":
+        options["device_map"] = {"": device}  # weights go there one by one, and never lie in host memory together
+    model: Any = AutoModelForCausalLM.from_pretrained(place.weights, dtype=dtype, **options)
     if getattr(model, "is_quantized", False):
         model = _keep_differentiable(model)
     elif more.device_map is None:
         model = model.to(device)
+        model.__dict__.pop("hf_device_map", None)  # on one device it says nothing, and the Trainer reads more into it
     commit = getattr(model.config, "_commit_hash", None)
-    if adapter:
-        model = with_adapter(model, adapter, merge=more.merge_adapter)
-    options = {"formulation": _formulation(place)} if isinstance(place, Path) else {}
-    return LanguageModel(model, tokenizer, name=name, source=str(place), revision=commit, **options)
+    if place.adapter:
+        model = with_adapter(model, place.adapter, merge=more.merge_adapter)
+    return LanguageModel(
+        model, tokenizer, name=place.name, source=place.source, revision=commit, formulation=place.formulation
+    )
 
 
-def _formulation(folder: Path) -> str:
-    """What a checkpoint that culnig wrote says of itself: a tuned model answers as its base model was asked to."""
-    origin = folder / "culnig.json"
-    return read_json(origin, "the origin of a checkpoint").get("formulation", "mcf") if origin.is_file() else "mcf"
+def place_options(place: Place, revision: str | None, trust: bool) -> dict[str, Any]:
+    """Arguments of `from_pretrained` for config, tokenizer and weights; a revision is that of a hub id."""
+    local = Path(place.source).exists()
+    return {"revision": "main" if local else revision or "main", "trust_remote_code": trust, **place.gguf_options}
+
+
+def dtype_of(dtype: str, device: torch.device) -> Any:
+    """What a user's dtype means: "auto" is float32 on a CPU, and elsewhere "auto", the checkpoint's own."""
+    return DTYPES.get(dtype, torch.float32 if device.type == "cpu" else "auto")
 
 
 def _keep_differentiable(model: Any) -> Any:
@@ -171,29 +164,12 @@ def _keep_differentiable(model: Any) -> Any:
     return model
 
 
-def _from_gguf(path: Path, dtype: Any, device: torch.device) -> LanguageModel:
-    if not path.is_file():
-        raise UsageError(f"no such GGUF file: {path}")
-    model, tokenizer = load_gguf(path)
+def _from_gguf(place: Place, dtype: Any, device: torch.device) -> LanguageModel:
+    assert place.gguf is not None
+    model, tokenizer = load_gguf(place.gguf)
     if isinstance(dtype, torch.dtype):
         model = model.to(dtype)
-    return LanguageModel(model.to(device), tokenizer, name=path.stem, source=str(path))
-
-
-def _check_hub_id(name: str) -> None:
-    from huggingface_hub.utils import HFValidationError, validate_repo_id
-
-    try:
-        validate_repo_id(name)
-    except HFValidationError as error:
-        raise UsageError(
-            f"no model '{name}': not an alias ({', '.join(CATALOGUE)}), not a file or folder here, not a hub id"
-        ) from error
-    if "/" not in name:
-        raise UsageError(
-            f"no model '{name}': not an alias ({', '.join(CATALOGUE)}) and not a folder here;"
-            " a hub id has the form owner/name"
-        )
+    return LanguageModel(model.to(device), tokenizer, name=place.name, source=place.source)
 
 
 def explained(name: str, error: Exception) -> CulnigError:
@@ -207,25 +183,6 @@ def explained(name: str, error: Exception) -> CulnigError:
     if isinstance(error, json.JSONDecodeError):
         return ModelError(f"{name}: its config is not JSON ({reason})")
     return ModelError(f"{name} cannot be loaded: {type(error).__name__}: {reason[:300]}")
-
-
-ADAPTER = "adapter_config.json"
-
-
-def base_of(folder: Path) -> str:
-    """Path or hub id of the model that the adapter was made for.
-
-    Raises:
-        ModelError: peft is missing, or the adapter does not name its base model.
-    """
-    if find_spec("peft") is None:
-        raise ModelError(f"{folder} holds a PEFT adapter, which needs peft: pip install peft")
-    config = read_json(folder / ADAPTER, "a PEFT adapter's config")
-    base = config.get("base_model_name_or_path") if isinstance(config, dict) else None
-    if not base:
-        raise ModelError(f"{folder / ADAPTER} does not say what its base model is (base_model_name_or_path)")
-    # A base model next to its adapter may be named relative to it.
-    return str(folder / base) if (folder / base).is_dir() else str(base)
 
 
 def with_adapter(model: Any, folder: Path, *, merge: bool) -> Any:

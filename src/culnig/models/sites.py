@@ -11,7 +11,7 @@ import torch
 from torch import nn
 
 from culnig.errors import ModelError
-from culnig.models.families import Part
+from culnig.models.families import SiteLocation
 from culnig.neurons import Site
 
 
@@ -69,7 +69,7 @@ class SiteModule:
         return getattr(self.module, self.stacked).shape[1]
 
 
-def locate(site: Site, part: Part, module: nn.Module, config: Any) -> SiteModule:
+def locate(site: Site, part: SiteLocation, module: nn.Module, config: Any) -> SiteModule:
     """The site's module with its rows made out.
 
     Raises:

@@ -11,10 +11,9 @@ import torch
 
 from culnig.errors import CulnigError
 from culnig.models import LanguageModel
-from culnig.models.catalogue import CATALOGUE
-from culnig.models.fetching import fetch
 from culnig.models.language_model import suitable_budget
-from culnig.models.loading import DTYPES, device_of, explained
+from culnig.models.loading import device_of, dtype_of, explained, place_options
+from culnig.models.places import find_place
 from culnig.models.quiet import quiet
 from culnig.models.settings import ModelConfig
 
@@ -32,6 +31,7 @@ class Skeleton:
         dtype: of the weights and activations.
         device: where it will run.
         quantize: "4bit", "8bit" or None.
+        trust_remote_code: whether code that comes with the model may run.
     """
 
     lm: LanguageModel
@@ -39,6 +39,7 @@ class Skeleton:
     dtype: torch.dtype
     device: torch.device
     quantize: str | None
+    trust_remote_code: bool = False
 
     @property
     def token_budget(self) -> int:
@@ -64,15 +65,15 @@ class Skeleton:
         text.num_hidden_layers = layers
         if kinds := getattr(text, "layer_types", None):
             text.layer_types = kinds[:layers]
-        return LanguageModel(_random(config, self.dtype, self.device), self.lm.tokenizer, name=self.lm.name)
+        return LanguageModel(self._random(config), self.lm.tokenizer, name=self.lm.name)
 
+    def _random(self, config: Any) -> Any:
+        from transformers import AutoModelForCausalLM
 
-def _random(config: Any, dtype: torch.dtype, device: torch.device) -> Any:
-    from transformers import AutoModelForCausalLM
-
-    with quiet(), torch.random.fork_rng(), torch.device(device):
-        torch.manual_seed(0)
-        return AutoModelForCausalLM.from_config(config, dtype=dtype).to(device)
+        with quiet(), torch.random.fork_rng(), torch.device(self.device):
+            torch.manual_seed(0)
+            made = AutoModelForCausalLM.from_config(config, dtype=self.dtype, trust_remote_code=self.trust_remote_code)
+            return made.to(self.device)
 
 
 def skeleton(settings: ModelConfig, say: Any = lambda text: None) -> Skeleton:
@@ -83,27 +84,29 @@ def skeleton(settings: ModelConfig, say: Any = lambda text: None) -> Skeleton:
     """
     from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer
 
-    alias = CATALOGUE.get(settings.name)
-    place = fetch(alias, say) if alias else Path(settings.name)
-    options: dict[str, Any] = {}
-    if place.suffix == ".gguf":
-        options = {"gguf_file": place.name}
-        place = place.parent
-    elif not place.is_dir():
-        options = {"revision": settings.revision or "main", "trust_remote_code": settings.trust_remote_code}
-    source = str(place) if place.exists() else settings.name
     device = device_of(settings.device)
     try:
+        place = find_place(settings.name, say)
+        options = place_options(place, settings.revision, settings.trust_remote_code)
         with quiet(), torch.device("meta"):
-            config = AutoConfig.from_pretrained(source, **options)
-            tokenizer = AutoTokenizer.from_pretrained(source, **options)
-            own = getattr(config, "dtype", None) or torch.float32
-            dtype = DTYPES.get(settings.dtype, torch.float32 if device.type == "cpu" else own)
-            model = AutoModelForCausalLM.from_config(config, dtype=dtype)
+            config = AutoConfig.from_pretrained(place.weights, **options)
+            tokenizer = AutoTokenizer.from_pretrained(place.tokenizer, **options)
+            dtype = dtype_of(settings.dtype, device)
+            if dtype == "auto":  # a GGUF file is read as float32
+                dtype = torch.float32 if place.gguf else getattr(config, "dtype", None) or torch.float32
+            model = AutoModelForCausalLM.from_config(config, dtype=dtype, trust_remote_code=settings.trust_remote_code)
+            if place.adapter and not settings.merge_adapter:
+                model = _with_adapter_of(model, place.adapter)
     except CulnigError:
         raise
     except (OSError, ValueError, RuntimeError, KeyError, ImportError) as error:
         raise explained(settings.name, error) from error
-    formulation = alias.formulation if alias else "mcf"
-    lm = LanguageModel(model, tokenizer, name=settings.name, formulation=formulation)
-    return Skeleton(lm, config, dtype, device, settings.quantize)
+    lm = LanguageModel(model, tokenizer, name=place.name, source=place.source, formulation=place.formulation)
+    return Skeleton(lm, config, dtype, device, settings.quantize, settings.trust_remote_code)
+
+
+def _with_adapter_of(model: Any, folder: Path) -> Any:
+    """The model with an adapter's matrices, on the meta device too."""
+    from peft import PeftConfig, get_peft_model
+
+    return get_peft_model(model, PeftConfig.from_pretrained(str(folder)))

@@ -1,6 +1,6 @@
 """float32 projections by oneDNN instead of MKL, within a block.
 
-On AMD processors MKL's float32 product runs at less than half of oneDNN's speed (bench/RESULTS.md), and PyTorch takes
+On AMD processors MKL's float32 product runs at less than half of oneDNN's speed (docs/results.md), and PyTorch takes
 MKL for it on every x86 machine.  The block redirects `torch.nn.functional.linear` with float32 weights on the CPU; all else,
 and every machine without oneDNN, is left as it was.  CULNIG_ONEDNN=0 switches it off.
 """
@@ -65,6 +65,6 @@ def _available() -> bool:
     )
 
 
-def fast_linear() -> AbstractContextManager[Any]:
-    """The block; does nothing where oneDNN is not to be had."""
-    return _Redirect() if _available() else nullcontext()
+def fast_linear(device: torch.device) -> AbstractContextManager[Any]:
+    """Return the block for a model that computes on `device`; it does nothing on a GPU, or where oneDNN is missing."""
+    return _Redirect() if device.type == "cpu" and _available() else nullcontext()

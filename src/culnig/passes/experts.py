@@ -46,7 +46,7 @@ def tapped(module: Any, tap: Tap) -> Iterator[None]:
 def _forward(
     module: Any, hidden_states: torch.Tensor, top_k_index: torch.Tensor, top_k_weights: torch.Tensor
 ) -> torch.Tensor:
-    """hidden_states [S, H], top_k_index and top_k_weights [S, K] -> [S, H]."""
+    """hidden_states [B * T, H], top_k_index and top_k_weights [B * T, experts of a token] -> [B * T, H]."""
     result = torch.zeros_like(hidden_states)
     for expert in top_k_index.unique().tolist():
         if expert >= module.num_experts:  # stands for "on another rank" under expert parallelism

@@ -64,9 +64,9 @@ class Batch:
         positions: [B, T], None where they simply count up.
         tree_mask: [B, T, T], True where a token may look; None where plain causal attention is right.
         real: [B, T], True at tokens, False at padding; None where there is no padding.
-        logit_rows, logit_columns: [K], the positions whose logits are needed.
-        after_prompt: [B], where among the [K] positions each prompt's last one is.
-        answer_index: for each token of each answer, (its row in [K], token id, answer's number over the batch).
+        logit_rows, logit_columns: [Q], the positions whose logits are needed.
+        after_prompt: [B], where among the [Q] positions each prompt's last one is.
+        answer_index: for each token of each answer, (its row in [Q], token id, answer's number over the batch).
         first_answer: [B + 1], where each row's answers start in the numbering over the batch.
     """
 
@@ -136,7 +136,7 @@ def collate(rows: Sequence[Row], device: torch.device, pad_id: int = 0) -> Batch
 
 @contextmanager
 def logits_only_at(head: torch.nn.Module, rows: torch.Tensor, columns: torch.Tensor) -> Iterator[None]:
-    """Within the block the head sees the hidden states at [rows, columns] only: logits are [K, V], not [B, T, V].
+    """Within the block the head sees the hidden states at [rows, columns] only: logits are [Q, V], not [B, T, V].
 
     Done in front of the head rather than by `logits_to_keep`, which keeps the same columns of every row; what a family
     does behind its head (scaling, soft-capping) is elementwise and stays in place.
@@ -207,7 +207,8 @@ def answer_logprobs(lm: LanguageModel, batch: Batch, inputs_embeds: torch.Tensor
     inputs: dict[str, Any] = (
         {"input_ids": batch.input_ids} if inputs_embeds is None else {"inputs_embeds": inputs_embeds}
     )
-    with logits_only_at(lm.model.get_output_embeddings(), batch.logit_rows, batch.logit_columns), fast_linear():
+    head = lm.model.get_output_embeddings()
+    with logits_only_at(head, batch.logit_rows, batch.logit_columns), fast_linear(lm.device):
         logits = lm.model(
             **inputs, attention_mask=_attention_masks(lm, batch), position_ids=batch.positions, use_cache=False
         ).logits

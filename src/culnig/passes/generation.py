@@ -36,7 +36,7 @@ def write_lines(lm: LanguageModel, prompts: Sequence[TokenRow], max_new_tokens: 
         use_cache=True,
     )
     stop = StoppingCriteriaList([_FirstLine(lm, width)])
-    with torch.no_grad(), fast_linear():
+    with torch.no_grad(), fast_linear(lm.device):
         written = lm.model.generate(
             input_ids=ids.to(lm.device),
             attention_mask=mask.to(lm.device),

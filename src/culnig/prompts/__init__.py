@@ -2,7 +2,7 @@
 
 from culnig.prompts.encoding import Encoded, encode, encode_prompts
 from culnig.prompts.policies import PromptConfig, PromptPolicy
-from culnig.prompts.rendering import Prompt, render
+from culnig.prompts.rendering import Prompt, render, template_hash
 from culnig.prompts.template import Template, load_template
 
 __all__ = [
@@ -15,4 +15,5 @@ __all__ = [
     "encode_prompts",
     "load_template",
     "render",
+    "template_hash",
 ]

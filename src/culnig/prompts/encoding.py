@@ -10,7 +10,7 @@ from weakref import WeakKeyDictionary
 
 from culnig.data import Item
 from culnig.errors import PromptError
-from culnig.prompts.policies import PromptPolicy
+from culnig.prompts.policies import ChatTemplate, PromptPolicy
 from culnig.prompts.rendering import Prompt
 
 KEPT = 6
@@ -59,7 +59,7 @@ def encode(
     if not prompts:
         raise PromptError("no items left to encode")
     latest = _LATEST.setdefault(tokenizer, OrderedDict())
-    key = (tuple(prompts), policy.model_dump_json(), max_length, tokenizer.chat_template)
+    key = (tuple(prompts), policy.model_dump_json(), max_length, policy.chat(tokenizer))
     if key not in latest:
         latest[key] = _encode(prompts, tokenizer, policy, max_length)
         if len(latest) > KEPT:
@@ -78,9 +78,8 @@ def encode_prompts(
     """
     if not prompts:
         raise PromptError("no items left to encode")
-    chat = policy.uses_chat(tokenizer)
-    texts = [_with_chat(p, tokenizer, policy) if chat else _plain(p) for p in prompts]
-    rows = _Tokens(tokenizer, policy, chat)(texts)
+    texts, tokens = _texts(prompts, tokenizer, policy)
+    rows = tokens(texts)
     for prompt, ids in zip(prompts, rows, strict=True):
         if not ids:
             raise PromptError(f"item {prompt.item.id}: the prompt has no tokens")
@@ -92,9 +91,7 @@ def encode_prompts(
 
 
 def _encode(prompts: Sequence[Prompt], tokenizer: Any, policy: PromptPolicy, max_length: int | None) -> list[Encoded]:
-    chat = policy.uses_chat(tokenizer)
-    texts = [_with_chat(p, tokenizer, policy) if chat else _plain(p) for p in prompts]
-    tokens = _Tokens(tokenizer, policy, chat)
+    texts, tokens = _texts(prompts, tokenizer, policy)
     prompt_ids = tokens(texts)
     joined = tokens([text + answer for text, p in zip(texts, prompts, strict=True) for answer in p.answers])
     alone = tokenizer([a for p in prompts for a in p.answers], add_special_tokens=False)["input_ids"]
@@ -147,13 +144,20 @@ def _plain(prompt: Prompt) -> str:
     return f"{prompt.text}\n{prompt.prefix}" if prompt.prefix else prompt.text
 
 
-def _with_chat(prompt: Prompt, tokenizer: Any, policy: PromptPolicy) -> str:
+def _texts(prompts: Sequence[Prompt], tokenizer: Any, policy: PromptPolicy) -> tuple[list[str], _Tokens]:
+    """Return what stands before each answer, and what makes tokens of it."""
+    chat = policy.chat(tokenizer)
+    texts = [_with_chat(prompt, tokenizer, policy, chat) if chat else _plain(prompt) for prompt in prompts]
+    return texts, _Tokens(tokenizer, policy, chat is not None)
+
+
+def _with_chat(prompt: Prompt, tokenizer: Any, policy: PromptPolicy, chat: ChatTemplate) -> str:
     messages = [{"role": "system", "content": policy.system}] if policy.system is not None else []
     messages.append({"role": "user", "content": prompt.text})
     try:
         # enable_thinking is ignored by templates that do not know it.
         text = tokenizer.apply_chat_template(
-            messages, tokenize=False, add_generation_prompt=True, enable_thinking=False
+            messages, chat_template=chat.text, tokenize=False, add_generation_prompt=True, enable_thinking=False
         )
     except Exception as error:  # a template is a program of the model's author and can raise anything
         reason = " ".join(str(error).split())

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
@@ -11,6 +13,8 @@ from culnig.settings import Settings
 
 Formulation = Literal["mcf", "cf", "short"]
 Switch = Literal["auto", "on", "off"]
+DEFAULT = "default"
+"""Name of the chat template that is used where a tokenizer has several."""
 
 
 class PromptPolicy(BaseModel):
@@ -32,22 +36,58 @@ class PromptPolicy(BaseModel):
         """The same policy for short answers."""
         return self.model_copy(update={"formulation": "short"})
 
-    def uses_chat(self, tokenizer: Any) -> bool:
-        """Whether prompts go through the tokenizer's chat template.
+    def chat(self, tokenizer: Any) -> ChatTemplate | None:
+        """Return the chat template that prompts go through; None if they are put as they are.
 
         Raises:
-            PromptError: it is asked for and the tokenizer has none.
+            PromptError: a template is asked for and the tokenizer has none, or has several and none is the default.
         """
         has = bool(getattr(tokenizer, "chat_template", None))
         if self.chat_template == "on" and not has:
             raise PromptError("--chat-template on: this model's tokenizer has no chat template; use auto or off")
-        if self.chat_template == "auto":
-            return has and self.formulation != "cf"
-        return self.chat_template == "on"
+        wanted = self.chat_template == "on" or (self.chat_template == "auto" and has and self.formulation != "cf")
+        return chat_template_of(tokenizer) if wanted else None
 
     def resolved(self, tokenizer: Any) -> dict[str, Any]:
-        """The policy as it is recorded: with `auto` replaced by what was done."""
-        return self.model_dump() | {"chat_template": "on" if self.uses_chat(tokenizer) else "off"}
+        """Return the policy as it is recorded: with `auto` replaced by what was done.
+
+        `chat_template_name` is there only if the tokenizer has several templates.
+        """
+        chat = self.chat(tokenizer)
+        recorded = self.model_dump() | {"chat_template": "on" if chat else "off"}
+        return recorded | ({"chat_template_name": chat.name} if chat and chat.name else {})
+
+
+@dataclass(frozen=True, slots=True)
+class ChatTemplate:
+    """A tokenizer's chat template.
+
+    Attributes:
+        name: its name among several; "" if the tokenizer has only one.
+        text: the template itself.
+    """
+
+    name: str
+    text: str
+
+
+def chat_template_of(tokenizer: Any) -> ChatTemplate:
+    """Return the tokenizer's chat template; of several the one named `default`.
+
+    Raises:
+        PromptError: there are several, and none has that name.
+    """
+    given = tokenizer.chat_template
+    if isinstance(given, str):
+        return ChatTemplate("", given)
+    if not isinstance(given, Mapping):  # the form of tokenizer_config.json: [{"name": ..., "template": ...}]
+        given = {entry["name"]: entry["template"] for entry in given}
+    if DEFAULT not in given:
+        raise PromptError(
+            f"this model's tokenizer has several chat templates ({', '.join(sorted(given))}) and none is named"
+            f" '{DEFAULT}'; use --chat-template off, or give one of them that name"
+        )
+    return ChatTemplate(DEFAULT, given[DEFAULT])
 
 
 class PromptConfig(Settings):

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 
 from culnig.data import Item
 from culnig.errors import PromptError
+from culnig.files import sha256_json
 from culnig.prompts.policies import PromptPolicy
 from culnig.prompts.template import Wording, WordingList, load_template
 
@@ -40,6 +41,13 @@ def render(items: Iterable[Item], policy: PromptPolicy) -> list[Prompt]:
         PromptError: a template lacks the formulation, or an item has more options than labels.
     """
     return [prompt for item in items for prompt in _render_item(item, policy)]
+
+
+def template_hash(items: Iterable[Item], policy: PromptPolicy) -> str:
+    """Return the hash of the wordings that items are put in; two files with the same wordings have the same."""
+    names = {policy.template or item.template for item in items if item.prompt is None}
+    wordings = [getattr(load_template(name), policy.formulation) for name in sorted(names)]
+    return sha256_json([each.model_dump() for each in wordings if each is not None])
 
 
 def _render_item(item: Item, policy: PromptPolicy) -> list[Prompt]:

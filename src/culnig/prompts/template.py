@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from functools import cache
 from importlib import resources
+from importlib.metadata import entry_points
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
@@ -54,23 +55,48 @@ class Template(BaseModel):
     short: WordingList | None = None
 
 
-@cache
+GROUP = "culnig.templates"
+"""Entry points of templates: each loads a `Template`, or the path of a YAML file."""
+
+
 def load_template(name: str) -> Template:
-    """A template of the package by name, or a YAML file by path.
+    """Return a template: one of culnig or of an installed package by its name, or a YAML file by its path.
 
     Raises:
         UsageError: no such template.
         DataError: the file is not a template; the message says which field is wrong.
     """
+    is_file = name.endswith((".yaml", ".yml")) and Path(name).is_file()
+    return _load(name, Path(name).stat().st_mtime_ns if is_file else 0)
+
+
+@cache
+def _load(name: str, _written: int) -> Template:
+    """Find a template, once for each state of its file."""
+    own = resources.files("culnig.prompts") / "templates" / f"{name}.yaml"
+    if own.is_file():
+        return _parse(name, own)
+    installed = {point.name: point for point in entry_points(group=GROUP)}
+    if name in installed:
+        loaded = installed[name].load()
+        return loaded if isinstance(loaded, Template) else _parse(name, Path(loaded))
+    if Path(name).is_file():
+        return _parse(name, Path(name))
+    have = ", ".join(template_names())
+    raise UsageError(f"no prompt template '{name}'; there are {have}, or name a YAML file")
+
+
+def template_names() -> list[str]:
+    """Return the names of all templates that can be had by name."""
+    folder = resources.files("culnig.prompts") / "templates"
+    own = [path.name.removesuffix(".yaml") for path in folder.iterdir() if path.name.endswith(".yaml")]
+    return sorted({*own, *(point.name for point in entry_points(group=GROUP))})
+
+
+def _parse(name: str, source: Any) -> Template:
+    """Read a template from a file of the package or of the user."""
     import yaml
 
-    folder = resources.files("culnig.prompts") / "templates"
-    source = folder / f"{name}.yaml"
-    if not source.is_file():
-        if not Path(name).is_file():
-            have = sorted(p.name.removesuffix(".yaml") for p in folder.iterdir() if p.name.endswith(".yaml"))
-            raise UsageError(f"no prompt template '{name}'; there are {', '.join(have)}, or name a YAML file")
-        source = Path(name)
     try:
         return Template.model_validate(yaml.safe_load(source.read_text(encoding="utf-8")))
     except ValidationError as error:

@@ -13,53 +13,12 @@ import pandas as pd
 from culnig.files import write_text
 
 if TYPE_CHECKING:
-    from culnig.studies import Section
-    from culnig.studies.saved import SavedRun
+    from culnig.studies import SavedRun, Section
 
-SHOWN = {
-    "fidelity": "Agreement with exact suppression",
-    "fidelity-groups": "Groups: sum of the estimates and exact drop",
-    "methods-winners": "Which method wins where",
-    "methods-guards": "Guards: does the model still predict plain text?",
-    "methods-curves": "All drops, by method and budget",
-    "stability": "Stability of each method's set",
-    "stability-wordings": "Other prompt wordings",
-    "stability-size": "Size of the culture-general set against t and r",
-    "accuracy": "Accuracy by condition",
-    "guard-verdicts": "Guards: does the model still work?",
-    "differences": "Paired differences",
-    "power": "What drop the test sets can show (80 % power, two-sided, level 0.05)",
-    "general-by-country": "Culture items by country",
-    "general-by-topic": "Culture items by topic",
-    "top-neurons": "Top neurons",
-    "specific-sets": "Culture-specific sets",
-    "specific-guard-verdicts": "Guards: does the model still work?",
-    "specific-own-country": "Own-country effect",
-    "finetune-summary": "Arms: accuracy, and change with its interval",
-    "finetune-differences": "Fine-tuning: paired differences",
-    "finetune-seeds": "Fine-tuning: every seed",
-    "finetune-moved": "Fine-tuning: how far culture-general rows moved",
-    "restore-summary": "Rows trained: accuracy, and change with its interval",
-    "restore-differences": "Rows trained: paired differences",
-    "short-by-language": "Short answers by language",
-    "short-changes": "Short answers: paired changes by language",
-    "short-matchers": "Short answers: what finds the words of each language",
-    "related-ranks": "Ranks of own and related countries",
-    "related-distances": "Drops and distances",
-    "layers-modules": "By module",
-    "layers-densest": "Densest modules",
-    "modules": "Changes by part",
-    "dose-changes": "Changes by factor",
-    "thresholds-changes": "Changes by setting",
-    "overlap": "Pairs of sets",
-    "published": "Published and measured, %",
-}
-"""Tables that the page shows, with their headings; the others are in tables/."""
 WRAPPED, WRAPPED_IF_WIDE = 48, 20
 """Characters over which a column's text may run over several lines; the second in tables wider than `FITS`."""
 FITS = 100
 """Characters beside each other in a table as wide as the page."""
-"""Characters from which on a cell's text may be broken."""
 
 
 def render_report(directory: SavedRun, sections: list[Section], manifest: dict[str, Any]) -> Path:
@@ -83,9 +42,12 @@ def render_report(directory: SavedRun, sections: list[Section], manifest: dict[s
             name = f"{s + 1}-{f + 1}"
             text = figure.to_json()
             write_text(directory.path / "figures" / f"{name}.json", text)
-            # "</" would end the script element that holds the figure.
-            figures.append({"id": f"figure-{name}", "caption": caption, "json": text.replace("</", "<\\/")})
-        tables = [_table(name, frame) for name, frame in section.tables.items() if name in SHOWN]
+            figures.append({"id": f"figure-{name}", "caption": caption, "json": in_script(text)})
+        tables = [
+            _table(name, section.titles[name], frame)
+            for name, frame in section.tables.items()
+            if name in section.titles
+        ]
         blocks.append({"title": section.title, "text": section.text, "figures": figures, "tables": tables})
     page = environment.get_template("report.html.j2").render(
         title=f"{manifest['model']['model']}: culture neurons",
@@ -103,7 +65,16 @@ def render_report(directory: SavedRun, sections: list[Section], manifest: dict[s
     return path
 
 
-def _table(name: str, frame: pd.DataFrame) -> dict[str, Any]:
+def in_script(text: str) -> str:
+    """Return JSON that may stand in a script element and reads back equal.
+
+    "</script" would end the element and "<!--<script" would swallow its end.  In JSON "<" stands only within strings,
+    where its escape means the same.
+    """
+    return text.replace("<", "\\u003c")
+
+
+def _table(name: str, title: str, frame: pd.DataFrame) -> dict[str, Any]:
     columns = [str(column).replace("_", " ") for column in frame.columns]
     rows = [[_cell(value, column) for column, value in row.items()] for _, row in frame.iterrows()]
     widest = [max((len(row[c]["text"]) for row in rows), default=0) for c in range(len(columns))]
@@ -111,7 +82,7 @@ def _table(name: str, frame: pd.DataFrame) -> dict[str, Any]:
     for row in rows:
         for cell, width in zip(row, widest, strict=True):
             cell["wrap"] = not cell["number"] and width > limit
-    return {"name": name, "title": SHOWN[name], "columns": columns, "rows": rows, "long": len(rows) > 12}
+    return {"name": name, "title": title, "columns": columns, "rows": rows, "long": len(rows) > 12}
 
 
 def _cell(value: Any, column: Any) -> dict[str, Any]:

@@ -11,7 +11,7 @@ if TYPE_CHECKING:
     from rich.table import Table
 
 
-ROLES = {"culture": "culture", "general": "general ability", "surface": "country reading", "task": "task"}
+ROLES = {"culture": "culture", "ability": "general ability", "surface": "country reading", "task": "task"}
 ARMS = ("finetune-arms", "restore-arms")
 """Tables of tuned models."""
 
@@ -36,10 +36,8 @@ def print_summary(folder: Path, results: dict[str, Any]) -> None:
             for test in tests:
                 rows = accuracy[(accuracy["test"] == test) & (accuracy["condition"] == condition)]
                 cells.append(_cell(rows.iloc[0]) if len(rows) else "")
-            style = "bold" if condition == "general" else None
-            table.add_row(
-                {"none": "untouched", "general": "culture-general"}.get(condition, condition), *cells, style=style
-            )
+            style = "bold" if condition == "culture-general" else None
+            table.add_row({"none": "untouched"}.get(condition, condition), *cells, style=style)
         console.print(table)
     for name in ARMS:
         path = folder / "tables" / f"{name}.parquet"

@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
 
+from culnig.machine import peak_memory, total_memory
 from culnig.models import LanguageModel
 from culnig.models.language_model import kept_per_token
 from culnig.models.skeleton import Skeleton
 from culnig.passes.forward import Row
-from culnig.run._plan_tasks import Task, padded_tokens
+from culnig.passes.memory import padded_tokens
+from culnig.run._plan_tasks import Task
 
 
 @dataclass(frozen=True)
@@ -91,26 +92,14 @@ def program_bytes(device: torch.device) -> int:
     """Memory of the process without a model: this one's own."""
     if device.type == "cuda":
         return 600_000_000
-    return peak_bytes()
-
-
-def peak_bytes() -> int:
-    """Most memory this process has held so far (resident)."""
-    import resource
-
-    factor = 1 if sys.platform == "darwin" else 1024
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * factor
+    return peak_memory()
 
 
 def available_bytes(device: torch.device) -> int | None:
     """Memory of the device."""
     if device.type == "cuda":
         return torch.cuda.get_device_properties(device).total_memory
-    if device.type != "cpu":
-        return None
-    import os
-
-    return os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+    return total_memory() if device.type == "cpu" else None
 
 
 @dataclass(frozen=True)

@@ -15,9 +15,7 @@ from culnig.models import LanguageModel
 from culnig.passes.forward import Row, batches
 from culnig.prompts import PromptPolicy, encode, render
 from culnig.run.config import RunConfig
-from culnig.studies import STUDIES, Condition, merged
-from culnig.studies.base import scored_sets
-from culnig.studies.saved import test_name
+from culnig.studies import STUDIES, Condition, merged, scored_sets, test_names
 
 Kind = Literal["score", "evaluate", "read", "write"]
 
@@ -99,6 +97,7 @@ def tasks_of(config: RunConfig, lm: LanguageModel, policy: PromptPolicy, token_b
         tasks.append(task(part, "score", 1, data.load(config.seed, config.sources)))
     if "instance" in config.studies:
         tasks.append(task("instance", "score", 1, config.identify.neur.load(config.seed, config.sources)))
+    names = test_names(config)
     for test in config.test:
         items = test.load(config.seed, config.sources)
         conditions = planned_conditions(config, sorted({item.country for item in items}))
@@ -106,7 +105,7 @@ def tasks_of(config: RunConfig, lm: LanguageModel, policy: PromptPolicy, token_b
         for size in sorted({len(subset) for subset in subsets}, reverse=True):
             alike = [subset for subset in subsets if len(subset) == size]
             kind: Kind = "write" if test.role == "short" else "evaluate"
-            tasks.append(task(test_name(test), kind, len(alike), alike[0]))
+            tasks.append(task(names[test.label], kind, len(alike), alike[0]))
     if config.guards.text is not None:
         culture = config.test_of("culture")
         countries = sorted({item.country for item in culture.load(config.seed, config.sources)}) if culture else []

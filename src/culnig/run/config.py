@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING, Any
 
 from pydantic import create_model
 
+from culnig.run.old_names import translate
 from culnig.settings import embedded_names, read_settings
-from culnig.studies.base import STUDIES
-from culnig.studies.settings import RunSettings
+from culnig.studies import STUDIES, RunSettings
 
 CONFIGS = Path(__file__).parent / "configs"
 """The embedded configs."""
@@ -46,7 +46,9 @@ def load_config(path: str | Path | None, overrides: Sequence[str] = ()) -> RunCo
         UsageError: no such file, an override that is no setting, or a field that is wrong.
         DataError: not YAML.
     """
-    return read_settings(RunConfig, "quickstart" if path is None else path, overrides, embedded=CONFIGS)
+    return read_settings(
+        RunConfig, "quickstart" if path is None else path, overrides, embedded=CONFIGS, translate=translate
+    )
 
 
 def embedded() -> list[str]:

@@ -17,8 +17,7 @@ from culnig.data import DataConfig
 from culnig.errors import UsageError
 from culnig.files import read_json
 from culnig.run.config import RunConfig, load_config
-from culnig.studies.base import scored_sets
-from culnig.studies.saved import SavedRun
+from culnig.studies import SavedRun, scored_sets
 
 
 class RunDirectory(SavedRun):

@@ -9,127 +9,92 @@ import os
 import platform
 import sys
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
-
-import yaml
 
 from culnig import distributed
 from culnig.attribution import score
 from culnig.attribution.checkpoint import checkpoint_of, forget
 from culnig.data import DataConfig, Item, ItemList, load_texts
-from culnig.errors import UsageError
 from culnig.evaluation import EvalResult, answer, evaluate, perplexity
 from culnig.evaluation.multiple_choice import count_rows
-from culnig.files import save_table, sha256_json, write_json, write_text
+from culnig.files import safe_names, save_table, sha256_json, write_json
 from culnig.intervention import Operation, scale
 from culnig.models import LanguageModel, load_model
+from culnig.passes.memory import free_unused
 from culnig.progress import Reporter, Silent
 from culnig.prompts import PromptPolicy
+from culnig.run.checks import check_config
+from culnig.run.claim import claimed
 from culnig.run.config import RunConfig
 from culnig.run.directory import RunDirectory
+from culnig.run.provenance import Provenance, neurons_hash
 from culnig.run.tuning import is_done, take_scores, tune_and_evaluate
-from culnig.studies import STUDIES, Bench, Condition, Measuring, Section, Study, TuningStudy, merged
-from culnig.studies.saved import test_name
-from culnig.studies.settings import TestConfig
+from culnig.studies import (
+    Condition,
+    MeasurementContext,
+    Measuring,
+    Section,
+    TestConfig,
+    TuningStudy,
+    merged,
+    studies_of,
+)
 from culnig.versions import versions
 
 
-def run(config: RunConfig, out: Path | str | None = None, *, reporter: Reporter | None = None) -> RunDirectory:
+@distributed.guard()
+def run(
+    config: RunConfig, out: Path | str | None = None, *, reporter: Reporter | None = None, redo: bool = False
+) -> RunDirectory:
     """Run the whole pipeline: score, select, evaluate, analyse, report.
 
-    Interrupt it at any moment and call it again with the same folder: finished steps are kept.
+    Interrupt it at any moment and call it again with the same folder: finished steps are kept, if what they were made
+    from is what the run has now.
 
     Args:
         config: what to do; `load_config` reads it from YAML.
         out: the run folder; None is runs/<name>.
         reporter: shows progress; None is silent.
+        redo: make again what was made from other items, templates or another model; without it, that is an error.
 
     Raises:
-        UsageError: the folder belongs to another run or is in use, or a setting makes no sense.
+        UsageError: the folder belongs to another run or is in use, its files were made from something else, or a
+            setting makes no sense.
         CulnigError: any step's own error.
     """
-    from filelock import FileLock, Timeout
-
     reporter = reporter or Silent()
     directory = RunDirectory(out or Path("runs") / config.name, config)
+    check_config(config)
     if not distributed.is_main():
         distributed.wait()
-        _Run(directory, Silent()).go()
+        _Run(directory, Silent(), redo).go()
         return directory
-    _claim_folder(directory)
-    distributed.wait()
-    try:
-        with FileLock(directory.path / ".lock", timeout=0):
-            _Run(directory, reporter).go()
-    except Timeout:
-        raise UsageError(f"{directory.path} is in use by another run; wait for it, or choose another --out") from None
+    with claimed(directory):
+        distributed.wait()
+        _Run(directory, reporter, redo).go()
     return directory
-
-
-def _claim_folder(directory: RunDirectory) -> None:
-    """Write the resolved config, or check that the folder's own is the same."""
-    path = directory.path / "config.yaml"
-    mine = directory.config.model_dump(mode="json")
-    text = yaml.safe_dump(mine, sort_keys=False, allow_unicode=True)
-    if not path.exists():
-        try:
-            directory.path.mkdir(parents=True, exist_ok=True)
-            # One probe is clearer than an error from deep inside a step.
-            probe = directory.path / f".probe-{os.getpid()}"
-            probe.touch()
-            probe.unlink()
-        except OSError as error:
-            raise UsageError(f"cannot write into {directory.path}: {error.strerror}; choose another --out") from error
-        others = [p for p in directory.path.iterdir() if not p.name.startswith(".")]
-        if others:
-            raise UsageError(f"{directory.path} holds other files ({others[0].name}, ...); choose an empty --out")
-        write_text(path, text)
-        return
-    theirs = RunDirectory.open(directory.path).config.model_dump(mode="json")
-    different = _at_odds(mine, theirs)
-    if not different and any(mine[key] != theirs[key] for key in GROWING):
-        write_text(path, text)  # further studies, seeds or guards of the same run: what is measured stays
-        if mine["seeds"] != theirs["seeds"]:  # a seed has sets of its own
-            for done in (directory.path / "neurons").glob(".*.done"):
-                done.unlink()
-    if different:
-        raise UsageError(
-            f"{directory.path} holds a run with other settings ({', '.join(different)}); choose another --out, or delete it"
-        )
-
-
-GROWING = ("studies", "seeds", "guards")
-"""Settings that may change in a folder that holds a run: they add to what is measured."""
-
-
-def _at_odds(mine: Mapping[str, Any], theirs: Mapping[str, Any]) -> list[str]:
-    """Settings that a folder's measurements do not have."""
-    different = [key for key in mine if key not in (*GROWING, "compute") and mine[key] != theirs[key]]
-    if mine["seeds"] < theirs["seeds"]:
-        different.append("fewer seeds")
-    if theirs["guards"]["text"] not in (None, mine["guards"]["text"]):
-        different.append("guards.text")
-    return different
 
 
 class _Run:
     """One execution of the pipeline; the model is loaded when the first step needs it."""
 
-    def __init__(self, directory: RunDirectory, reporter: Reporter) -> None:
+    def __init__(self, directory: RunDirectory, reporter: Reporter, redo: bool = False) -> None:
         self.dir = directory
         self.config = directory.config
         self.reporter = reporter
-        self.studies: list[tuple[str, Study]] = sorted(
-            ((name, STUDIES.get(name)) for name in self.config.studies), key=lambda pair: pair[1].order
-        )
+        self.studies = studies_of(directory.config)
+        self.provenance = Provenance(directory, reporter.say, redo=redo)
         self._model: LanguageModel | None = None
         self._seconds: dict[str, float] = {}
 
     def go(self) -> None:
         started = time.monotonic()
+        if self.provenance.redo:
+            _ = self.model  # what another model has made must go before the steps look at what is there
+        self._check(self.provenance.check_scores)
         self.score()
         distributed.wait()
         self.select()
@@ -140,6 +105,12 @@ class _Run:
         distributed.wait()
         if distributed.is_main():
             self.finish(started)
+        distributed.wait()
+
+    def _check(self, check: Callable[..., None], *arguments: Any) -> None:
+        """Run a check in one process, since it may delete files that the others look for."""
+        if distributed.is_main():
+            check(*arguments)
         distributed.wait()
 
     def finish(self, started: float) -> None:
@@ -155,6 +126,8 @@ class _Run:
             m = self.config.model
             with self.reporter.step("load the model"):
                 self._model = load_model(**m.model_dump(), say=self.reporter.say)
+            if distributed.is_main():
+                self.provenance.check_model(self._model, self.policy)
         return self._model
 
     @property
@@ -168,7 +141,7 @@ class _Run:
                 continue
             if self.config.compute.scores_from:
                 if distributed.is_main():
-                    take_scores(self.dir, part, self.model)
+                    take_scores(self.dir, part, self.model, self.provenance)
                 distributed.wait()
                 continue
             items = self._items(data)
@@ -180,7 +153,7 @@ class _Run:
                     model,
                     items,
                     policy=policy,
-                    method=self.config.method,
+                    method=self.config.scoring,
                     blocks=self.config.blocks,
                     control=True if part.endswith("ctrl") else None,
                     token_budget=self.config.compute.token_budget,
@@ -195,25 +168,30 @@ class _Run:
             _give_back_memory()
 
     def _items(self, data: DataConfig) -> list[Item]:
-        items = data.load(self.config.seed, self.config.sources)
+        items = self.provenance.items(data)
         if isinstance(items, ItemList):
             self.reporter.say(f"{data.items}: {len(items):,} items of {items.account}")
         return items
 
     def select(self) -> None:
+        """Make the neuron sets of the studies; only the main process does."""
+        for name, _ in self.studies:
+            self._check(self.provenance.check_sets, name)
         for name, study in self.studies if distributed.is_main() else []:
-            done = self.dir.path / "neurons" / f".{name}.done"
+            done = self.provenance.marker(name)
             if done.exists():
                 continue
             with self.reporter.step(f"select {name}"):
-                for set_name, neurons in study.select(self.dir).items():
+                sets = study.select(self.dir)
+                safe_names([*self.dir.set_names(), *sets])
+                for set_name, neurons in sets.items():
                     neurons.save(self.dir.neurons_path(set_name))
-            done.parent.mkdir(parents=True, exist_ok=True)  # a study may make no sets
-            done.touch()
+            write_json(done, self.provenance.of_sets())
         distributed.wait()
 
     def evaluate(self) -> None:
         conditions = merged(condition for _, study in self.studies for condition in study.conditions(self.dir))
+        self._check(self.provenance.check_results, conditions.values())
         jobs = [
             (test, condition)
             for test in self.config.test
@@ -221,8 +199,8 @@ class _Run:
             if condition.wanted(test, self.config) and not self.dir.result_path(test, condition.name).exists()
         ]
         if jobs:
-            items = {test_name(test): self._items(test) for test in self.config.test}
-            work = [(test, condition, condition.of(items[test_name(test)], test.role)) for test, condition in jobs]
+            items = {test.label: self._items(test) for test in self.config.test}
+            work = [(test, condition, condition.of(items[test.label], test.role)) for test, condition in jobs]
             total = sum(count_rows(part, self._policy_of(test)) for test, _, part in work)
             begun = time.monotonic()
             with self.reporter.step(f"evaluate {len(conditions)} conditions", total, "prompts") as progress:
@@ -238,11 +216,16 @@ class _Run:
     def measure(self) -> None:
         """What studies need the model for besides evaluations."""
         for name, study in self.studies:
-            if isinstance(study, Measuring) and not study.measured(self.dir):
+            if not isinstance(study, Measuring):
+                continue
+            self._check(self.provenance.check_measured, name, study)
+            if not study.measured(self.dir):
                 begun = time.monotonic()
                 budget = self.config.compute.token_budget
-                bench = Bench(self.model, self.policy, self._items, self.reporter, budget)
-                study.measure(self.dir, bench)
+                context = MeasurementContext(self.model, self.policy, self._items, self.reporter, budget)
+                study.measure(self.dir, context)
+                if distributed.is_main():
+                    self.provenance.record_measured(name, study, self.model)
                 _give_back_memory()
                 self._seconds[f"measure {name}"] = time.monotonic() - begun
                 distributed.wait()
@@ -294,17 +277,23 @@ class _Run:
                     "neurons": condition.neurons,
                     "count": len(neurons),
                     "operation": condition.operation,
-                    "neurons_hash": sha256_json([list(neuron) for neuron in neurons]),
+                    "neurons_hash": neurons_hash(neurons),
                 }
             }
 
     def tune(self) -> None:
         """Tune what the studies ask for; each tuned model is evaluated and, unless it is to be kept, removed."""
         tunings = [t for _, study in self.studies if isinstance(study, TuningStudy) for t in study.tunings(self.dir)]
+        policy: PromptPolicy | None = None
         for tuning in tunings:
+            self._check(self.provenance.check_tuning, tuning)
             if not is_done(self.dir, tuning):
                 begun = time.monotonic()
-                tune_and_evaluate(self.dir, tuning, self.model, self.policy, self.reporter)
+                policy = policy or self.policy
+                made_of = self.provenance.of_tuning(tuning)
+                self._model = None  # its memory is the tuning's now
+                free_unused()
+                tune_and_evaluate(self.dir, tuning, policy, self.reporter, made_of)
                 self._seconds[f"tune {tuning.name}"] = time.monotonic() - begun
 
     def write_manifest(self) -> None:
@@ -322,7 +311,7 @@ class _Run:
                 "prompts": neur["prompts"],
                 "seed": self.config.seed,
                 "data": {part: _data_entry(self.dir.scores(part).meta) for part in self.dir.scored}
-                | {test_name(t): self._test_entry(t) for t in self.config.test}
+                | {self.dir.test_names[t.label]: self._test_entry(t) for t in self.config.test}
                 | self._text_entry(),
                 "machine": {"system": platform.system(), "machine": platform.machine(), "cores": os.cpu_count()},
                 "versions": versions(),
@@ -357,8 +346,7 @@ def analyse(directory: RunDirectory) -> list[Section]:
     """Every study's section, from saved files; tables and numbers are written beside them."""
     sections = []
     numbers: dict[str, Any] = {}
-    studies = sorted(((name, STUDIES.get(name)) for name in directory.config.studies), key=lambda pair: pair[1].order)
-    for name, study in studies:
+    for name, study in studies_of(directory.config):
         section = study.analyse(directory)
         numbers[name] = {"claim": section.claim, **section.numbers}
         for table, frame in section.tables.items():

@@ -14,6 +14,7 @@ from culnig.prompts import PromptPolicy
 from culnig.run._plan_calibration import Measured, calibrate
 from culnig.run._plan_memory import Memory, Shape, available_bytes, memory_of, program_bytes, shape_of
 from culnig.run._plan_tasks import Task, tasks_of
+from culnig.run.checks import check_config
 from culnig.run.config import RunConfig
 from culnig.studies import STUDIES, Measuring
 
@@ -97,6 +98,7 @@ def plan(
         CulnigError: what `run` would say of the config's model, data or prompts.
     """
     reporter = reporter or Silent()
+    check_config(config)
     with reporter.step("read the model's config and tokenizer"):
         shape = skeleton(config.model, reporter.say)
     program = program_bytes(shape.device)  # before the calibration adds to it
@@ -107,7 +109,7 @@ def plan(
     measured: list[Measured | None] = [None] * len(tasks)
     if tflops is None:
         with reporter.step("calibrate"):
-            measured = list(calibrate(shape, tasks, policy, config.method, budget))
+            measured = list(calibrate(shape, tasks, policy, config.scoring, budget))
     costs = shape_of(shape.lm)
     steps = [_step(task, costs, m, tflops) for task, m in zip(tasks, measured, strict=True)]
     kept = max((m.activations for m in measured if m), default=None)
@@ -169,7 +171,7 @@ def _not_counted(config: RunConfig) -> list[str]:
     """What the times leave out."""
     measuring = [name for name in config.studies if isinstance(STUDIES.get(name), Measuring)]
     lines = [f"not counted: what the study '{name}' measures besides evaluations" for name in measuring]
-    if len(parse_methods(config.method)) > 1:
+    if len(parse_methods(config.scoring)) > 1:
         lines.append(
             "not counted: passes of scoring methods beyond one forward and one backward (docs/method.md says how many)"
         )

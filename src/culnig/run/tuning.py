@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import shutil
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 from culnig import distributed
 from culnig.attribution import Scores
@@ -14,9 +16,11 @@ from culnig.files import atomic_path
 from culnig.finetune import tune
 from culnig.finetune.movement import row_changes, summary
 from culnig.models import LanguageModel, load_model
+from culnig.passes.memory import free_unused
 from culnig.progress import Reporter
 from culnig.prompts import PromptPolicy
 from culnig.run.directory import RunDirectory
+from culnig.run.provenance import Provenance, words
 from culnig.studies import Tuning
 
 MOVED = "moved.parquet"
@@ -29,16 +33,27 @@ def is_done(run: RunDirectory, tuning: Tuning) -> bool:
 
 
 def tune_and_evaluate(
-    run: RunDirectory, tuning: Tuning, base: LanguageModel, policy: PromptPolicy, reporter: Reporter
+    run: RunDirectory,
+    tuning: Tuning,
+    policy: PromptPolicy,
+    reporter: Reporter,
+    made_of: Mapping[str, Any],
 ) -> None:
-    """Tune, evaluate on the test sets of the tuning's roles, and compare rows with the base model's."""
+    """Tune, evaluate on the test sets of the tuning's roles, and compare rows with the base model's.
+
+    `made_of` is recorded in the results: what they were made from, besides settings and test items.
+    The caller should hold no model: the optimizer, the tuned model and the base model take their turns in memory.
+    """
     folder = run.tuned_path(tuning.name)
     if (folder / "manifest.json").is_file() and not (folder / "model").is_dir() and distributed.is_main():
         shutil.rmtree(folder)  # tuned and removed, but its results have been deleted since
     distributed.wait()
     model = tune(tuning.config, folder, reporter=reporter) / "model"
+    free_unused()
     m = run.config.model
-    tuned = load_model(model, dtype=m.dtype, device=m.device, trust_remote_code=m.trust_remote_code)
+    tuned = load_model(
+        model, dtype=m.dtype, device=m.device, trust_remote_code=m.trust_remote_code, device_map=m.device_map
+    )
     work = [
         (test, test.load(run.config.seed, run.config.sources)) for test in run.config.test if test.role in tuning.roles
     ]
@@ -47,10 +62,12 @@ def tune_and_evaluate(
         for test, items in work:
             budget = run.config.compute.token_budget
             result = evaluate(tuned, items, policy=policy, token_budget=budget, progress=progress)
-            result.meta["tuning"] = tuning.config.model_dump(mode="json")
+            result.meta |= {"tuning": tuning.config.model_dump(mode="json"), **made_of}
             if distributed.is_main():
                 result.save(run.result_path(test, tuning.name))
     if distributed.is_main():
+        # Rows are compared on the CPU, so the base model need not go to a GPU.
+        base = load_model(**m.model_dump() | {"device": "cpu", "device_map": None})
         moved = summary(row_changes(base, tuned), run.neurons(tuning.watched), base.shapes)
         with atomic_path(folder / MOVED) as temporary:
             moved.to_parquet(temporary, index=False)
@@ -59,27 +76,22 @@ def tune_and_evaluate(
     distributed.wait()
 
 
-def take_scores(run: RunDirectory, part: str, model: LanguageModel) -> None:
+def take_scores(run: RunDirectory, part: str, model: LanguageModel, provenance: Provenance) -> None:
     """Copy one part's scores from the run that `compute.scores_from` names.
 
     Raises:
-        UsageError: no such run, or its scores are of another model, other items, prompts or method.
+        UsageError: no such run, or its scores are of another model, other items, templates, prompts or method.
     """
     folder = Path(str(run.config.compute.scores_from))
     other = RunDirectory.open(folder)
-    mine, theirs = (
-        {
-            "items": getattr(r.config.identify, part).model_dump() if getattr(r.config.identify, part) else None,
-            "seed": r.config.seed,
-            "prompts": r.config.prompts.model_dump(),
-            "method": r.config.method,
-        }
-        for r in (run, other)
-    )
-    if different := [key for key in mine if mine[key] != theirs[key]]:
-        raise UsageError(f"{folder} scored {part} with other {' and '.join(different)}; leave compute.scores_from out")
-    scores = Scores.load(other.scores_path(part))
-    if scores.meta["model_hash"] != model.fingerprint:
+    path = other.scores_path(part)
+    scores = Scores.load(path)
+    different = [what for what in ("scoring", "prompts") if getattr(run.config, what) != getattr(other.config, what)]
+    different += provenance.differing(path, scores.meta, provenance.of_part(part, run.scored[part]))
+    provenance.tell_lacking()
+    if different:
+        raise UsageError(f"{folder} scored {part} with other {words(different)}; leave compute.scores_from out")
+    if not model.is_model(scores.meta["model_hash"]):
         raise UsageError(f"{folder} scored another model ({scores.meta['model']}, hash {scores.meta['model_hash']})")
     with atomic_path(run.scores_path(part)) as temporary:
-        shutil.copyfile(other.scores_path(part), temporary)
+        shutil.copyfile(path, temporary)

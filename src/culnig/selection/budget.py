@@ -22,20 +22,20 @@ def select_at_budgets(
     modules: Sequence[str],
     shares: Sequence[float],
     *,
-    general: Scores | None = None,
+    ability: Scores | None = None,
     rule: GeneralRule | None = None,
 ) -> list[NeuronSet]:
     """Culture-general neurons at equal budgets: of each module the best floor(share * its neurons), at least one.
 
     Neurons are ranked as `select_general` ranks them, within a module.  Those in the top `r` of their module by country
-    reading (and `r_general` by general items) are taken out first and the next best step in, so that every method's
+    reading (and `r_ability` by ability items) are taken out first and the next best step in, so that every method's
     set has the same size; it is smaller only where a method ranks fewer neurons.
 
     Args:
-        neur, ctrl, crc, general: as for `select_general`; of one method.
+        neur, ctrl, crc, ability: as for `select_general`; of one method.
         modules: the modules to take neurons of.
         shares: budgets.
-        rule: preset, r and r_general; None is the default.
+        rule: preset, r and r_ability; None is the default.
 
     Returns:
         A set a share; each holds the smaller ones.
@@ -43,7 +43,7 @@ def select_at_budgets(
     Raises:
         UsageError: as `select_general`, a module that the method has not scored, or a share outside 0 to 1.
     """
-    scores = present(neur=neur, ctrl=ctrl, crc=crc, general=general)
+    scores = present(neur=neur, ctrl=ctrl, crc=crc, ability=ability)
     check_together(**scores)
     if bad := [share for share in shares if not 0 < share <= 1]:
         raise UsageError(f"a budget of {bad[0]:g} is no share; give more than 0 and at most 1")
@@ -54,7 +54,7 @@ def select_at_budgets(
         pool = Pool(neur, (module,))
         difference = general_difference(pool, neur, ctrl, rule.preset)
         kept = difference.astype(np.float64)
-        kept[removed(pool, rule, crc, general, ctrl)] = -np.inf
+        kept[removed(pool, rule, crc, ability, ctrl)] = -np.inf
         ranked.append((pool, difference, top_ranked(kept, max(1, floor_count(max(shares), pool.size)))))
     sets = []
     for share in shares:
@@ -89,7 +89,7 @@ def bootstrap_budget(
     """Select at an equal budget again from resampled blocks of items; as `bootstrap_general` does for its rule.
 
     Args:
-        parts: neur, ctrl, crc and, if used, general: scores of one method, with per-block sums.
+        parts: neur, ctrl, crc and, if used, ability: scores of one method, with per-block sums.
         modules, share, rule: as for `select_at_budgets`.
         resamples, halves, seed, progress: as for `bootstrap_general`.
 
@@ -102,7 +102,7 @@ def bootstrap_budget(
         drawn = {name: scores.of_blocks(weights[name]) for name, scores in parts.items()}
         neur, ctrl = drawn["neur"], drawn["ctrl"]
         [chosen] = select_at_budgets(
-            neur, ctrl, drawn["crc"], modules, [share], general=drawn.get("general"), rule=rule
+            neur, ctrl, drawn["crc"], modules, [share], ability=drawn.get("ability"), rule=rule
         )
         pools = {module: Pool(neur, (module,)) for module in modules}
         difference = {module: general_difference(pool, neur, ctrl, preset) for module, pool in pools.items()}

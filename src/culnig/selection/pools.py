@@ -10,7 +10,11 @@ import numpy as np
 from culnig.attribution import Scores
 from culnig.attribution.method import Method, parse_method
 from culnig.errors import UsageError
+from culnig.models.fingerprint import same_model
 from culnig.neurons import Neuron
+
+RULE_VERSION = 1
+"""Version of the selection rules; raise it where the same scores and settings would give another set."""
 
 
 class Pool:
@@ -93,8 +97,12 @@ def check_together(**scores: Scores) -> None:
                 " (in Python: scores.of_method(name))"
             )
     for name, other in scores.items():
+        if not same_model(first.meta, other.meta):
+            raise UsageError(
+                f"the {name} scores were made with another model than the {first_name} scores"
+                f" ({other.meta.get('model_hash')} and {first.meta.get('model_hash')}); score both the same way"
+            )
         for field, what in (
-            ("model_hash", "model"),
             ("dtype", "dtype"),
             ("formulation", "formulation"),
             ("prompts", "prompt policy"),
@@ -128,7 +136,9 @@ def provenance(rule: Any, kind: str, **scores: Scores) -> dict[str, Any]:
     return {
         "kind": kind,
         "rule": rule.model_dump(),
+        "rule_version": RULE_VERSION,
         "model_hash": first.meta.get("model_hash"),
+        **({"legacy_model_hash": first.meta["legacy_model_hash"]} if "legacy_model_hash" in first.meta else {}),
         "without": [name for name in ("ctrl", "crc") if name not in scores],
         "scores": {name: {key: s.meta.get(key) for key in keep} for name, s in scores.items()},
         "versions": first.meta.get("versions"),

@@ -28,11 +28,11 @@ class GeneralRule(_Rule):
     t_mlp: float = Field(0.01, gt=0.0, le=1.0, description="share of the MLP pool (gate) that is taken")
     t_attn: float = Field(0.002, ge=0.0, le=1.0, description="share of the attention pool (q, k, v) that is taken")
     r: float = Field(0.01, ge=0.0, le=1.0, description="share of each pool removed for its score on country_rc")
-    r_general: float = Field(
+    r_ability: float = Field(
         0.01,
         ge=0.0,
         le=1.0,
-        description="share of each pool removed for its score on general items, where they are scored",
+        description="share of each pool removed for its score on ability items, where they are scored",
     )
 
 

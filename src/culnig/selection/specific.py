@@ -77,7 +77,7 @@ def select_specific(
         rank = difference[c] if z_scores is not None else difference.max(axis=0)
         taken = top_ranked(rank, floor_count(rule.t, pool.size))
         if crc is not None and method.uses_surface:
-            surface = pool.flat(method.surface(crc, ctrl, country))
+            surface = pool.flat(method.surface_rank(crc, ctrl, country))
             taken = taken[~np.isin(taken, top_ranked(surface, floor_count(rule.r, pool.size)))]
         kept = taken[np.isfinite(difference[c][taken]) if z_scores is None else z_scores[c][taken] >= rule.z]
         found, extra = _rows(kept, pool, difference, c, neur.groups)
@@ -89,7 +89,7 @@ def group_difference(pool: Pool, neur: Scores, ctrl: Scores | None, preset: str)
     """What a group's neurons are ranked by, float64 [G, pool size]: D_c = S_c(neur) - S_c(ctrl), or the method's own."""
     method = method_of(neur)
     control = ctrl if method.uses_control else None
-    return pool.flat(method.specific(neur, control, lambda scores: group_divisor(scores, preset)))
+    return pool.flat(method.culture_specific_rank(neur, control, lambda scores: group_divisor(scores, preset)))
 
 
 def standardise(difference: np.ndarray) -> np.ndarray:

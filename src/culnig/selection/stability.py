@@ -24,7 +24,7 @@ from culnig.statistics.agreement import rank_correlation
 from culnig.statistics.overlap import chance_jaccard
 
 Weights = dict[str, np.ndarray]
-"""Part (neur, ctrl, crc, general) -> how often each of its blocks was drawn."""
+"""SiteLocation (neur, ctrl, crc, ability) -> how often each of its blocks was drawn."""
 
 
 @dataclass
@@ -58,7 +58,7 @@ def bootstrap_general(
     ctrl: Scores,
     crc: Scores,
     *,
-    general: Scores | None = None,
+    ability: Scores | None = None,
     resamples: int = 200,
     halves: int = 20,
     seed: int = 0,
@@ -72,7 +72,7 @@ def bootstrap_general(
     are the same items with and without the question; else apart.
 
     Args:
-        neur, ctrl, crc, general: scores with per-block sums, as `select_general` takes them.
+        neur, ctrl, crc, ability: scores with per-block sums, as `select_general` takes them.
         resamples: bootstrap resamples.
         halves: random splits into halves.
         seed: seed of the draws.
@@ -82,7 +82,7 @@ def bootstrap_general(
     Raises:
         UsageError: a part without per-block sums, nothing to do, or as `select_general`.
     """
-    parts = {"neur": neur, "ctrl": ctrl, "crc": crc} | ({"general": general} if general else {})
+    parts = {"neur": neur, "ctrl": ctrl, "crc": crc} | ({"ability": ability} if ability else {})
     return reselect(_Selector(parts, rule), parts, resamples=resamples, halves=halves, seed=seed, progress=progress)
 
 
@@ -152,7 +152,7 @@ class _Selector:
     def __call__(self, weights: Weights) -> Selection:
         scores = {name: part.of_blocks(weights[name]) for name, part in self.parts.items()}
         chosen = select_general(
-            scores["neur"], scores["ctrl"], scores["crc"], general=scores.get("general"), **self.rule
+            scores["neur"], scores["ctrl"], scores["crc"], ability=scores.get("ability"), **self.rule
         )
         pools = {"mlp": Pool(scores["neur"], MLP_POOL), "attention": Pool(scores["neur"], ATTENTION_POOL)}
         preset = self.rule.get("preset", "corrected")
@@ -261,7 +261,7 @@ def size_general(
     t_mlp: Sequence[float],
     r: Sequence[float],
     attention_ratio: float = 0.2,
-    general: Scores | None = None,
+    ability: Scores | None = None,
     preset: str = "corrected",
 ) -> pd.DataFrame:
     """Size of the culture-general set against t and r; t_attn = attention_ratio * t_mlp (the paper's 0.2 % to 1 %).
@@ -270,7 +270,7 @@ def size_general(
         Columns t_mlp, t_attn, r, size.
     """
     settings = [{"t_mlp": t, "t_attn": attention_ratio * t, "r": share} for t in t_mlp for share in r]
-    swept = sweep_general(neur, ctrl, crc, settings, preset=preset, general=general)
+    swept = sweep_general(neur, ctrl, crc, settings, preset=preset, ability=ability)
     return pd.DataFrame([setting | {"size": len(chosen)} for setting, (_, chosen) in zip(settings, swept, strict=True)])
 
 

@@ -21,14 +21,14 @@ def sweep_general(
     settings: Sequence[dict[str, float]],
     *,
     preset: str = "corrected",
-    general: Scores | None = None,
+    ability: Scores | None = None,
 ) -> Iterator[tuple[GeneralRule, NeuronSet]]:
-    """`select_general` for many settings (each a dict of t_mlp, t_attn, r, r_general), each pool ranked once.
+    """`select_general` for many settings (each a dict of t_mlp, t_attn, r, r_ability), each pool ranked once.
 
     Raises:
         UsageError: as `select_general`.
     """
-    scores = present(neur=neur, ctrl=ctrl, crc=crc, general=general)
+    scores = present(neur=neur, ctrl=ctrl, crc=crc, ability=ability)
     check_together(**scores)
     method = method_of(neur)
     own = {"t_mlp": method.share} if method.share is not None else {}
@@ -37,7 +37,7 @@ def sweep_general(
     for number, (pool, _) in enumerate(pools(neur, GeneralRule())):
         difference = general_difference(pool, neur, ctrl, preset)
         order = top_ranked(difference, pool.size)
-        surface, plain = (_surface_ranks(pool, each, ctrl) for each in (crc, general))
+        surface, plain = (_surface_ranks(pool, each, ctrl) for each in (crc, ability))
         ranked[number] = (pool, difference, order, surface, plain)
     for rule in rules:
         chosen: dict[Neuron, float] = {}
@@ -45,7 +45,7 @@ def sweep_general(
             pool, difference, order, surface, plain = ranked[number]
             taken = order[: floor_count(share, pool.size)]
             kept = taken[surface[taken] >= floor_count(rule.r, pool.size)]
-            kept = kept[plain[kept] >= floor_count(rule.r_general, pool.size)]
+            kept = kept[plain[kept] >= floor_count(rule.r_ability, pool.size)]
             chosen |= {pool.neuron(position): float(difference[position]) for position in kept}
         yield (
             rule,
@@ -62,7 +62,7 @@ def _surface_ranks(pool: Pool, scores: Scores | None, ctrl: Scores | None) -> np
     """Rank of each neuron by what selection removes; beyond all where there is nothing to remove by."""
     if scores is None or not (method := method_of(scores)).uses_surface:
         return np.full(pool.size, pool.size)
-    values = pool.flat(method.surface(scores, ctrl))
+    values = pool.flat(method.surface_rank(scores, ctrl))
     return np.where(np.isnan(values), pool.size, _ranks(np.nan_to_num(values, nan=-np.inf)))
 
 

@@ -9,12 +9,13 @@ from typing import TYPE_CHECKING
 import pandas as pd
 
 from culnig.evaluation import GUARD_RULE, EvalResult, Guard, guards, restrict, verdict
-from culnig.studies.base import Finding, Section
+from culnig.formatting import points
+from culnig.studies._base import Finding, Section
 
 if TYPE_CHECKING:
-    from culnig.studies.saved import SavedRun
+    from culnig.studies._saved import SavedRun
 
-ROLES = ("culture", "general", "surface")
+ROLES = ("culture", "ability", "surface")
 
 
 def add_guards(section: Section, run: SavedRun, conditions: Iterable[str], prefix: str = "") -> dict[str, list[Guard]]:
@@ -95,5 +96,5 @@ def _change(guard: Guard) -> str:
     if guard.state == "not measured":
         return ""
     unit = " % perplexity" if guard.name == "plain text" else " points"
-    change, low, high = (f"{100 * value:+.1f}".replace("-", "−") for value in (guard.change, guard.low, guard.high))
+    change, low, high = map(points, (guard.change, guard.low, guard.high))
     return f"{change}{unit} ({low} to {high})"

@@ -1,4 +1,4 @@
-"""Paired changes of a condition on the first culture and the first general test set, as rows of a table."""
+"""Paired changes of a condition on the first culture and the first ability test set, as rows of a table."""
 
 from __future__ import annotations
 
@@ -10,9 +10,9 @@ import pandas as pd
 from culnig.evaluation import EvalResult, compare
 
 if TYPE_CHECKING:
-    from culnig.studies.saved import SavedRun
+    from culnig.studies._saved import SavedRun
 
-ROLES = ("culture", "general")
+ROLES = ("culture", "ability")
 METRICS = ("correct", "log_odds")
 
 

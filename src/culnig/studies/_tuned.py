@@ -9,9 +9,10 @@ import pandas as pd
 
 from culnig.evaluation import EvalResult, compare
 from culnig.evaluation.results import METRICS
+from culnig.formatting import points
 
 if TYPE_CHECKING:
-    from culnig.studies.saved import SavedRun
+    from culnig.studies._saved import SavedRun
 
 COMPARED = ("correct", "log_odds")
 
@@ -109,13 +110,3 @@ def _trainable(run: SavedRun, arm: str) -> int:
     from culnig.finetune import manifest
 
     return int(manifest(run.tuned_path(f"{arm}-0"))["update"]["trainable"])
-
-
-def points(share: float) -> str:
-    """A share as points with its sign: -0.111 -> "−11.1"."""
-    return f"{share * 100:+.1f}".replace("-", "−")
-
-
-def interval(row: Any) -> str:
-    """ "−14.2 to −8.1" of a row with `low` and `high`."""
-    return f"{points(row['low'])} to {points(row['high'])}"

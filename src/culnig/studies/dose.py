@@ -2,41 +2,51 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, ClassVar
 
 import pandas as pd
+import plotly.graph_objects as go
 from pydantic import Field
 
 from culnig.evaluation import estimate
+from culnig.figures import (
+    ROLE_COLOURS,
+    ROLE_NAMES,
+    empty_figure,
+    error_bars,
+)
 from culnig.intervention.scaling import Operation
 from culnig.neurons import NeuronSet
 from culnig.settings import Settings
-from culnig.studies import _study_figures as study_figures
-from culnig.studies._general_set import GENERAL, general_of
+from culnig.studies._base import STUDIES, UNTOUCHED, Condition, Section
+from culnig.studies._culture_general_set import CULTURE_GENERAL, culture_general_set
 from culnig.studies._metric_table import METRICS, ROLES, changes, metric_table
-from culnig.studies.base import STUDIES, UNTOUCHED, Condition, Section
 
 if TYPE_CHECKING:
-    from culnig.studies.saved import SavedRun
-    from culnig.studies.settings import RunSettings
+    from culnig.studies._saved import SavedRun
+    from culnig.studies._settings import RunSettings
 
 
 class DoseSettings(Settings):
-    """Study `dose`: graded scaling of the general set."""
+    """Study `dose`: graded scaling of the culture-general set."""
 
     factors: list[float] = Field([0.0, 0.5, 1.5, 2.0, 3.0], min_length=1, description="1 is the untouched model")
 
 
 class DoseStudy:
-    """Multiply the general set's values by several factors; 0 suppresses, 1 changes nothing, 2 enhances."""
+    """Multiply the culture-general set's values by several factors; 0 suppresses, 1 changes nothing, 2 enhances."""
 
     settings = DoseSettings
     section = "dose"
     order = 40
+    needs = ("culture",)
     title = "Dose and response"
+    titles: ClassVar = {
+        "dose-changes": "Changes by factor",
+    }
 
     def select(self, run: SavedRun) -> dict[str, NeuronSet]:
-        return {GENERAL: general_of(run)}
+        return {CULTURE_GENERAL: culture_general_set(run)}
 
     def conditions(self, run: SavedRun) -> list[Condition]:
         return self.planned(run.config, [])
@@ -45,7 +55,7 @@ class DoseStudy:
         return [UNTOUCHED, *(_condition(factor, config) for factor in _factors(config))]
 
     def analyse(self, run: SavedRun) -> Section:
-        section = Section(self.title)
+        section = Section(self.title, titles=self.titles)
         rows = []
         for role in ROLES:
             if (test := run.config.test_of(role)) is None:
@@ -77,7 +87,7 @@ class DoseStudy:
             (
                 "Accuracy and log-odds of the gold option as the culture-general neurons' values are multiplied by a factor"
                 " (0: suppressed, 1: untouched, 2: enhanced). Bars: 95 % intervals.",
-                study_figures.dose_curves(table),
+                dose_curves(table),
             )
         ]
         culture = paired[(paired["role"] == "culture") & (paired["metric"] == "correct")].sort_values("a")
@@ -101,9 +111,40 @@ def _factors(config: RunSettings) -> list[float]:
 
 
 def _condition(factor: float, config: RunSettings) -> Condition:
-    """The general set under a factor; what another study evaluates anyway keeps its name."""
+    """Return the condition of the culture-general set under a factor; what another study evaluates anyway keeps its name."""
     if factor == 1:
         return UNTOUCHED
     if factor == Operation.parse(config.operation).factor:
-        return Condition(GENERAL, GENERAL, config.operation, ROLES)
-    return Condition(f"dose-{factor:g}", GENERAL, f"scale={factor:g}", ROLES)
+        return Condition(CULTURE_GENERAL, CULTURE_GENERAL, config.operation, ROLES)
+    return Condition(f"dose-{factor:g}", CULTURE_GENERAL, f"scale={factor:g}", ROLES)
+
+
+def dose_curves(table: pd.DataFrame) -> go.Figure:
+    """Accuracy (left) and log-odds (right) by factor, a line for each role.
+
+    Args:
+        table: columns factor, role, metric (correct, log_odds), value, low, high.
+    """
+    figure = empty_figure(360)
+    for side, (metric, title, unit) in enumerate((("correct", "accuracy, %", 100), ("log_odds", "log-odds, nats", 1))):
+        axis = "" if side == 0 else "2"
+        for role, part in table[table["metric"] == metric].groupby("role"):
+            figure.add_scatter(
+                x=list(part["factor"]),
+                y=list(unit * part["value"]),
+                error_y=error_bars(part["value"], part["low"], part["high"], unit=unit, thickness=1.4),
+                mode="lines+markers",
+                line={"color": ROLE_COLOURS[role]},
+                name=ROLE_NAMES[role],
+                showlegend=side == 0,
+                xaxis=f"x{axis}",
+                yaxis=f"y{axis}",
+            )
+        figure.update_layout(
+            {
+                f"xaxis{axis}": {"title": "factor", "domain": (0.07, 0.46) if side == 0 else (0.6, 1)},
+                f"yaxis{axis}": {"title": title, "anchor": f"x{axis}", "automargin": True},
+            }
+        )
+    figure.update_layout(showlegend=True, legend={"orientation": "h", "y": -0.25}, margin={"l": 50, "b": 60})
+    return figure

@@ -2,25 +2,36 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 import pandas as pd
+import plotly.graph_objects as go
+from plotly.subplots import make_subplots
 from pydantic import Field
 
-from culnig import figures
 from culnig.data import DataConfig
+from culnig.figures import (
+    GRID,
+    INK,
+    SERIES,
+    empty_figure,
+    error_bars,
+    loss_curves,
+)
 from culnig.finetune.settings import FinetuneConfig, PickConfig, TrainingConfig, UpdateConfig
+from culnig.formatting import interval, points
 from culnig.neurons import NeuronSet
 from culnig.settings import Settings
 from culnig.studies import _tuned as a
-from culnig.studies.base import STUDIES, UNTOUCHED, Condition, Finding, Section, Tuning
-from culnig.studies.general import NAME, culture_general
-from culnig.studies.settings import RunSettings
+from culnig.studies._base import STUDIES, UNTOUCHED, Condition, Finding, Section, Tuning
+from culnig.studies._culture_general_set import CULTURE_GENERAL as NAME
+from culnig.studies._culture_general_set import culture_general_set
+from culnig.studies._settings import RunSettings
 
 if TYPE_CHECKING:
-    from culnig.studies.saved import SavedRun
+    from culnig.studies._saved import SavedRun
 
-ROLES = ("task", "culture", "general")
+ROLES = ("task", "culture", "ability")
 WORDS = {
     "all": "everything",
     "top": "the modules with most culture-general neurons",
@@ -55,10 +66,18 @@ class FinetuneStudy:
     settings = FinetuneSettings
     section = "finetune"
     order = 30
+    needs = ("task", "culture")
+    trains_weights = True
     title = "Fine-tuning without losing culture"
+    titles: ClassVar = {
+        "finetune-summary": "Arms: accuracy, and change with its interval",
+        "finetune-differences": "Fine-tuning: paired differences",
+        "finetune-seeds": "Fine-tuning: every seed",
+        "finetune-moved": "Fine-tuning: how far culture-general rows moved",
+    }
 
     def select(self, run: SavedRun) -> dict[str, NeuronSet]:
-        return {NAME: culture_general(run)}
+        return {NAME: culture_general_set(run)}
 
     def conditions(self, run: SavedRun) -> list[Condition]:
         return [UNTOUCHED]
@@ -75,6 +94,8 @@ class FinetuneStudy:
                 config = FinetuneConfig(
                     name=f"{arm}-{seed}",
                     seed=run.config.seed + seed,
+                    data_seed=run.config.seed,
+                    sources=run.config.sources,
                     model=run.config.model,
                     prompts=run.config.prompts,
                     task=settings.task,
@@ -85,7 +106,7 @@ class FinetuneStudy:
         return made
 
     def analyse(self, run: SavedRun) -> Section:
-        section = Section(self.title)
+        section = Section(self.title, titles=self.titles)
         arms: list[str] = list(run.config.section(FinetuneSettings).arms)
         roles = a.roles_of(run, ROLES)
         changes = a.change_table(run, [(arm, "none") for arm in arms], roles)
@@ -102,9 +123,9 @@ class FinetuneStudy:
             (
                 "Change on culture and on general ability against gain on the task, one point an arm, with 95 % intervals: up is"
                 " kept, right is learnt.",
-                figures.gain_against_loss(table[table["arm"] != "none"]),
+                gain_against_loss(table[table["arm"] != "none"]),
             ),
-            ("Loss of the answers in training, first seed.", figures.loss_curves(a.loss_tables(run, arms))),
+            ("Loss of the answers in training, first seed.", loss_curves(a.loss_tables(run, arms))),
         ]
         section.claim, recommended = _recommendation(run, table, arms)
         section.numbers = {
@@ -152,15 +173,15 @@ def _recommendation(run: SavedRun, table: pd.DataFrame, arms: list[str]) -> tupl
     arm = str(learnt["culture change"].idxmax())
     row = rows.loc[arm]
     said = (
-        f"task {row['task']:.1%}, culture {a.points(row['culture change'])} points,"
-        f" 95 % interval {a.points(row['culture low'])} to {a.points(row['culture high'])}"
+        f"task {row['task']:.1%}, culture {points(row['culture change'])} points,"
+        f" 95 % interval {points(row['culture low'])} to {points(row['culture high'])}"
     )
     others = [other for other in learnt.index if other != arm]
     if not others:
         return f"Tune {WORDS[arm]}: no other arm learnt the task as well ({said}).", arm
     rival = "all" if "all" in others else str(learnt.loc[others, "culture change"].idxmin())
     versus = a.change_table(run, [(arm, rival)], ["culture"]).iloc[0]
-    kept = f"against tuning {WORDS[rival]}, {a.points(versus['difference'])} points, {a.interval(versus)}"
+    kept = f"against tuning {WORDS[rival]}, {points(versus['difference'])} points, {interval(versus)}"
     if versus["low"] > 0:
         return f"Tune {WORDS[arm]}: it learns the task as well and keeps more culture ({said}; {kept}).", arm
     return f"Tuning {WORDS[arm]} lost least culture ({said}), but not measurably less ({kept}).", arm
@@ -179,7 +200,7 @@ def _text(run: SavedRun, between: pd.DataFrame) -> list[str]:
         by = rows.set_index("metric")
         share, nats = by.loc["correct"], by.loc["log_odds"]
         text.append(
-            f"Culture, {str(pair).replace(' - ', ' against ')}: {a.points(share['difference'])} points ({a.interval(share)}; p = {share['p']:.2g}); log-odds of"
+            f"Culture, {str(pair).replace(' - ', ' against ')}: {points(share['difference'])} points ({interval(share)}; p = {share['p']:.2g}); log-odds of"
             f" the right answer {nats['difference']:+.2f} ({nats['low']:+.2f} to {nats['high']:+.2f}; p = {nats['p']:.2g})."
         )
     return text
@@ -189,8 +210,51 @@ def _findings(table: pd.DataFrame) -> list[Finding]:
     return [
         Finding(
             f"tuned {row['arm']}: culture",
-            f"{a.points(row['culture change'])} points",
-            f"{a.points(row['culture low'])} to {a.points(row['culture high'])}; task {a.points(row['task change'])}",
+            f"{points(row['culture change'])} points",
+            f"{points(row['culture low'])} to {points(row['culture high'])}; task {points(row['task change'])}",
         )
         for _, row in table[table["arm"] != "none"].iterrows()
     ]
+
+
+def gain_against_loss(table: pd.DataFrame) -> go.Figure:
+    """Change on culture, and on general ability, against gain on the task; a point an arm with intervals both ways.
+
+    Args:
+        table: columns arm, and change, low and high of task, culture and, if measured, ability ("task change",
+            "culture low", ...), as shares.
+    """
+    titles = {"culture": "change on culture, points", "ability": "change on general ability, points"}
+    roles = [role for role in titles if f"{role} change" in table]
+    figure = make_subplots(cols=len(roles), subplot_titles=[titles[role] for role in roles], horizontal_spacing=0.09)
+    figure.update_layout(empty_figure(380).layout, margin_t=36)
+    for column, role in enumerate(roles, start=1):
+        for number, (_, row) in enumerate(table.iterrows()):
+            figure.add_scatter(**_arm(row, role, number), row=1, col=column)
+    figure.add_hline(y=0, line={"color": INK, "width": 1})
+    figure.update_xaxes(title="gain on the task, points", gridcolor=GRID, zeroline=False, fixedrange=True)
+    figure.update_yaxes(gridcolor=GRID, zeroline=False, fixedrange=True, automargin=True)
+    figure.update_annotations(font_size=13)
+    return figure
+
+
+def _arm(row: pd.Series, role: str, number: int) -> dict[str, Any]:
+    """A point with two intervals."""
+    colour = SERIES[number % len(SERIES)]
+    bars = {
+        axis: error_bars(
+            row[f"{of} change"], row[f"{of} low"], row[f"{of} high"], unit=100, color=colour, thickness=1.4
+        )
+        for axis, of in (("error_x", "task"), ("error_y", role))
+    }
+    return bars | {
+        "x": [100 * row["task change"]],
+        "y": [100 * row[f"{role} change"]],
+        "mode": "markers+text",
+        "text": [row["arm"]],
+        # Arms that learn alike lie close together.
+        "textposition": ("top right", "bottom left", "bottom right", "top left", "bottom center")[number % 5],
+        "textfont": {"color": colour},
+        "marker": {"size": 10, "color": colour},
+        "hovertemplate": f"{row['arm']}: task %{{x:+.1f}}, {role} %{{y:+.1f}} points<extra></extra>",
+    }

@@ -1,4 +1,4 @@
-"""Instance level: on which share of items does each of the best general neurons score positive?"""
+"""Instance level: on which share of items does each of the best culture-general neurons score positive?"""
 
 from __future__ import annotations
 
@@ -6,30 +6,34 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 import pandas as pd
+import plotly.graph_objects as go
 from pydantic import Field
 
 from culnig import distributed
 from culnig.evaluation.multiple_choice import count_rows
+from culnig.figures import (
+    ACCENT,
+    empty_figure,
+)
 from culnig.files import atomic_path
 from culnig.neurons import NeuronSet
 from culnig.settings import Settings
-from culnig.studies import _study_figures as study_figures
-from culnig.studies._general_set import GENERAL, general_of
-from culnig.studies.base import STUDIES, Bench, Condition, Section
+from culnig.studies._base import STUDIES, Condition, MeasurementContext, Section
+from culnig.studies._culture_general_set import CULTURE_GENERAL, culture_general_set
 
 if TYPE_CHECKING:
-    from culnig.studies.saved import SavedRun
-    from culnig.studies.settings import RunSettings
+    from culnig.studies._saved import SavedRun
+    from culnig.studies._settings import RunSettings
 
 
 class InstanceSettings(Settings):
-    """Study `instance`: the general set's best neurons, item by item."""
+    """Study `instance`: the culture-general set's best neurons, item by item."""
 
     top: int = Field(1000, ge=1, description="so many neurons at most")
 
 
 class InstanceStudy:
-    """A second scoring pass over `neur` keeps each item's score of the general set's best neurons (`instance.top`)."""
+    """A second scoring pass over `neur` keeps each item's score of the culture-general set's best neurons (`instance.top`)."""
 
     settings = InstanceSettings
     section = "instance"
@@ -37,7 +41,7 @@ class InstanceStudy:
     title = "Item by item"
 
     def select(self, run: SavedRun) -> dict[str, NeuronSet]:
-        return {GENERAL: general_of(run)}
+        return {CULTURE_GENERAL: culture_general_set(run)}
 
     def conditions(self, run: SavedRun) -> list[Condition]:
         return []
@@ -48,20 +52,20 @@ class InstanceStudy:
     def measured(self, run: SavedRun) -> bool:
         return run.per_item_path.is_file()
 
-    def measure(self, run: SavedRun, bench: Bench) -> None:
+    def measure(self, run: SavedRun, context: MeasurementContext) -> None:
         from safetensors.numpy import save_file
 
         from culnig.attribution.per_item import score_items
 
-        items = bench.items(run.config.identify.neur)
-        with bench.reporter.step("score item by item", count_rows(items, bench.policy), "prompts") as progress:
+        items = context.items(run.config.identify.neur)
+        with context.reporter.step("score item by item", count_rows(items, context.policy), "prompts") as progress:
             values = score_items(
-                bench.lm,
+                context.lm,
                 items,
                 _best(run),
-                policy=bench.policy,
+                policy=context.policy,
                 method=run.scores("neur").method,
-                token_budget=bench.token_budget,
+                token_budget=context.token_budget,
                 progress=progress,
             )
         if distributed.is_main():
@@ -88,8 +92,8 @@ class InstanceStudy:
         section.numbers = {"prompts": len(values), "neurons": len(best), "mean_share_positive": float(share.mean())}
         section.figures = [
             (
-                f"Share of {len(values):,} prompts on which each neuron of the general set scores above 0.",
-                study_figures.histogram(100 * share, "% of prompts with a score above 0", "neurons"),
+                f"Share of {len(values):,} prompts on which each neuron of the culture-general set scores above 0.",
+                histogram(100 * share, "% of prompts with a score above 0", "neurons"),
             )
         ]
         section.text = [
@@ -104,8 +108,17 @@ STUDIES.register("instance")(InstanceStudy())
 
 
 def _best(run: SavedRun) -> NeuronSet:
-    """The general set's neurons with the largest D, at most `instance.top`."""
-    scores = run.neurons(GENERAL).scores
+    """Return the culture-general set's neurons with the largest D, at most `instance.top`."""
+    scores = run.neurons(CULTURE_GENERAL).scores
     return NeuronSet(
         dict(sorted(scores.items(), key=lambda pair: -pair[1])[: run.config.section(InstanceSettings).top])
     )
+
+
+def histogram(values: object, title: str, counted: str) -> go.Figure:
+    """How often values come up."""
+    figure = empty_figure(280)
+    figure.add_histogram(x=list(values), nbinsx=40, marker={"color": ACCENT})  # type: ignore[call-overload]
+    figure.update_xaxes(title=title)
+    figure.update_yaxes(title=counted)
+    return figure

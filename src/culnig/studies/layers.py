@@ -2,18 +2,24 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import pandas as pd
+import plotly.graph_objects as go
 
+from culnig.figures import (
+    ACCENT,
+    COOL,
+    empty_figure,
+    heat_map,
+)
 from culnig.neurons import ATTENTION_POOL, MLP_POOL, NeuronSet, Site
-from culnig.studies import _study_figures as study_figures
-from culnig.studies._general_set import GENERAL, general_of
-from culnig.studies.base import STUDIES, Condition, Section
+from culnig.studies._base import STUDIES, Condition, Section
+from culnig.studies._culture_general_set import CULTURE_GENERAL, culture_general_set
 
 if TYPE_CHECKING:
-    from culnig.studies.saved import SavedRun
-    from culnig.studies.settings import RunSettings
+    from culnig.studies._saved import SavedRun
+    from culnig.studies._settings import RunSettings
 
 DENSEST = 15
 
@@ -23,9 +29,13 @@ class LayersStudy:
 
     order = 15
     title = "Layers and modules"
+    titles: ClassVar = {
+        "layers-modules": "By module",
+        "layers-densest": "Densest modules",
+    }
 
     def select(self, run: SavedRun) -> dict[str, NeuronSet]:
-        return {GENERAL: general_of(run)}
+        return {CULTURE_GENERAL: culture_general_set(run)}
 
     def conditions(self, run: SavedRun) -> list[Condition]:
         return []
@@ -34,11 +44,11 @@ class LayersStudy:
         return []
 
     def analyse(self, run: SavedRun) -> Section:
-        neurons, shapes = run.neurons(GENERAL), run.scores("neur").shapes()
+        neurons, shapes = run.neurons(CULTURE_GENERAL), run.scores("neur").shapes()
         sites = site_table(neurons, shapes)
         by_module, by_layer = (_summed(sites, by) for by in ("module", "layer"))
         depth = _depth(by_layer)
-        section = Section(self.title)
+        section = Section(self.title, titles=self.titles)
         densest = sites.sort_values(["neurons", "density"], ascending=False, kind="stable").head(DENSEST)
         section.tables = {
             "layers-sites": sites,
@@ -56,11 +66,11 @@ class LayersStudy:
             (
                 "Density by layer: selected neurons of 1,000 in the layer's MLP gate (red) and in its queries, keys and"
                 " values (blue).",
-                study_figures.density_by_layer(sites),
+                density_by_layer(sites),
             ),
             (
                 "Density by layer and module: selected of 1,000 neurons of the module.",
-                study_figures.density_map(sites),
+                density_map(sites),
             ),
         ]
         top = densest.iloc[0] if len(densest) else None
@@ -112,3 +122,25 @@ def _depth(by_layer: pd.DataFrame) -> dict[str, float]:
     thirds = (3 * by_layer["layer"]) // len(by_layer)
     names = ("first_third", "middle_third", "last_third")
     return {name: float(by_layer["share"][thirds == i].sum()) for i, name in enumerate(names)}
+
+
+def density_by_layer(sites: pd.DataFrame) -> go.Figure:
+    """Selected of 1,000 neurons by layer: MLP and attention side by side."""
+    figure = empty_figure(300)
+    for name, mask, colour in (
+        ("MLP", sites["module"].isin(MLP_POOL), ACCENT),
+        ("attention", ~sites["module"].isin(MLP_POOL), COOL),
+    ):
+        sums = sites[mask].groupby("layer")[["neurons", "width"]].sum()
+        density = 1000 * sums["neurons"] / sums["width"]
+        figure.add_bar(x=list(sums.index), y=list(density), marker={"color": colour}, name=name)
+    figure.update_layout(showlegend=True, legend={"orientation": "h", "y": -0.3})
+    figure.update_xaxes(title="layer")
+    figure.update_yaxes(title="of 1,000 neurons")
+    return figure
+
+
+def density_map(sites: pd.DataFrame) -> go.Figure:
+    """Heat map: selected of 1,000 neurons, modules in rows and layers in columns."""
+    grid = sites.pivot(index="module", columns="layer", values="density").reindex(sites["module"].unique()) * 1000
+    return heat_map(grid, "of 1,000", "%{z:.0f}")

@@ -2,23 +2,31 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, ClassVar
 
 import pandas as pd
+import plotly.graph_objects as go
 from pydantic import Field
 
 from culnig.errors import UsageError
+from culnig.figures import (
+    ACCENT,
+    COOL,
+    INK,
+    ROLE_NAMES,
+    empty_figure,
+    error_bars,
+)
 from culnig.neurons import ATTENTION_POOL, MLP_POOL, NeuronSet
 from culnig.selection import select_random
 from culnig.settings import Settings
-from culnig.studies import _study_figures as study_figures
-from culnig.studies._general_set import general_of
+from culnig.studies._base import STUDIES, UNTOUCHED, Condition, Section
+from culnig.studies._culture_general_set import culture_general_set
 from culnig.studies._metric_table import changes, metric_table
-from culnig.studies.base import STUDIES, UNTOUCHED, Condition, Section
 
 if TYPE_CHECKING:
-    from culnig.studies.saved import SavedRun
-    from culnig.studies.settings import RunSettings
+    from culnig.studies._saved import SavedRun
+    from culnig.studies._settings import RunSettings
 
 PARTS = {"mlp": MLP_POOL, "attention": ATTENTION_POOL}
 PREFIX = "only-"
@@ -31,15 +39,19 @@ class ModulesSettings(Settings):
 
 
 class ModulesStudy:
-    """Suppress only the gate neurons, or only the q, k and v neurons, of the general set, against matched random ones."""
+    """Suppress only the gate neurons, or only the q, k and v neurons, of the culture-general set, against matched random ones."""
 
     settings = ModulesSettings
     section = "modules"
     order = 30
+    needs = ("culture",)
     title = "MLP against attention"
+    titles: ClassVar = {
+        "modules": "Changes by part",
+    }
 
     def select(self, run: SavedRun) -> dict[str, NeuronSet]:
-        whole, shapes = general_of(run), run.scores("neur").shapes()
+        whole, shapes = culture_general_set(run), run.scores("neur").shapes()
         sets: dict[str, NeuronSet] = {}
         for part, modules in PARTS.items():
             chosen = whole - NeuronSet([neuron for neuron in whole if neuron.module not in modules])
@@ -57,10 +69,10 @@ class ModulesStudy:
 
     def planned(self, config: RunSettings, countries: list[str]) -> list[Condition]:
         names = [name for part in PARTS for name in (PREFIX + part, *_controls(config, part))]
-        return [UNTOUCHED, *(Condition(n, n, config.operation, ("culture", "general")) for n in names)]
+        return [UNTOUCHED, *(Condition(n, n, config.operation, ("culture", "ability")) for n in names)]
 
     def analyse(self, run: SavedRun) -> Section:
-        section = Section(self.title)
+        section = Section(self.title, titles=self.titles)
         parts = [part for part in PARTS if _there(run, PREFIX + part)]
         rows = []
         for part in parts:
@@ -74,7 +86,7 @@ class ModulesStudy:
             (
                 f"Change of accuracy when only a part of the culture-general set is under {run.config.operation}, against"
                 " the untouched model and against the mean of random sets of the same modules and layers. 95 % intervals.",
-                study_figures.changes_by_part(table, "part"),
+                changes_by_part(table, "part"),
             )
         ]
         held = ", ".join(f"{count:,} neurons in {part}" for part, count in sizes.items())
@@ -106,3 +118,30 @@ def changes_text(table: pd.DataFrame) -> str:
             f" ({100 * random['low']:+.1f} to {100 * random['high']:+.1f})."
         )
     return " ".join(sentences)
+
+
+def changes_by_part(table: pd.DataFrame, column: str) -> go.Figure:
+    """Paired changes of accuracy with intervals: a row for each value of a column and role.
+
+    Args:
+        table: rows of `studies._compared.metric_table` with `column` before them.
+    """
+    correct = table[table["metric"] == "correct"]
+    figure = empty_figure(120 + 42 * len(correct[[column, "role"]].drop_duplicates()))
+    for against, colour in (("untouched", ACCENT), ("random", COOL)):
+        part = correct[correct["against"] == against]
+        figure.add_scatter(
+            x=list(100 * part["difference"]),
+            y=[f"{value}: {ROLE_NAMES[role].lower()}" for value, role in zip(part[column], part["role"], strict=True)],
+            error_x=error_bars(part["difference"], part["low"], part["high"], unit=100, thickness=1.4),
+            mode="markers",
+            orientation="h",
+            offsetgroup=against,
+            marker={"size": 9, "color": colour},
+            name=f"against {against}",
+        )
+    figure.add_vline(x=0, line={"color": INK, "width": 1})
+    figure.update_layout(showlegend=True, legend={"orientation": "h", "y": -0.35}, scattermode="group")
+    figure.update_xaxes(title="change of accuracy, points")
+    figure.update_yaxes(autorange="reversed")
+    return figure

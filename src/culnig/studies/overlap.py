@@ -4,21 +4,24 @@ from __future__ import annotations
 
 import re
 from itertools import combinations
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, ClassVar
 
 import pandas as pd
-from pydantic import Field
+import plotly.graph_objects as go
+from pydantic import Field, field_validator
 
 from culnig.data import DataConfig
+from culnig.figures import (
+    heat_map,
+)
 from culnig.neurons import ATTENTION_POOL, MLP_POOL, NeuronSet
 from culnig.selection import jaccard_matrix, select_general
 from culnig.settings import Settings
-from culnig.studies import _study_figures as study_figures
-from culnig.studies.base import STUDIES, Condition, Section
+from culnig.studies._base import STUDIES, Condition, Section
 
 if TYPE_CHECKING:
-    from culnig.studies.saved import SavedRun
-    from culnig.studies.settings import RunSettings
+    from culnig.studies._saved import SavedRun
+    from culnig.studies._settings import RunSettings
 
 
 class FoundOn(Settings):
@@ -44,6 +47,16 @@ class OverlapSettings(Settings):
 
     benchmarks: dict[str, FoundOn] = Field(default_factory=_everyday_topics, min_length=2)
 
+    @field_validator("benchmarks")
+    @classmethod
+    def _distinct(cls, benchmarks: dict[str, FoundOn]) -> dict[str, FoundOn]:
+        taken: dict[str, str] = {}
+        for name in benchmarks:
+            other = taken.setdefault(overlap_part(name, "neur").casefold(), name)
+            if other != name:
+                raise ValueError(f"'{other}' and '{name}' would share one score file; rename one of them")
+        return benchmarks
+
 
 class OverlapStudy:
     """Select culture-general neurons by the run's rule on each of several benchmarks, and compare the sets."""
@@ -52,14 +65,17 @@ class OverlapStudy:
     section = "overlap"
     order = 50
     title = "Overlap of sets found on different benchmarks"
+    titles: ClassVar = {
+        "overlap": "Pairs of sets",
+    }
 
     def select(self, run: SavedRun) -> dict[str, NeuronSet]:
-        rule = run.config.general.model_dump()
-        plain = run.scores("general") if run.config.identify.general else None
+        rule = run.config.culture_general.model_dump()
+        plain = run.scores("ability") if run.config.identify.ability else None
         sets = {}
         for name in run.config.section(OverlapSettings).benchmarks:
             neur, ctrl = (run.scores(overlap_part(name, part)) for part in ("neur", "ctrl"))
-            chosen = select_general(neur, ctrl, run.scores("crc"), general=plain, **rule)
+            chosen = select_general(neur, ctrl, run.scores("crc"), ability=plain, **rule)
             sets[_set_name(name)] = chosen
         return sets
 
@@ -95,13 +111,13 @@ class OverlapStudy:
                 }
             )
         table, matrix = pd.DataFrame(rows), jaccard_matrix(sets)
-        section = Section(self.title)
+        section = Section(self.title, titles=self.titles)
         section.tables = {"overlap": table, "overlap-jaccard": matrix.rename_axis("set").reset_index()}
         section.numbers = {"pairs": rows}
         section.figures = [
             (
                 "Jaccard index of the sets found on each benchmark, selected by one rule.",
-                study_figures.overlap_map(matrix),
+                overlap_map(matrix),
             )
         ]
         section.text = [
@@ -133,3 +149,8 @@ def _chance(one: NeuronSet, other: NeuronSet, shapes: dict[str, tuple[int, int]]
         shared += m * n / size if size else 0.0
     union = len(one) + len(other) - shared
     return shared / union if union else 1.0
+
+
+def overlap_map(matrix: pd.DataFrame) -> go.Figure:
+    """Heat map of the Jaccard index of every pair of sets."""
+    return heat_map(matrix, "Jaccard", "%{z:.2f}")

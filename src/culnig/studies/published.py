@@ -3,21 +3,21 @@
 from __future__ import annotations
 
 from importlib import resources
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 import pandas as pd
 
 from culnig.neurons import NeuronSet
-from culnig.studies._general_set import GENERAL, general_of
-from culnig.studies.base import STUDIES, UNTOUCHED, Condition, Section
-from culnig.studies.general import GeneralStudy, random_names
+from culnig.studies._base import STUDIES, UNTOUCHED, Condition, Section
+from culnig.studies._culture_general_set import CULTURE_GENERAL, culture_general_set
+from culnig.studies.culture_general import CultureGeneralStudy, random_names
 
 if TYPE_CHECKING:
-    from culnig.studies.saved import SavedRun
-    from culnig.studies.settings import RunSettings, TestConfig
+    from culnig.studies._saved import SavedRun
+    from culnig.studies._settings import RunSettings, TestConfig
 
-LABELS = {"none": "untouched", "general": "culture-general suppressed", "random": "random suppressed"}
+LABELS = {"none": "untouched", "culture-general": "culture-general suppressed", "random": "random suppressed"}
 
 
 class PublishedStudy:
@@ -25,19 +25,22 @@ class PublishedStudy:
 
     order = 12
     title = "Published and measured"
+    titles: ClassVar = {
+        "published": "Published and measured, %",
+    }
 
     def select(self, run: SavedRun) -> dict[str, NeuronSet]:
-        return {GENERAL: general_of(run)}
+        return {CULTURE_GENERAL: culture_general_set(run)}
 
     def conditions(self, run: SavedRun) -> list[Condition]:
         return self.planned(run.config, [])
 
     def planned(self, config: RunSettings, countries: list[str]) -> list[Condition]:
-        general = [c for c in GeneralStudy().planned(config, countries) if c.name == GENERAL]
-        return [UNTOUCHED, *general]
+        suppressed = [c for c in CultureGeneralStudy().planned(config, countries) if c.name == CULTURE_GENERAL]
+        return [UNTOUCHED, *suppressed]
 
     def analyse(self, run: SavedRun) -> Section:
-        section = Section(self.title)
+        section = Section(self.title, titles=self.titles)
         figures = read_published()
         name = model_of(run.config, figures)
         if name is None:
@@ -51,7 +54,7 @@ class PublishedStudy:
         section.text = [
             f"Accuracy in percent (WorldValuesBench: alignment score) as published for {name}, with"
             f" {figures['models'][name]['neurons']:,} neurons suppressed, and as measured here with"
-            f" {len(run.neurons(GENERAL)):,} under {run.config.operation}. Prompt wordings are not the published ones."
+            f" {len(run.neurons(CULTURE_GENERAL)):,} under {run.config.operation}. Prompt wordings are not the published ones."
         ]
         return section
 

@@ -3,22 +3,28 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 import pandas as pd
+import plotly.graph_objects as go
 
 from culnig.data.countries import find
 from culnig.data.distances import KINDS, distance_matrix
+from culnig.figures import (
+    ACCENT,
+    COOL,
+    QUIET,
+    empty_figure,
+)
 from culnig.neurons import NeuronSet
 from culnig.statistics.matrices import double_centre, mantel
-from culnig.studies import _study_figures as study_figures
-from culnig.studies.base import STUDIES, Condition, Section
-from culnig.studies.specific import SpecificStudy, drop_matrix
+from culnig.studies._base import STUDIES, Condition, Section
+from culnig.studies.culture_specific import CultureSpecificStudy, drop_matrix
 
 if TYPE_CHECKING:
-    from culnig.studies.saved import SavedRun
-    from culnig.studies.settings import RunSettings
+    from culnig.studies._saved import SavedRun
+    from culnig.studies._settings import RunSettings
 
 FEWEST = 4
 """Countries below which nothing is correlated."""
@@ -28,22 +34,27 @@ class RelatedStudy:
     """The study `specific`'s drops in log-odds, double-centred, against three distances between countries."""
 
     order = 25
+    needs = ("culture",)
     title = "Related countries"
+    titles: ClassVar = {
+        "related-ranks": "Ranks of own and related countries",
+        "related-distances": "Drops and distances",
+    }
 
     def select(self, run: SavedRun) -> dict[str, NeuronSet]:
-        return SpecificStudy().select(run)
+        return CultureSpecificStudy().select(run)
 
     def conditions(self, run: SavedRun) -> list[Condition]:
-        return SpecificStudy().conditions(run)
+        return CultureSpecificStudy().conditions(run)
 
     def planned(self, config: RunSettings, countries: list[str]) -> list[Condition]:
-        return SpecificStudy().planned(config, countries)
+        return CultureSpecificStudy().planned(config, countries)
 
     def analyse(self, run: SavedRun) -> Section:
         raw = drop_matrix(run, "log_odds")
         centred = pd.DataFrame(double_centre(raw.to_numpy()), raw.index, raw.columns)
         ranks, tests = _rank_table(centred), _distance_tests(raw, run.config.seed)
-        section = Section(self.title)
+        section = Section(self.title, titles=self.titles)
         section.tables = {"related-ranks": ranks, "related-distances": tests}
         section.numbers = {
             "distances": tests.replace({np.nan: None}).to_dict("records"),
@@ -53,7 +64,7 @@ class RelatedStudy:
             (
                 "Mean rank of the own country, of those in its cultural cluster, and of all others, for each country's set"
                 " (1: hurt most; drops in log-odds, double-centred).",
-                study_figures.rank_dots(ranks),
+                rank_dots(ranks),
             )
         ]
         means = ranks[["own", "related", "others"]].mean().dropna()
@@ -120,3 +131,20 @@ def _sentence(row: Mapping[Any, Any]) -> str:
         f"{str(row['distance']).capitalize()} distance, {row['countries']} countries{without}: Spearman"
         f" {row['spearman']:+.2f}, p = {row['p']:.2g}."
     )
+
+
+def rank_dots(table: pd.DataFrame) -> go.Figure:
+    """Ranks of own, related and other countries, a row a set (columns set, own, related, others)."""
+    figure = empty_figure(110 + 26 * len(table))
+    for column, colour in (("others", QUIET), ("related", COOL), ("own", ACCENT)):
+        figure.add_scatter(
+            x=list(table[column]),
+            y=list(table["set"]),
+            mode="markers",
+            marker={"size": 10, "color": colour},
+            name=column,
+        )
+    figure.update_layout(showlegend=True, legend={"orientation": "h", "y": -0.3})
+    figure.update_xaxes(title="rank (1: hurt most)")
+    figure.update_yaxes(autorange="reversed")
+    return figure

@@ -2,23 +2,25 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, ClassVar
 
-from culnig import figures
 from culnig.data import DataConfig
+from culnig.figures import loss_curves
 from culnig.finetune.settings import FinetuneConfig, TrainingConfig, UpdateConfig
+from culnig.formatting import interval, points
 from culnig.neurons import NeuronSet
 from culnig.selection import select_random
 from culnig.settings import Settings
 from culnig.studies import _tuned as a
-from culnig.studies.base import STUDIES, UNTOUCHED, Condition, Finding, Section, Tuning
-from culnig.studies.general import NAME, culture_general
-from culnig.studies.settings import RunSettings
+from culnig.studies._base import STUDIES, UNTOUCHED, Condition, Finding, Section, Tuning
+from culnig.studies._culture_general_set import CULTURE_GENERAL as NAME
+from culnig.studies._culture_general_set import culture_general_set
+from culnig.studies._settings import RunSettings
 
 if TYPE_CHECKING:
-    from culnig.studies.saved import SavedRun
+    from culnig.studies._saved import SavedRun
 
-ROLES = ("culture", "general")
+ROLES = ("culture", "ability")
 ARMS = ["only-culture", "only-random"]
 
 
@@ -35,10 +37,16 @@ class RestoreStudy:
     settings = RestoreSettings
     section = "restore"
     order = 40
+    needs = ("culture",)
+    trains_weights = True
     title = "Adding culture with few neurons"
+    titles: ClassVar = {
+        "restore-summary": "Rows trained: accuracy, and change with its interval",
+        "restore-differences": "Rows trained: paired differences",
+    }
 
     def select(self, run: SavedRun) -> dict[str, NeuronSet]:
-        chosen = culture_general(run)
+        chosen = culture_general_set(run)
         shapes = run.scores("neur").shapes()
         seeds = range(run.config.seeds)
         random = {
@@ -61,6 +69,8 @@ class RestoreStudy:
                 config = FinetuneConfig(
                     name=f"{arm}-{seed}",
                     seed=run.config.seed + seed,
+                    data_seed=run.config.seed,
+                    sources=run.config.sources,
                     model=run.config.model,
                     prompts=run.config.prompts,
                     task=settings.task,
@@ -71,7 +81,7 @@ class RestoreStudy:
         return made
 
     def analyse(self, run: SavedRun) -> Section:
-        section = Section(self.title)
+        section = Section(self.title, titles=self.titles)
         roles = a.roles_of(run, ROLES)
         pairs = [*((arm, "none") for arm in ARMS), (ARMS[0], ARMS[1])]
         changes = a.change_table(run, pairs, roles)
@@ -83,28 +93,26 @@ class RestoreStudy:
             "restore-seeds": a.seed_table(run, ARMS, roles),
             "restore-moved": a.moved_table(run, ARMS),
         }
-        section.figures = [
-            ("Loss of the answers in training, first seed.", figures.loss_curves(a.loss_tables(run, ARMS)))
-        ]
+        section.figures = [("Loss of the answers in training, first seed.", loss_curves(a.loss_tables(run, ARMS)))]
         correct = changes[changes["metric"] == "correct"].set_index(["pair", "role"])
         mine, random = (correct.loc[(f"{arm} - none", "culture")] for arm in ARMS)
         versus = correct.loc[(f"{ARMS[0]} - {ARMS[1]}", "culture")]
         verb = "improves" if mine["low"] > 0 else "worsens" if mine["high"] < 0 else "does not measurably change"
         section.claim = (
             f"Training only the rows of {len(run.neurons(NAME)):,} culture-general neurons on {run.config.section(RestoreSettings).task.items}"
-            f" {verb} culture on topics it was not trained on: {a.points(mine['difference'])} points ({a.interval(mine)});"
-            f" as many random rows: {a.points(random['difference'])} ({a.interval(random)}); difference"
-            f" {a.points(versus['difference'])} ({a.interval(versus)})."
+            f" {verb} culture on topics it was not trained on: {points(mine['difference'])} points ({interval(mine)});"
+            f" as many random rows: {points(random['difference'])} ({interval(random)}); difference"
+            f" {points(versus['difference'])} ({interval(versus)})."
         )
         section.findings = [
-            Finding("trained culture rows: culture", f"{a.points(mine['difference'])} points", a.interval(mine)),
-            Finding("trained random rows: culture", f"{a.points(random['difference'])} points", a.interval(random)),
+            Finding("trained culture rows: culture", f"{points(mine['difference'])} points", interval(mine)),
+            Finding("trained random rows: culture", f"{points(random['difference'])} points", interval(random)),
         ]
-        if "general" in roles:
-            cost = correct.loc[(f"{ARMS[0]} - none", "general")]
-            section.claim += f" General ability: {a.points(cost['difference'])} points ({a.interval(cost)})."
+        if "ability" in roles:
+            cost = correct.loc[(f"{ARMS[0]} - none", "ability")]
+            section.claim += f" General ability: {points(cost['difference'])} points ({interval(cost)})."
             section.findings.append(
-                Finding("trained culture rows: general", f"{a.points(cost['difference'])} points", a.interval(cost))
+                Finding("trained culture rows: ability", f"{points(cost['difference'])} points", interval(cost))
             )
         section.text = [_text(run)]
         section.numbers = {

@@ -2,22 +2,29 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import pandas as pd
+import plotly.graph_objects as go
 
-from culnig.errors import UsageError
 from culnig.evaluation import AnswerResult, Comparison, compare, compare_by
+from culnig.figures import (
+    ACCENT,
+    INK,
+    QUIET,
+    empty_figure,
+    error_bars,
+)
+from culnig.formatting import interval, points
 from culnig.neurons import NeuronSet
 from culnig.statistics.tests import adjust
-from culnig.studies._answer_figures import right_by_language
-from culnig.studies.base import STUDIES, UNTOUCHED, Condition, Finding, Section
-from culnig.studies.general import NAME as GENERAL
-from culnig.studies.general import GeneralStudy, random_names
+from culnig.studies._base import STUDIES, UNTOUCHED, Condition, Finding, Section
+from culnig.studies._culture_general_set import CULTURE_GENERAL
+from culnig.studies.culture_general import CultureGeneralStudy, random_names
 
 if TYPE_CHECKING:
-    from culnig.studies.saved import SavedRun
-    from culnig.studies.settings import RunSettings
+    from culnig.studies._saved import SavedRun
+    from culnig.studies._settings import RunSettings
 
 ROLE = "short"
 RANDOM = 2
@@ -30,26 +37,30 @@ class ShortAnswersStudy:
     """The untouched model, the culture-general set and random sets of the same modules and layers, by language."""
 
     order = 60
+    needs = (ROLE,)
     title = "Short answers across languages"
+    titles: ClassVar = {
+        "short-by-language": "Short answers by language",
+        "short-changes": "Short answers: paired changes by language",
+        "short-matchers": "Short answers: what finds the words of each language",
+    }
 
     def select(self, run: SavedRun) -> dict[str, NeuronSet]:
-        return {} if GENERAL in run.config.studies else GeneralStudy().select(run)
+        return {} if "culture_general" in run.config.studies else CultureGeneralStudy().select(run)
 
     def conditions(self, run: SavedRun) -> list[Condition]:
-        if run.config.test_of(ROLE) is None:
-            raise UsageError("the study short_answers needs a test set of the role short: items: blend_short:test")
         return self.planned(run.config, [])
 
     def planned(self, config: RunSettings, countries: list[str]) -> list[Condition]:
-        names = [GENERAL, *_controls(config)]
+        names = [CULTURE_GENERAL, *_controls(config)]
         return [
             Condition(UNTOUCHED.name, None, "", (ROLE,), main=True),
-            *(Condition(name, name, config.operation, (ROLE,), main=name == GENERAL) for name in names),
+            *(Condition(name, name, config.operation, (ROLE,), main=name == CULTURE_GENERAL) for name in names),
         ]
 
     def analyse(self, run: SavedRun) -> Section:
-        results = {name: _answers(run, name) for name in ("none", GENERAL, *_controls(run.config))}
-        section = Section(self.title)
+        results = {name: _answers(run, name) for name in ("none", CULTURE_GENERAL, *_controls(run.config))}
+        section = Section(self.title, titles=self.titles)
         scores = _scores(results)
         changes = _changes(results, run.config.correction)
         section.tables = {"short-by-language": scores, "short-changes": changes, "short-matchers": _matchers(results)}
@@ -60,12 +71,12 @@ class ShortAnswersStudy:
                 right_by_language(scores),
             )
         ]
-        total = compare(results[GENERAL], results["none"])
-        versus = compare(results[GENERAL], [results[name] for name in _controls(run.config)])
-        section.numbers = {"general": total.to_dict(), "against_random": versus.to_dict()}
+        total = compare(results[CULTURE_GENERAL], results["none"])
+        versus = compare(results[CULTURE_GENERAL], [results[name] for name in _controls(run.config)])
+        section.numbers = {"culture_general": total.to_dict(), "against_random": versus.to_dict()}
         section.text = [_text(results["none"], scores)]
         section.claim = _claim(total, versus)
-        section.findings = [Finding("short answers", f"{_points(total)} points", _interval(total))]
+        section.findings = [Finding("short answers", f"{points(total.difference)} points", interval(total))]
         return section
 
 
@@ -91,10 +102,10 @@ def _scores(results: dict[str, AnswerResult]) -> pd.DataFrame:
 
 def _changes(results: dict[str, AnswerResult], correction: str) -> pd.DataFrame:
     """Paired changes by language, p-values corrected over the languages of a pair."""
-    controls = [result for name, result in results.items() if name not in ("none", GENERAL)]
+    controls = [result for name, result in results.items() if name not in ("none", CULTURE_GENERAL)]
     parts = []
-    for pair, other in (("general - none", [results["none"]]), ("general - random", controls)):
-        table = compare_by(results[GENERAL], other, "language")
+    for pair, other in (("culture-general - none", [results["none"]]), ("culture-general - random", controls)):
+        table = compare_by(results[CULTURE_GENERAL], other, "language")
         table.insert(0, "pair", pair)
         table["p_adjusted"] = adjust(table["p"].to_numpy(dtype=float), correction)
         parts.append(table)
@@ -123,13 +134,39 @@ def _text(untouched: AnswerResult, scores: pd.DataFrame) -> str:
 def _claim(total: Comparison, versus: Comparison) -> str:
     return (
         f"Short answers written by the model: {total.b:.1%} right untouched, {total.a:.1%} with the culture-general set"
-        f" ({_points(total)} points, 95 % interval {_interval(total)}), {versus.b:.1%} with random sets."
+        f" ({points(total.difference)} points, 95 % interval {interval(total)}), {versus.b:.1%} with random sets."
     )
 
 
-def _points(c: Comparison) -> str:
-    return f"{100 * c.difference:+.1f}".replace("-", "−")
+COLOURS = {"none": INK, CULTURE_GENERAL: ACCENT}
 
 
-def _interval(c: Comparison) -> str:
-    return f"{100 * c.low:+.1f} to {100 * c.high:+.1f}".replace("-", "−")
+def right_by_language(table: pd.DataFrame) -> go.Figure:
+    """Dots with intervals, a band a language.
+
+    Args:
+        table: columns condition, language, accuracy, low, high (shares).
+    """
+    conditions = list(dict.fromkeys(table["condition"]))
+    languages = list(dict.fromkeys(table["language"]))
+    figure = empty_figure(90 + 16 * len(languages) * len(conditions))
+    for c, condition in enumerate(conditions):
+        part = table[table["condition"] == condition]
+        colour = COLOURS.get(condition, QUIET)
+        figure.add_scatter(
+            x=100 * part["accuracy"],
+            y=[
+                languages.index(name) + (c - (len(conditions) - 1) / 2) * 0.8 / len(conditions)
+                for name in part["language"]
+            ],
+            mode="markers",
+            error_x=error_bars(part["accuracy"], part["low"], part["high"], unit=100, color=colour),
+            marker={"size": 8, "color": colour},
+            customdata=part["language"],
+            hovertemplate=f"%{{customdata}}, {condition}: %{{x:.1f}} %<extra></extra>",
+        )
+    figure.update_yaxes(
+        tickvals=list(range(len(languages))), ticktext=languages, range=[len(languages) - 0.5, -0.5], showgrid=False
+    )
+    figure.update_xaxes(title="right answers, %", ticksuffix=" %", rangemode="tozero")
+    return figure

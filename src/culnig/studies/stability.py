@@ -2,15 +2,29 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 import pandas as pd
+import plotly.graph_objects as go
+from pydantic import Field
 
 from culnig import distributed
 from culnig.attribution import Scores, score
 from culnig.attribution.method import SweepMethod, parse_method
 from culnig.errors import UsageError
+from culnig.figures import (
+    ACCENT,
+    INK,
+    PALETTE,
+    QUIET,
+    empty_figure,
+    error_bars,
+    heat_map,
+    legend_below,
+    size_curves,
+)
+from culnig.formatting import percent
 from culnig.neurons import MODULES, UP, NeuronSet
 from culnig.selection import (
     Stability,
@@ -20,22 +34,20 @@ from culnig.selection import (
     size_general,
     size_specific,
 )
-from culnig.studies import _method_figures as method_figures
-from culnig.studies._methods_compared import (
-    MethodsSettings,
+from culnig.settings import Settings
+from culnig.studies._base import STUDIES, Condition, Finding, MeasurementContext, Section
+from culnig.studies._compared_methods import (
+    MethodComparisonSettings,
     is_random,
     method_names,
     methods_on,
     parts_of,
-    percent,
     sets_of,
 )
-from culnig.studies.base import STUDIES, Bench, Condition, Finding, Section
-from culnig.studies.stability_figures import frequency_curve, size_curves
 
 if TYPE_CHECKING:
-    from culnig.studies.saved import SavedRun
-    from culnig.studies.settings import RunSettings
+    from culnig.studies._saved import SavedRun
+    from culnig.studies._settings import RunSettings
 
 NAME = "stability"
 REWORDED = ("neur", "ctrl")
@@ -45,13 +57,31 @@ SCORES_Z = (0.0, 0.5, 1.0, 2.0)
 OFTEN = 0.9
 
 
+class StabilitySettings(Settings):
+    """Settings of the study `stability`; the modules are those of `method_comparison`."""
+
+    budget: float = Field(0.01, gt=0, le=1, description="share of each module's neurons that is selected")
+    resamples: int = Field(40, ge=0, description="bootstrap resamples of the items")
+    halves: int = Field(10, ge=0, description="random splits of the items into halves")
+    wordings: int = Field(
+        1,
+        ge=1,
+        description="score so many wordings, and compare the sets of the first and of the others; 1: no comparison",
+    )
+
+
 class StabilityStudy:
     """Resampled selections of every method at one budget, from sums kept at score time."""
 
-    settings = MethodsSettings
-    section = "methods"
+    settings = StabilitySettings
+    section = "stability"
     order = 40
     title = "Stability of the selected neurons"
+    titles: ClassVar = {
+        "stability": "Stability of each method's set",
+        "stability-wordings": "Other prompt wordings",
+        "stability-size": "Size of the culture-general set against t and r",
+    }
 
     def select(self, run: SavedRun) -> dict[str, NeuronSet]:
         return {}
@@ -63,39 +93,39 @@ class StabilityStudy:
         return []
 
     def measured(self, run: SavedRun) -> bool:
-        return run.config.section(MethodsSettings).wordings == 1 or all(
+        return run.config.section(StabilitySettings).wordings == 1 or all(
             _reworded_path(run, part).is_file() for part in REWORDED
         )
 
-    def measure(self, run: SavedRun, bench: Bench) -> None:
+    def measure(self, run: SavedRun, context: MeasurementContext) -> None:
         """Score with more wordings; what the first ones gave is taken off again in the analysis."""
-        wordings = run.config.section(MethodsSettings).wordings
-        if not isinstance(bench.policy.wordings, int) or bench.policy.wordings >= wordings:
+        wordings = run.config.section(StabilitySettings).wordings
+        if not isinstance(context.policy.wordings, int) or context.policy.wordings >= wordings:
             raise UsageError(
-                f"methods.wordings = {wordings} must be more than prompts.wordings = {bench.policy.wordings}, which is scored"
+                f"stability.wordings = {wordings} must be more than prompts.wordings = {context.policy.wordings}, which is scored"
                 " already"
             )
-        policy = bench.policy.model_copy(update={"wordings": wordings})
+        policy = context.policy.model_copy(update={"wordings": wordings})
         for part in REWORDED:
-            items = bench.items(getattr(run.config.identify, part))
-            with bench.reporter.step(
+            items = context.items(getattr(run.config.identify, part))
+            with context.reporter.step(
                 f"score {part} in {wordings} wordings", len(items) * wordings, "prompts"
             ) as progress:
                 scores = score(
-                    bench.lm,
+                    context.lm,
                     items,
                     policy=policy,
                     method=_rewordable(run.config),
                     control=True if part == "ctrl" else None,
-                    token_budget=bench.token_budget,
+                    token_budget=context.token_budget,
                     progress=progress,
                 )
             if distributed.is_main():
                 scores.save(_reworded_path(run, part))
 
     def analyse(self, run: SavedRun) -> Section:
-        section = Section(self.title)
-        config = run.config.section(MethodsSettings)
+        section = Section(self.title, titles=self.titles)
+        config = run.config.section(StabilitySettings)
         made = {method: _resampled(run, method) for method in _resampleable(run)}
         section.tables = {"stability": _summary(run, made)}
         if made and config.resamples:
@@ -104,10 +134,10 @@ class StabilityStudy:
         section.text = [_text(run, made)]
         if made:
             caption = (
-                f"Jaccard index of the sets ({percent(config.stability_budget)} of each module) that resampled items choose."
+                f"Jaccard index of the sets ({percent(config.budget)} of each module) that resampled items choose."
                 " Bars hold 95 % of the resamples."
             )
-            section.figures.append((caption, method_figures.agreement_bars(section.tables["stability"])))
+            section.figures.append((caption, agreement_bars(section.tables["stability"])))
         first = method_names(run.config)[0]
         if first in made and made[first].sets:
             section.figures.append(
@@ -142,8 +172,10 @@ def _rewordable(config: RunSettings) -> list[str]:
 
 def _place_of(run: SavedRun, method: str) -> str | None:
     """Of the config's places, the one with most modules that the method scores."""
-    places = [place for place in run.config.section(MethodsSettings).modules if method in methods_on(run, place)]
-    return max(places, key=lambda place: len(run.config.section(MethodsSettings).modules[place]), default=None)
+    places = [
+        place for place in run.config.section(MethodComparisonSettings).modules if method in methods_on(run, place)
+    ]
+    return max(places, key=lambda place: len(run.config.section(MethodComparisonSettings).modules[place]), default=None)
 
 
 def _resampleable(run: SavedRun) -> list[str]:
@@ -153,14 +185,14 @@ def _resampleable(run: SavedRun) -> list[str]:
 
 
 def _resampled(run: SavedRun, method: str) -> Stability:
-    config = run.config.section(MethodsSettings)
+    config = run.config.section(StabilitySettings)
     place = _place_of(run, method)
     assert place is not None
     return bootstrap_budget(
         parts_of(run, method),
-        config.modules[place],
-        config.stability_budget,
-        rule=run.config.general,
+        run.config.section(MethodComparisonSettings).modules[place],
+        config.budget,
+        rule=run.config.culture_general,
         resamples=config.resamples,
         halves=config.halves,
         seed=run.config.seed,
@@ -183,11 +215,11 @@ def _summary(run: SavedRun, made: dict[str, Stability]) -> pd.DataFrame:
 
 
 def _text(run: SavedRun, made: dict[str, Stability]) -> str:
-    config = run.config.section(MethodsSettings)
+    config = run.config.section(StabilitySettings)
     blocks = run.scores("neur").block_count
     text = (
         f"From sums of {len(blocks) if blocks is not None else 0} blocks of items, kept at score time, each method selects"
-        f" {percent(config.stability_budget)} of its modules again: {config.resamples} bootstrap resamples, each against the set"
+        f" {percent(config.budget)} of its modules again: {config.resamples} bootstrap resamples, each against the set"
         f" of all items, and {config.halves} splits, one half against the other. Halves have half the items and give the harsher"
         " figure; resamples share items with the whole and give the kinder one."
     )
@@ -199,14 +231,14 @@ def _text(run: SavedRun, made: dict[str, Stability]) -> str:
 
 def _add_overlap(section: Section, run: SavedRun) -> None:
     """How much the methods' sets have in common, where most methods take part."""
-    place = max(run.config.section(MethodsSettings).modules, key=lambda name: len(methods_on(run, name)))
-    share = run.config.section(MethodsSettings).stability_budget
+    place = max(run.config.section(MethodComparisonSettings).modules, key=lambda name: len(methods_on(run, name)))
+    share = run.config.section(StabilitySettings).budget
     names = methods_on(run, place)
     sets = {name: sets_of(parts_of(run, name), run.config, place, [share])[0] for name in names}
     matrix = jaccard_matrix(sets)
     section.tables["stability-overlap"] = matrix.rename_axis("method").reset_index()
     caption = f"Overlap (Jaccard) of the methods' sets, {percent(share)} of '{place}'."
-    section.figures.append((caption, method_figures.overlap(matrix)))
+    section.figures.append((caption, heat_map(matrix, "Jaccard", "%{z:.2f}")))
 
 
 def _wordings(run: SavedRun) -> pd.DataFrame:
@@ -217,10 +249,10 @@ def _wordings(run: SavedRun) -> pd.DataFrame:
             continue
         parts = parts_of(run, method)
         others = parts | {part: _others(run, part, method, parts[part]) for part in REWORDED}
-        share = [run.config.section(MethodsSettings).stability_budget]
+        share = [run.config.section(StabilitySettings).budget]
         a, b = (sets_of(each, run.config, place, share)[0] for each in (parts, others))
         ranked = [
-            np.concatenate([neur.mean(m).ravel() for m in run.config.section(MethodsSettings).modules[place]])
+            np.concatenate([neur.mean(m).ravel() for m in run.config.section(MethodComparisonSettings).modules[place]])
             for neur in (parts["neur"], others["neur"])
         ]
         row = {"method": method, "modules": place, "neurons": len(a), "jaccard": a.jaccard(b)}
@@ -238,7 +270,7 @@ def _others(run: SavedRun, part: str, method: str, first: Scores) -> Scores:
 
 def _wording_text(run: SavedRun) -> str:
     left = [n for n in method_names(run.config) if n not in _rewordable(run.config) and not is_random(n)]
-    text = f"The items were scored in {run.config.section(MethodsSettings).wordings} wordings; the set of the first is compared with that of the others."
+    text = f"The items were scored in {run.config.section(StabilitySettings).wordings} wordings; the set of the first is compared with that of the others."
     return text + (f" Left out for their cost, or because their sums do not add up: {', '.join(left)}." if left else "")
 
 
@@ -247,14 +279,16 @@ def _add_sizes(section: Section, run: SavedRun, method: str) -> None:
     if not set(MODULES) - {UP} <= set(run.scores("neur", method).modules):
         return
     parts = parts_of(run, method)
-    scores, preset = (parts["neur"], parts["ctrl"], parts["crc"]), run.config.general.preset
-    general = size_general(*scores, t_mlp=SHARES, r=REMOVED, general=parts.get("general"), preset=preset)
+    scores, preset = (parts["neur"], parts["ctrl"], parts["crc"]), run.config.culture_general.preset
+    general = size_general(*scores, t_mlp=SHARES, r=REMOVED, ability=parts.get("ability"), preset=preset)
     section.tables["stability-size"] = general
     section.figures.append(
         (f"Size of {method}'s culture-general set against t, for several r.", size_curves(general, "t_mlp", "r"))
     )
     if len(parts["neur"].groups) > 1:
-        specific = size_specific(*scores, t=(0.001, 0.003, 0.01), r=(run.config.specific.r,), z=SCORES_Z, preset=preset)
+        specific = size_specific(
+            *scores, t=(0.001, 0.003, 0.01), r=(run.config.culture_specific.r,), z=SCORES_Z, preset=preset
+        )
         section.tables["stability-size-specific"] = specific
         caption = f"Mean size of {method}'s culture-specific sets against the least z, for several t."
         section.figures.append((caption, size_curves(specific, "z", "t")))
@@ -273,3 +307,61 @@ def _findings(table: pd.DataFrame, method: str) -> list[Finding]:
             f"{row['jaccard_low']:.2f} to {row['jaccard_high']:.2f}; chance {row['chance']:.3f}",
         )
     ]
+
+
+def agreement_bars(table: pd.DataFrame) -> go.Figure:
+    """Jaccard index of resampled selections for each method: mean with the range of 95 % of them, and what chance gives.
+
+    Args:
+        table: columns method, kind (bootstrap, half), jaccard, jaccard_low, jaccard_high, chance.
+    """
+    kinds = {"bootstrap": "resampled items, against all", "half": "one half against the other"}
+    methods = list(dict.fromkeys(table["method"]))
+    figure = empty_figure(120 + 44 * len(methods))
+    for offset, (kind, label), colour in zip((-0.15, 0.15), kinds.items(), (ACCENT, PALETTE[0]), strict=True):
+        part = table[table["kind"] == kind]
+        figure.add_scatter(
+            x=list(part["jaccard"]),
+            y=[methods.index(method) + offset for method in part["method"]],
+            mode="markers",
+            name=label,
+            error_x=error_bars(part["jaccard"], part["jaccard_low"], part["jaccard_high"]),
+            marker={"size": 9, "color": colour},
+            hovertemplate=f"{label}: %{{x:.2f}}<extra></extra>",
+        )
+    if len(table):
+        figure.add_scatter(
+            x=[table[table["method"] == method]["chance"].mean() for method in methods],
+            y=list(range(len(methods))),
+            mode="markers",
+            name="two random sets of these sizes",
+            marker={"symbol": "line-ns-open", "size": 12, "color": INK},
+        )
+    figure.update_yaxes(
+        tickvals=list(range(len(methods))), ticktext=methods, range=[len(methods) - 0.4, -0.6], showgrid=False
+    )
+    figure.update_xaxes(title="Jaccard index", range=[-0.02, 1.02])
+    return legend_below(figure)
+
+
+def frequency_curve(table: pd.DataFrame) -> go.Figure:
+    """Selection frequency of every neuron, most frequent first: the chosen set and the others that come up.
+
+    Args:
+        table: what `selection.selection_frequency` gives.
+    """
+    figure = empty_figure(320)
+    for chosen, colour, name in ((True, ACCENT, "chosen from all items"), (False, QUIET, "not chosen")):
+        part = table[table["chosen"] == chosen].sort_values("frequency", ascending=False)
+        figure.add_scatter(
+            x=list(range(1, len(part) + 1)),
+            y=list(100 * part["frequency"]),
+            mode="lines",
+            line={"color": colour, "width": 2},
+            name=name,
+            hovertemplate=f"{name}, neuron %{{x}}: %{{y:.0f}} % of resamples<extra></extra>",
+        )
+    figure.update_layout(showlegend=True)
+    figure.update_xaxes(title="neurons, most frequent first")
+    figure.update_yaxes(title="chosen in, % of resamples", range=[0, 102])
+    return figure

@@ -27,7 +27,7 @@ from culnig.passes.from_layer import layer_inputs, starting_at
 from culnig.passes.outputs import outputs_scaled
 
 if TYPE_CHECKING:
-    from culnig.attribution.batch import Work
+    from culnig.attribution.batch import ScoringBatch
     from culnig.models import LanguageModel
 
 SCOPES = {"gate": (GATE,), "mlp": (GATE, UP), "attention": ATTENTION_POOL}
@@ -44,14 +44,15 @@ class IntegratedGradients(Weighted, SweepMethod):
     def modules(self, lm: LanguageModel) -> list[str]:
         return [module for module in lm.shapes if self.scope == "all" or module in SCOPES[self.scope]]
 
-    def sweep(self, work: Work) -> Iterator[tuple[Site, int, torch.Tensor]]:
+    def sweep(self, work: ScoringBatch) -> Iterator[tuple[Site, int, torch.Tensor]]:
         with torch.no_grad(), layer_inputs(work.lm) as hidden:
             work.probability = work.objective("logp", work.logprobs()).exp()
         for site in [site for site in work.sites if site.module in self.modules(work.lm)]:
             yield from self._site(work, site, hidden[site.layer])
 
-    def _site(self, work: Work, site: Site, hidden: torch.Tensor) -> Iterator[tuple[Site, int, torch.Tensor]]:
+    def _site(self, work: ScoringBatch, site: Site, hidden: torch.Tensor) -> Iterator[tuple[Site, int, torch.Tensor]]:
         path = _Path()
+        path.scale = work.loss_scale
         found = work.lm.sites[site]
         everything = found.outputs(range(found.width))
         for k in range(self.steps):
@@ -66,11 +67,15 @@ class IntegratedGradients(Weighted, SweepMethod):
                 logprobs = work.logprobs()
                 if self.target == "p":
                     path.factor = work.objective("logp", logprobs).detach().exp()[:, None, None]
-                torch.autograd.grad(work.objective(self.objective, logprobs).sum(), entering)
-        real = work.batch.real.to(found.device) if work.batch.real is not None else None
+                scaled = work.objective(self.objective, logprobs).sum() * path.scale
+                (at_entry,) = torch.autograd.grad(scaled, entering)
+            if path.scale != 1.0 and not at_entry.isfinite().all() and work.reduce_loss_scale():
+                yield from self._site(work, site, hidden)
+                return
+        real = work.real_on(found.device)
         for first, gradient in path.gradients.items():
             product = path.values[first] * (gradient / self.steps)
-            scores = REDUCE[self.positions](product, real, work.last.to(product.device)).float()
+            scores = REDUCE[self.positions](product, real, work.last_on(product.device)).float()
             yield site, first, work.finish(scores, self.weight)
 
 
@@ -79,6 +84,7 @@ class _Path:
 
     def __init__(self) -> None:
         self.alpha = 1.0
+        self.scale = 1.0
         self.factor: torch.Tensor | float = 1.0
         self.values: dict[int, torch.Tensor] = {}
         self.gradients: dict[int, torch.Tensor] = {}
@@ -86,6 +92,6 @@ class _Path:
     def __call__(self, site: Site, value: torch.Tensor, gradient: torch.Tensor | None, first: int = 0) -> None:
         assert gradient is not None
         factor = self.factor.to(gradient.device) if isinstance(self.factor, torch.Tensor) else self.factor
-        step = gradient.float() * factor
+        step = gradient.float() / self.scale * factor
         self.values[first] = value.float() / self.alpha
         self.gradients[first] = self.gradients[first] + step if first in self.gradients else step

@@ -57,10 +57,10 @@ class Lape(ValueMethod):
             active &= seen.real[..., None]
         return [active.sum(dim=1)]
 
-    def general(self, neur: Scores, ctrl: Scores | None, divisor: Divisor) -> PerModule:
+    def culture_general_rank(self, neur: Scores, ctrl: Scores | None, divisor: Divisor) -> PerModule:
         return lambda module: self._rank(neur, module)
 
-    def specific(self, neur: Scores, ctrl: Scores | None, divisor: Divisor) -> PerModule:
+    def culture_specific_rank(self, neur: Scores, ctrl: Scores | None, divisor: Divisor) -> PerModule:
         """The rank where a group's p_c is high, else -inf."""
         return lambda module: np.where(self._high(neur, module), self._rank(neur, module), -np.inf)
 
@@ -90,18 +90,18 @@ class Cape(Lape):
 
     uses_control: ClassVar[bool] = True
 
-    def general(self, neur: Scores, ctrl: Scores | None, divisor: Divisor) -> PerModule:
-        own = self.specific(neur, ctrl, divisor)
+    def culture_general_rank(self, neur: Scores, ctrl: Scores | None, divisor: Divisor) -> PerModule:
+        own = self.culture_specific_rank(neur, ctrl, divisor)
         return lambda module: own(module).max(axis=0)
 
-    def specific(self, neur: Scores, ctrl: Scores | None, divisor: Divisor) -> PerModule:
+    def culture_specific_rank(self, neur: Scores, ctrl: Scores | None, divisor: Divisor) -> PerModule:
         if ctrl is None:
             raise UsageError("cape takes away what it finds on the controls; give --ctrl, or use lape")
         if ctrl.groups != neur.groups:
             raise UsageError(
                 f"the neur scores are of {neur.groups}, the ctrl scores of {ctrl.groups}; score the same items"
             )
-        own = super().specific(neur, ctrl, divisor)
+        own = super().culture_specific_rank(neur, ctrl, divisor)
 
         def pure(module: str) -> np.ndarray:
             rank = self._rank(ctrl, module)

@@ -33,18 +33,18 @@ class MeanContrast(ValueMethod):
     """|difference of means|, or |Cohen's d|."""
 
     measure_by: Literal["difference", "d"] = "difference"
-    parts: ClassVar[tuple[str, ...]] = ("", "+squares")
+    statistics: ClassVar[tuple[str, ...]] = ("", "+squares")
 
     def measure(self, seen: Seen) -> Sequence[torch.Tensor]:
         mean = mean_of(seen.value, seen.real)
         return mean, mean.square()
 
-    def general(self, neur: Scores, ctrl: Scores | None, divisor: Divisor) -> PerModule:
+    def culture_general_rank(self, neur: Scores, ctrl: Scores | None, divisor: Divisor) -> PerModule:
         if ctrl is None:
             raise UsageError(f"{self.name} compares the items with their controls; give --ctrl, not --no-ctrl")
         return lambda module: self._contrast(self._all(neur, module), self._all(ctrl, module))
 
-    def specific(self, neur: Scores, ctrl: Scores | None, divisor: Divisor) -> PerModule:
+    def culture_specific_rank(self, neur: Scores, ctrl: Scores | None, divisor: Divisor) -> PerModule:
         def each(module: str) -> np.ndarray:
             own, everyone = self._by_group(neur, module), self._all(neur, module)
             others = tuple(whole - part for whole, part in zip(everyone, own, strict=True))
@@ -52,7 +52,7 @@ class MeanContrast(ValueMethod):
 
         return each
 
-    def surface(self, crc: Scores, ctrl: Scores | None, group: str | None = None) -> PerModule:
+    def surface_rank(self, crc: Scores, ctrl: Scores | None, group: str | None = None) -> PerModule:
         if ctrl is None:
             raise UsageError(f"{self.name} compares country reading with the controls; give --ctrl, or say --no-crc")
 
@@ -65,7 +65,7 @@ class MeanContrast(ValueMethod):
         return contrast
 
     def _by_group(self, scores: Scores, module: str) -> Moments:
-        first, second = (scores.sums[self.name + part, module].astype(np.float64) for part in self.parts)
+        first, second = (scores.sums[self.name + part, module].astype(np.float64) for part in self.statistics)
         return scores.count.astype(np.float64)[:, None, None], first, second
 
     def _all(self, scores: Scores, module: str) -> Moments:

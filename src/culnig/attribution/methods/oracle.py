@@ -22,7 +22,7 @@ from culnig.attribution.method import METHODS, SweepMethod, Weighted
 from culnig.neurons import Neuron, Site
 
 if TYPE_CHECKING:
-    from culnig.attribution.batch import Work
+    from culnig.attribution.batch import ScoringBatch
 
 
 @METHODS.register("oracle")
@@ -38,7 +38,7 @@ class Oracle(Weighted, SweepMethod):
         chosen = rng.choice(width, size=min(self.sample, width), replace=False)
         return [Neuron(*site, int(i)) for i in sorted(chosen)]
 
-    def sweep(self, work: Work) -> Iterator[tuple[Site, int, torch.Tensor]]:
+    def sweep(self, work: ScoringBatch) -> Iterator[tuple[Site, int, torch.Tensor]]:
         sampled = {site: self.neurons(site, found.width) for site, found in work.sites.items()}
         everyone = [neuron for neurons in sampled.values() for neuron in neurons]
         change = dict(changes(work, everyone, self.target))

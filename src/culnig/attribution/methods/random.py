@@ -18,7 +18,7 @@ from culnig.attribution.method import METHODS, Divisor, PerModule, SweepMethod
 from culnig.neurons import Site
 
 if TYPE_CHECKING:
-    from culnig.attribution.batch import Work
+    from culnig.attribution.batch import ScoringBatch
     from culnig.attribution.store import Scores
 
 
@@ -30,7 +30,7 @@ class Random(SweepMethod):
     uses_control: ClassVar[bool] = False
     uses_surface: ClassVar[bool] = False
 
-    def sweep(self, work: Work) -> Iterator[tuple[Site, int, torch.Tensor]]:
+    def sweep(self, work: ScoringBatch) -> Iterator[tuple[Site, int, torch.Tensor]]:
         for site, found in work.lm.sites.items():
             numbers = torch.from_numpy(self.draw(site, found.width)).to(found.device)
             yield site, 0, numbers.expand(len(work.rows), -1)
@@ -40,7 +40,7 @@ class Random(SweepMethod):
         rng = np.random.default_rng([self.seed, zlib.crc32(site.module.encode()), site.layer])
         return rng.random(width, dtype=np.float32)
 
-    def specific(self, neur: Scores, ctrl: Scores | None, divisor: Divisor) -> PerModule:
+    def culture_specific_rank(self, neur: Scores, ctrl: Scores | None, divisor: Divisor) -> PerModule:
         """Every group has numbers of its own: the same ones turned by a group's share of the circle."""
         turn = (
             np.arange(len(neur.groups))[:, None, None] * 0.6180339887498949

@@ -1,4 +1,4 @@
-"""What a file in this folder registers: a reader, which cuts a text of a language into words and lemmas."""
+"""What a file in this folder registers: an analyser, which cuts a text of a language into words and lemmas."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ class Reading(NamedTuple):
     lemmas: Line
 
 
-class Reader(Protocol):
+class Analyser(Protocol):
     """Cuts texts of a language; its constructor imports the library and raises ImportError without it."""
 
     package: str
@@ -41,7 +41,7 @@ class Reader(Protocol):
         ...
 
 
-READERS: Registry[type[Reader]] = Registry("language", "culnig.data.languages", "culnig.languages")
+ANALYSERS: Registry[type[Analyser]] = Registry("language", "culnig.data.languages", "culnig.languages")
 
 
 def line_of(words: Iterable[str]) -> Line:

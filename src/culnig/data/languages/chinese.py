@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import logging
 
-from culnig.data.languages.base import READERS, Line, Reading
+from culnig.data.languages.base import ANALYSERS, Line, Reading
 from culnig.data.languages.normalising import fold, is_letter, tidy
 
 
-@READERS.register("zh")
+@ANALYSERS.register("zh")
 class Chinese:
     """Words, long ones and the shorter ones of the dictionary within them; there is nothing to lemmatise."""
 

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from culnig.data.languages.base import READERS, Reading, line_of
+from culnig.data.languages.base import ANALYSERS, Reading, line_of
 from culnig.data.languages.normalising import fold, words
 
 _AND_TO = "وفبكل"
 """Arabic particles of one letter, written together with the word they stand before."""
 
 
-@READERS.register(
+@ANALYSERS.register(
     "bg", "ca", "cs", "da", "de", "el", "en", "es", "et", "fa", "fi", "fr", "hi", "hu", "hy", "id", "is", "it", "lt", "lv",
     "mk", "ms", "nl", "pl", "pt", "ro", "ru", "sk", "sq", "sv", "sw", "tl", "tr", "uk",
 )  # fmt: skip
@@ -33,7 +33,7 @@ class Dictionary:
         return self._lemmatize(word, lang=self._language)
 
 
-@READERS.register("ar")
+@ANALYSERS.register("ar")
 class Arabic(Dictionary):
     """The same, with the article and the particles before it taken off first."""
 

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from culnig.data.languages.base import READERS, Reading, line_of
+from culnig.data.languages.base import ANALYSERS, Reading, line_of
 from culnig.data.languages.normalising import fold, words
 
 
-@READERS.register("ha")
+@ANALYSERS.register("ha")
 class Hausa:
     """Words, and their stems."""
 

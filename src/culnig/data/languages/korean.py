@@ -4,14 +4,14 @@ from __future__ import annotations
 
 from typing import Any
 
-from culnig.data.languages.base import READERS, Reading, line_of
+from culnig.data.languages.base import ANALYSERS, Reading, line_of
 from culnig.data.languages.normalising import fold, tidy, words
 
 _NOMINAL = ("N", "XR", "XP", "SL", "SN", "SH", "MM")
 _VERBAL = ("VV", "VA", "MA")
 
 
-@READERS.register("ko")
+@ANALYSERS.register("ko")
 class Korean:
     """Words between blanks; the lemma of one is its stem: the noun before particles, a verb's dictionary form."""
 

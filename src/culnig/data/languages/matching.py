@@ -6,7 +6,7 @@ from collections.abc import Iterable
 from functools import cache, lru_cache
 from importlib.metadata import version
 
-from culnig.data.languages.base import READERS, Line, Reader, Reading, line_of
+from culnig.data.languages.base import ANALYSERS, Analyser, Line, Reading, line_of
 from culnig.data.languages.normalising import fold, words
 
 ARTICLES = {
@@ -46,8 +46,8 @@ class Matcher:
     def __init__(self, language: str) -> None:
         self.language = language
         self.note = ""
-        kind = READERS.find(language)
-        self._read: Reader = Plain(language)
+        kind = ANALYSERS.find(language)
+        self._read: Analyser = Plain(language)
         if kind is None:
             self.note = "no library for this language"
         else:

@@ -6,8 +6,7 @@ import pandas as pd
 import plotly.graph_objects as go
 from plotly.subplots import make_subplots
 
-from culnig.figures import GRID, INK, MUTED, empty_figure
-from culnig.studies._method_figures import colours, legend_below, short_module
+from culnig.figures import GRID, INK, MUTED, colours, empty_figure, error_bars, legend_below, short_module
 
 
 def agreement_by_module(table: pd.DataFrame) -> go.Figure:
@@ -27,14 +26,7 @@ def agreement_by_module(table: pd.DataFrame) -> go.Figure:
             y=[place[module] for module in part["module"]],
             mode="markers",
             name=method,
-            error_x={
-                "type": "data",
-                "symmetric": False,
-                "array": list(part["high"] - part["rho"]),
-                "arrayminus": list(part["rho"] - part["low"]),
-                "thickness": 1.6,
-                "width": 0,
-            },
+            error_x=error_bars(part["rho"], part["low"], part["high"]),
             marker={"size": 9, "color": colour[method]},
             hovertemplate=f"{method}: %{{x:.2f}}<extra></extra>",
         )

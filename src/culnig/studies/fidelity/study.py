@@ -2,24 +2,24 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import pandas as pd
 from pydantic import Field, field_validator
 
 from culnig import distributed
 from culnig.data import DataConfig
+from culnig.figures import short_module
 from culnig.neurons import NeuronSet
 from culnig.settings import Settings
-from culnig.studies._method_figures import short_module
-from culnig.studies.base import STUDIES, Bench, Condition, Finding, Section
+from culnig.studies._base import STUDIES, Condition, Finding, MeasurementContext, Section
+from culnig.studies._settings import checked_methods
 from culnig.studies.fidelity import Fidelity, Sampling, levels, measure_fidelity, statement
 from culnig.studies.fidelity import figures as fidelity_figures
-from culnig.studies.settings import checked_methods
 
 if TYPE_CHECKING:
-    from culnig.studies.saved import SavedRun
-    from culnig.studies.settings import RunSettings
+    from culnig.studies._saved import SavedRun
+    from culnig.studies._settings import RunSettings
 
 NAME = "fidelity"
 
@@ -50,6 +50,10 @@ class FidelityStudy:
     section = "fidelity"
     order = 5
     title = "Fidelity: estimates against exact suppression"
+    titles: ClassVar = {
+        "fidelity": "Agreement with exact suppression",
+        "fidelity-groups": "Groups: sum of the estimates and exact drop",
+    }
 
     def select(self, run: SavedRun) -> dict[str, NeuronSet]:
         return {}
@@ -63,16 +67,16 @@ class FidelityStudy:
     def measured(self, run: SavedRun) -> bool:
         return (run.measured_path(NAME) / "fidelity.json").is_file()
 
-    def measure(self, run: SavedRun, bench: Bench) -> None:
+    def measure(self, run: SavedRun, context: MeasurementContext) -> None:
         config = run.config.section(FidelitySettings)
         found = measure_fidelity(
-            bench.lm,
-            bench.items(config.items),
+            context.lm,
+            context.items(config.items),
             methods=config.methods,
             sampling=Sampling(config.layers, config.per_cell, config.largest, config.groups, run.config.seed),
-            policy=bench.policy,
-            token_budget=bench.token_budget,
-            reporter=bench.reporter,
+            policy=context.policy,
+            token_budget=context.token_budget,
+            reporter=context.reporter,
         )
         if distributed.is_main():
             found.save(run.measured_path(NAME))
@@ -80,7 +84,7 @@ class FidelityStudy:
     def analyse(self, run: SavedRun) -> Section:
         found = Fidelity.load(run.measured_path(NAME))
         tables = levels(found.neurons, found.methods, seed=run.config.seed)
-        section = Section(self.title)
+        section = Section(self.title, titles=self.titles)
         shown = pd.concat([tables["all"].assign(module="all"), tables["module"]], ignore_index=True)
         section.tables = {"fidelity": with_intervals(shown), "fidelity-neurons": found.neurons}
         section.tables |= {f"fidelity-by-{level}": table for level, table in tables.items()}

@@ -1,6 +1,6 @@
-"""`general`: plain language ability (antonyms, inflection, typical uses, ...), nothing about a country or a custom.
+"""`ability`: plain language ability (antonyms, inflection, typical uses, ...), nothing about a country or a custom.
 
-`general:dev` has other kinds of items than the test split: neurons can be removed and thresholds chosen on it
+`ability:dev` has other kinds of items than the test split: neurons can be removed and thresholds chosen on it
 without the test split's items.
 """
 
@@ -12,7 +12,7 @@ from culnig.data.items import BENCHMARKS, Item, Split
 from culnig.data.options import place, read_yaml
 
 
-class General:
+class Ability:
     """Ten kinds of plain language ability, 44 items each, to test; twelve other kinds to develop on."""
 
     description = "plain language ability: 10 kinds (antonyms, inflection, agreement, ...)"
@@ -24,14 +24,14 @@ class General:
 
     def load(self, split: str, *, seed: int) -> list[Item]:
         items = []
-        for kind in read_yaml("general.yaml" if split == "test" else "general_dev.yaml")["kinds"]:
+        for kind in read_yaml("ability.yaml" if split == "test" else "ability_dev.yaml")["kinds"]:
             for number, (x, gold, *wrong) in enumerate(kind["items"]):
                 rng = random.Random(f"{seed}/{kind['kind']}/{number}")
                 options, answer = place(str(gold), [str(w) for w in wrong], number, rng)
                 items.append(
                     Item(
                         id=f"{kind['kind']}/{number:02d}",
-                        benchmark="general",
+                        benchmark="ability",
                         country="none",
                         question=kind["question"].replace("{x}", str(x)),
                         options=options,
@@ -42,4 +42,4 @@ class General:
         return items
 
 
-BENCHMARKS.register("general")(General())
+BENCHMARKS.register("ability")(Ability())

@@ -2,35 +2,47 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import pandas as pd
 
 from culnig import figures
 from culnig.evaluation import EvalResult, compare, estimate, mcnemar, power_table, significance_table
+from culnig.formatting import interval, points
 from culnig.neurons import NeuronSet
-from culnig.selection import select_general, select_random
+from culnig.selection import select_random
 from culnig.statistics.tests import adjust
+from culnig.studies._base import STUDIES, UNTOUCHED, Condition, Finding, Section
+from culnig.studies._culture_general_set import CULTURE_GENERAL, select_culture_general
 from culnig.studies._guards import add_guards, guard_finding, guard_sentence
-from culnig.studies.base import STUDIES, UNTOUCHED, Condition, Finding, Section
 
 if TYPE_CHECKING:
-    from culnig.studies.saved import SavedRun
-    from culnig.studies.settings import RunSettings, TestConfig
+    from culnig.studies._saved import SavedRun
+    from culnig.studies._settings import RunSettings, TestConfig
 
-NAME = "general"
-ROLES = ("culture", "general", "surface")
+NAME = CULTURE_GENERAL
+ROLES = ("culture", "ability", "surface")
 METRICS = ("correct", "p_gold", "log_odds")
 
 
-class GeneralStudy:
+class CultureGeneralStudy:
     """Suppress the culture-general set, and as many random neurons of the same modules and layers."""
 
     order = 10
+    needs = ("culture",)
     title = "Culture-general neurons"
+    titles: ClassVar = {
+        "accuracy": "Accuracy by condition",
+        "guard-verdicts": "Guards: does the model still work?",
+        "differences": "Paired differences",
+        "power": "What drop the test sets can show (80 % power, two-sided, level 0.05)",
+        "culture-general-by-country": "Culture items by country",
+        "culture-general-by-topic": "Culture items by topic",
+        "top-neurons": "Top neurons",
+    }
 
     def select(self, run: SavedRun) -> dict[str, NeuronSet]:
-        chosen = culture_general(run)
+        chosen = select_culture_general(run)
         shapes = run.scores("neur").shapes()
         sets = {NAME: chosen}
         for i, name in enumerate(random_names(run.config)):
@@ -43,12 +55,12 @@ class GeneralStudy:
     def planned(self, config: RunSettings, countries: list[str]) -> list[Condition]:
         operation = config.operation
         random = [
-            Condition(name, name, operation, ("culture", "general"), everywhere=True) for name in random_names(config)
+            Condition(name, name, operation, ("culture", "ability"), everywhere=True) for name in random_names(config)
         ]
         return [UNTOUCHED, Condition(NAME, NAME, operation, ROLES, main=True, everywhere=True), *random]
 
     def analyse(self, run: SavedRun) -> Section:
-        section = Section(self.title)
+        section = Section(self.title, titles=self.titles)
         accuracies = _accuracy_table(run)
         differences = _difference_table(run)
         neurons = run.neurons(NAME)
@@ -56,8 +68,8 @@ class GeneralStudy:
             "accuracy": accuracies,
             "differences": differences,
             "power": _power_table(run),
-            "general-by-country": _by(run, "country"),
-            "general-by-topic": _by(run, "topic"),
+            "culture-general-by-country": _by(run, "country"),
+            "culture-general-by-topic": _by(run, "topic"),
             "top-neurons": top_neurons(run),
         }
         section.numbers = _numbers(run, differences)
@@ -74,7 +86,7 @@ class GeneralStudy:
             ),
             (
                 f"Change of accuracy on culture items under {run.config.operation}, by country.",
-                figures.change_by(section.tables["general-by-country"], "country"),
+                figures.change_by(section.tables["culture-general-by-country"], "country"),
             ),
         ]
         section.text = [_selection_text(run), _correction_text(run)]
@@ -85,14 +97,7 @@ class GeneralStudy:
         return section
 
 
-STUDIES.register(NAME)(GeneralStudy())
-
-
-def culture_general(run: SavedRun) -> NeuronSet:
-    """The culture-general set by the run's rule."""
-    rule = run.config.general.model_dump()
-    plain = run.scores("general") if run.config.identify.general else None
-    return select_general(run.scores("neur"), run.scores("ctrl"), run.scores("crc"), general=plain, **rule)
+STUDIES.register("culture_general")(CultureGeneralStudy())
 
 
 def random_names(config: RunSettings) -> list[str]:
@@ -147,13 +152,13 @@ def _difference_table(run: SavedRun) -> pd.DataFrame:
     rows = []
     for test in _tests(run):
         untouched, masked = run.result_on(test, "none"), run.result_on(test, NAME)
-        pairs: list[tuple[str, Any, Any]] = [("general - none", masked, untouched)]
+        pairs: list[tuple[str, Any, Any]] = [("culture-general - none", masked, untouched)]
         if names := _controls(run, test):
             controls = [run.result_on(test, name) for name in names]
-            pairs.append(("general - random", masked, controls))
+            pairs.append(("culture-general - random", masked, controls))
             pairs += [(f"{name} - none", c, untouched) for name, c in zip(names, controls, strict=True)]
         for name, a, b in pairs:
-            metrics = METRICS if name.startswith("general") else METRICS[:1]
+            metrics = METRICS if name.startswith("culture-general") else METRICS[:1]
             where = {"role": test.role, "test": test.label, "pair": name}
             rows += [where | compare(a, b, metric).to_dict() for metric in metrics]
             if isinstance(b, EvalResult):
@@ -205,28 +210,19 @@ def _numbers(run: SavedRun, differences: pd.DataFrame) -> dict[str, Any]:
         "neurons": len(run.neurons(NAME)),
         "neurons_in_model": total,
         "share": len(run.neurons(NAME)) / total,
-        "drop": {role: pick(test, "general - none") for role, test in first.items()},
-        "against_random": {role: pick(first[role], "general - random") for role in random},
+        "drop": {role: pick(test, "culture-general - none") for role, test in first.items()},
+        "against_random": {role: pick(first[role], "culture-general - random") for role in random},
         "random_drops": random,
         "tests": {
             test.label: {
                 "role": test.role,
-                "drop": pick(test, "general - none"),
-                "against_random": pick(test, "general - random"),
+                "drop": pick(test, "culture-general - none"),
+                "against_random": pick(test, "culture-general - random"),
                 "random_drops": drops(test),
             }
             for test in _tests(run)
         },
     }
-
-
-def _points(share: float) -> str:
-    """A share as points with its sign: -0.111 -> "−11.1"."""
-    return f"{share * 100:+.1f}".replace("-", "−")
-
-
-def _interval(row: dict[str, float]) -> str:
-    return f"{_points(row['low'])} to {_points(row['high'])}"
 
 
 def _p(row: dict[str, float]) -> str:
@@ -235,34 +231,34 @@ def _p(row: dict[str, float]) -> str:
 
 def _claim(run: SavedRun, numbers: dict[str, Any]) -> tuple[str, list[Finding]]:
     drop, versus = numbers["drop"]["culture"], numbers["against_random"]["culture"]
-    general = numbers["drop"].get("general")
+    general = numbers["drop"].get("ability")
     random = numbers["random_drops"]["culture"]
     verb = {"suppress": "Switching off", "enhance": "Doubling"}.get(run.config.operation, f"{run.config.operation} on")
     claim = (
         f"{verb} {numbers['neurons']:,} of {numbers['neurons_in_model']:,} neurons ({numbers['share']:.2%}) of"
         f" {run.scores('neur').meta['model']} changes its accuracy on questions about culture ({run.config.tests_of('culture')[0].label})"
-        f" from {drop['b']:.1%} to {drop['a']:.1%} ({_points(drop['difference'])} points, 95 % interval {_interval(drop)});"
+        f" from {drop['b']:.1%} to {drop['a']:.1%} ({points(drop['difference'])} points, 95 % interval {interval(drop)});"
         f" {len(random)} random sets of the same modules and layers change it by"
-        f" {_points(min(random))} to {_points(max(random))} points."
+        f" {points(min(random))} to {points(max(random))} points."
     )
     findings = [
-        Finding("culture", f"{_points(drop['difference'])} points", f"{_interval(drop)}; {_p(drop)}"),
-        Finding("against random", f"{_points(versus['difference'])} points", f"{_interval(versus)}; {_p(versus)}"),
+        Finding("culture", f"{points(drop['difference'])} points", f"{interval(drop)}; {_p(drop)}"),
+        Finding("against random", f"{points(versus['difference'])} points", f"{interval(versus)}; {_p(versus)}"),
     ]
     if general:
         claim += (
             f" Plain language ability goes from {general['b']:.1%} to {general['a']:.1%}"
-            f" ({_points(general['difference'])} points, {_interval(general)})."
+            f" ({points(general['difference'])} points, {interval(general)})."
         )
         findings.append(
             Finding(
                 "general ability",
-                f"{_points(general['difference'])} points",
-                f"{_interval(general)}; {_p(general)}",
+                f"{points(general['difference'])} points",
+                f"{interval(general)}; {_p(general)}",
             )
         )
     if surface := numbers["drop"].get("surface"):
-        findings.append(Finding("country reading", f"{_points(surface['difference'])} points", _interval(surface)))
+        findings.append(Finding("country reading", f"{points(surface['difference'])} points", interval(surface)))
     return claim, findings
 
 
@@ -302,10 +298,10 @@ def _correction_text(run: SavedRun) -> str:
 
 
 def _selection_text(run: SavedRun) -> str:
-    rule = run.config.general
+    rule = run.config.culture_general
     sites = run.neurons(NAME).counts()
     plain = (
-        f", and so are those in the top {rule.r_general:.2%} on general items" if run.config.identify.general else ""
+        f", and so are those in the top {rule.r_ability:.2%} on general items" if run.config.identify.ability else ""
     )
     mlp = sum(count for site, count in sites.items() if site.module.startswith("mlp"))
     return (

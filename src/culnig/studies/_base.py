@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
 
@@ -11,8 +11,8 @@ import pandas as pd
 from culnig.data import Item
 from culnig.neurons import NeuronSet
 from culnig.registry import Registry
-from culnig.studies.saved import SavedRun, identification_sets
-from culnig.studies.settings import RunSettings, TestConfig
+from culnig.studies._saved import SavedRun, identification_sets
+from culnig.studies._settings import RunSettings, TestConfig
 
 if TYPE_CHECKING:
     from culnig.data import DataConfig
@@ -20,8 +20,8 @@ if TYPE_CHECKING:
     from culnig.models import LanguageModel
     from culnig.progress import Reporter
     from culnig.prompts import PromptPolicy
-    from culnig.studies.saved import SavedRun
-    from culnig.studies.settings import RunSettings, TestConfig
+    from culnig.studies._saved import SavedRun
+    from culnig.studies._settings import RunSettings, TestConfig
 
 
 @dataclass(frozen=True)
@@ -29,7 +29,7 @@ class Condition:
     """A model state to evaluate, on the test sets of some roles.
 
     Attributes:
-        name: file name of its results ("none", "general", "specific-China").
+        name: file name of its results ("none", "culture-general", "specific-China").
         neurons: name of the neuron set, None for the untouched model.
         operation: suppress, enhance or scale=FACTOR.
         roles: roles of the test sets it is evaluated on.
@@ -77,7 +77,7 @@ def merged(conditions: Iterable[Condition]) -> dict[str, Condition]:
     return found
 
 
-UNTOUCHED = Condition("none", None, "", ("culture", "general", "surface", "task"), main=True, everywhere=True)
+UNTOUCHED = Condition("none", None, "", ("culture", "ability", "surface", "task"), main=True, everywhere=True)
 
 
 @dataclass(frozen=True)
@@ -116,7 +116,8 @@ class Section:
         text: paragraphs (plain text).
         findings: figures for the summary at the top.
         figures: (caption, plotly figure).
-        tables: name -> data frame; shown in the report and saved as Parquet and CSV.
+        tables: name -> data frame; all are saved as Parquet and CSV.
+        titles: name of a table -> its heading in the report; a table without a heading is saved only.
         claim: sentences for the top of the report; plain text.
         numbers: JSON values for `results.json`.
     """
@@ -128,14 +129,22 @@ class Section:
     tables: dict[str, pd.DataFrame] = field(default_factory=dict)
     claim: str = ""
     numbers: dict[str, Any] = field(default_factory=dict)
+    titles: Mapping[str, str] = field(default_factory=dict)
 
 
 class Study(Protocol):
-    """What a file in this folder registers."""
+    """A question to a run: its settings, neuron sets, conditions, analysis, figures and headings.
+
+    A study that has settings also has `settings`, a class derived from `culnig.settings.Settings` with a default for every
+    field, and `section`, the name of its section in a run's config.  It may also have `needs`, the roles of test sets it
+    cannot do without, and `trains_weights`, where it trains weights themselves, which quantised models do not allow.
+    Both are checked before a model is loaded.
+    """
 
     order: int
     """Place in the report."""
     title: str
+    """Heading of its section in the report."""
 
     def select(self, run: SavedRun) -> dict[str, NeuronSet]:
         """Neuron sets to make from the run's scores: name -> set."""
@@ -155,7 +164,7 @@ class Study(Protocol):
 
 
 @dataclass(frozen=True)
-class Bench:
+class MeasurementContext:
     """What a study measures with, besides evaluations.
 
     Attributes:
@@ -181,7 +190,7 @@ class Measuring(Protocol):
         """Whether its files are all there."""
         ...
 
-    def measure(self, run: SavedRun, bench: Bench) -> None:
+    def measure(self, run: SavedRun, context: MeasurementContext) -> None:
         """Measure, and write the files (on the main process alone)."""
         ...
 

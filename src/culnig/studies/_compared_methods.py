@@ -14,14 +14,14 @@ from culnig.selection import select_at_budgets
 from culnig.settings import Settings
 
 if TYPE_CHECKING:
-    from culnig.studies.saved import SavedRun
-    from culnig.studies.settings import RunSettings
+    from culnig.studies._saved import SavedRun
+    from culnig.studies._settings import RunSettings
 
 RANDOM = "random"
 
 
-class MethodsSettings(Settings):
-    """The studies `methods` and `stability`: every method of `method` at equal budgets."""
+class MethodComparisonSettings(Settings):
+    """Settings of the study `method_comparison`: every scoring method of the run at equal budgets."""
 
     modules: dict[str, list[str]] = Field(
         {"gate": list(MLP_POOL), "all": [*MLP_POOL, *ATTENTION_POOL]},
@@ -31,19 +31,11 @@ class MethodsSettings(Settings):
     budgets: list[Annotated[float, Field(gt=0, le=1)]] = Field(
         [0.0005, 0.001, 0.002, 0.005, 0.01, 0.02, 0.05], min_length=1, description="shares of each module's neurons"
     )
-    stability_budget: float = Field(0.01, gt=0, le=1, description="budget at which stability is looked at")
-    resamples: int = Field(40, ge=0, description="bootstrap resamples of the items")
-    halves: int = Field(10, ge=0, description="random splits of the items into halves")
-    wordings: int = Field(
-        1,
-        ge=1,
-        description="score so many wordings, and compare the sets of the first and of the others; 1: no comparison",
-    )
 
 
 def method_names(config: RunSettings) -> list[str]:
     """The methods of a run."""
-    return [method.name for method in parse_methods(config.method)]
+    return [method.name for method in parse_methods(config.scoring)]
 
 
 def is_random(method: str) -> bool:
@@ -52,13 +44,13 @@ def is_random(method: str) -> bool:
 
 
 def methods_on(run: SavedRun, place: str) -> list[str]:
-    """The methods that score all modules of one of the config's `methods.modules`."""
-    modules = set(run.config.section(MethodsSettings).modules[place])
+    """The methods that score all modules of one of the config's `method_comparison.modules`."""
+    modules = set(run.config.section(MethodComparisonSettings).modules[place])
     return [name for name in method_names(run.config) if modules <= set(run.scores("neur", name).modules)]
 
 
 def parts_of(run: SavedRun, method: str) -> dict[str, Scores]:
-    """Part -> one method's scores."""
+    """SiteLocation -> one method's scores."""
     return {part: run.scores(part, method) for part in run.parts}
 
 
@@ -68,18 +60,13 @@ def sets_of(parts: dict[str, Scores], config: RunSettings, place: str, shares: l
         parts["neur"],
         parts["ctrl"],
         parts["crc"],
-        config.section(MethodsSettings).modules[place],
+        config.section(MethodComparisonSettings).modules[place],
         shares,
-        general=parts.get("general"),
-        rule=config.general,
+        ability=parts.get("ability"),
+        rule=config.culture_general,
     )
 
 
 def set_name(place: str, method: str, share: float) -> str:
     """Name of a set and of its condition: "gate.culnig-sum.0.005"."""
     return f"{place}.{re.sub(r'[^A-Za-z0-9._-]+', '-', method)}.{share:g}"
-
-
-def percent(share: float) -> str:
-    """0.0005 -> "0.05 %"."""
-    return f"{100 * share:g} %"

@@ -2,29 +2,34 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, ClassVar
 
 import numpy as np
 import pandas as pd
+import plotly.graph_objects as go
 
-from culnig import figures
 from culnig.data.countries import TARGETS
 from culnig.evaluation import EvalResult
+from culnig.figures import (
+    DIVERGING,
+    INK,
+    empty_figure,
+)
 from culnig.neurons import NeuronSet
 from culnig.selection import select_specific
 from culnig.statistics.matrices import double_centre, own_country_effect
+from culnig.studies._base import STUDIES, UNTOUCHED, Condition, Finding, Section
 from culnig.studies._guards import add_guards
-from culnig.studies.base import STUDIES, UNTOUCHED, Condition, Finding, Section
 
 if TYPE_CHECKING:
-    from culnig.studies.saved import SavedRun
-    from culnig.studies.settings import RunSettings
+    from culnig.studies._saved import SavedRun
+    from culnig.studies._settings import RunSettings
 
 PREFIX = "specific-"
 UNITS = {"log_odds": "log-odds (nats)", "p_gold": "probability", "correct": "share of items"}
 
 
-class SpecificStudy:
+class CultureSpecificStudy:
     """Suppress each country's set, and see which countries' items suffer.
 
     Drops are measured in the gold option's log-odds and probability, which move where accuracy over a few dozen items
@@ -33,10 +38,16 @@ class SpecificStudy:
     """
 
     order = 20
+    needs = ("culture",)
     title = "Culture-specific neurons"
+    titles: ClassVar = {
+        "specific-sets": "Culture-specific sets",
+        "specific-guard-verdicts": "Guards: does the model still work?",
+        "specific-own-country": "Own-country effect",
+    }
 
     def select(self, run: SavedRun) -> dict[str, NeuronSet]:
-        rule = run.config.specific.model_dump()
+        rule = run.config.culture_specific.model_dump()
         sets = select_specific(run.scores("neur"), run.scores("ctrl"), run.scores("crc"), **rule)
         return {PREFIX + country: neurons for country, neurons in sets.items()}
 
@@ -48,7 +59,7 @@ class SpecificStudy:
         return _conditions(config, [PREFIX + country for country in targets])
 
     def analyse(self, run: SavedRun) -> Section:
-        section = Section(self.title)
+        section = Section(self.title, titles=self.titles)
         matrices = {metric: drop_matrix(run, metric) for metric in UNITS}
         for metric, matrix in matrices.items():
             section.tables[f"specific-drop-{metric.replace('_', '-')}"] = matrix.rename_axis("set").reset_index()
@@ -63,12 +74,12 @@ class SpecificStudy:
         section.figures = [
             (
                 "Drop of each country's log-odds (columns) when a country's set (rows) is suppressed.",
-                figures.drop_map(own_first, "drop in log-odds"),
+                drop_map(own_first, "drop in log-odds"),
             ),
             (
                 "The same for the target countries, double-centred: what is left when each set's strength and each"
                 " country's fragility are taken out. The diagonal is the own-country effect.",
-                figures.drop_map(centred, "centred drop", diagonal=True),
+                drop_map(centred, "centred drop", diagonal=True),
             ),
         ]
         section.numbers = {"own_country": tests.to_dict("records"), "sizes": sizes(run)}
@@ -88,7 +99,7 @@ class SpecificStudy:
         return section
 
 
-STUDIES.register("specific")(SpecificStudy())
+STUDIES.register("culture_specific")(CultureSpecificStudy())
 
 
 def _conditions(config: RunSettings, names: list[str]) -> list[Condition]:
@@ -99,14 +110,12 @@ def _conditions(config: RunSettings, names: list[str]) -> list[Condition]:
 
 def set_names(run: SavedRun) -> list[str]:
     """Names of the culture-specific sets that hold any neuron, in the countries' order."""
-    paths = sorted(run.neurons_path("x").parent.glob(f"{PREFIX}*.json"))
-    return [path.stem for path in paths if len(run.neurons(path.stem))]
+    return [name for name in run.set_names(PREFIX) if len(run.neurons(name))]
 
 
 def sizes(run: SavedRun) -> dict[str, int]:
     """Country -> neurons in its set, empty sets included."""
-    paths = sorted(run.neurons_path("x").parent.glob(f"{PREFIX}*.json"))
-    return {path.stem.removeprefix(PREFIX): len(run.neurons(path.stem)) for path in paths}
+    return {name.removeprefix(PREFIX): len(run.neurons(name)) for name in run.set_names(PREFIX)}
 
 
 def drop_matrix(run: SavedRun, metric: str) -> pd.DataFrame:
@@ -159,3 +168,33 @@ def _set_table(run: SavedRun, matrix: pd.DataFrame) -> pd.DataFrame:
             }
         rows.append(row)
     return pd.DataFrame(rows)
+
+
+def drop_map(matrix: pd.DataFrame, unit: str, *, diagonal: bool = False) -> go.Figure:
+    """Heat map of a drop matrix, sets in rows and countries in columns; red is a drop, blue a gain."""
+    values = matrix.to_numpy(dtype=float)
+    limit = float(np.nanmax(np.abs(values))) or 1.0
+    figure = empty_figure(150 + 34 * len(matrix))
+    figure.add_heatmap(
+        z=values,
+        x=list(matrix.columns),
+        y=list(matrix.index),
+        colorscale=DIVERGING,
+        zmin=-limit,
+        zmax=limit,
+        xgap=2,
+        ygap=2,
+        texttemplate="%{z:.2f}" if matrix.shape[1] <= 12 else "%{z:.1f}",
+        textfont={"size": 10},
+        colorbar={"title": {"text": unit, "side": "right"}, "thickness": 10, "outlinewidth": 0},
+        hovertemplate="set of %{y}, items of %{x}: %{z:.3f}<extra></extra>",
+    )
+    for i, name in enumerate(matrix.index):
+        if name in matrix.columns and (diagonal or matrix.shape[1] > len(matrix)):
+            j = list(matrix.columns).index(name)
+            figure.add_shape(
+                type="rect", x0=j - 0.5, x1=j + 0.5, y0=i - 0.5, y1=i + 0.5, line={"color": INK, "width": 1.5}
+            )
+    figure.update_xaxes(side="top", tickangle=-40, showgrid=False, title="")
+    figure.update_yaxes(autorange="reversed", showgrid=False, title="")
+    return figure

@@ -7,7 +7,7 @@ from typing import Literal, TypeVar
 from pydantic import Field, field_validator
 
 from culnig.attribution import parse_methods
-from culnig.data import DataConfig
+from culnig.data import DataConfig, parse_name
 from culnig.errors import UsageError
 from culnig.intervention import Operation
 from culnig.models.settings import ModelConfig
@@ -22,15 +22,16 @@ class TestConfig(DataConfig):
     """A set of items to evaluate on, and what it stands for."""
 
     __test__ = False  # not a test case, whatever pytest thinks of the name
-    role: Literal["culture", "general", "surface", "task", "short"] = Field(
-        description="culture: what should fall; general: what should stay; surface: reading of country names;"
+    role: Literal["culture", "ability", "surface", "task", "short"] = Field(
+        description="culture: what should fall; ability: what should stay; surface: reading of country names;"
         " task: what a fine-tuning is to teach; short: short answers that the model writes"
     )
 
     @property
     def label(self) -> str:
-        """Benchmark and split, without the place of the rows."""
-        return self.items.partition("@")[0]
+        """Benchmark and split, without the place of the rows; the whole text of a file's name."""
+        name, split, _ = parse_name(self.items)
+        return f"{name}:{split}" if split else name
 
 
 class IdentifyConfig(Settings):
@@ -39,7 +40,7 @@ class IdentifyConfig(Settings):
     neur: DataConfig = DataConfig(items="everyday:neur")
     ctrl: DataConfig = DataConfig(items="everyday:ctrl")
     crc: DataConfig = DataConfig(items="country_rc:neur")
-    general: DataConfig | None = Field(None, description="general items; neurons high on them are removed (ours)")
+    ability: DataConfig | None = Field(None, description="ability items; neurons that score high on them are removed")
 
 
 class GuardConfig(Settings):
@@ -48,12 +49,11 @@ class GuardConfig(Settings):
     text: str | None = Field(
         "plain", description="text for perplexity: plain (embedded), a text file, or null for none"
     )
-    conditions: Literal["all", "general"] = Field(
-        "all", description="suppressions guarded: all (random controls and every country's set too), or the general set"
+    conditions: Literal["all", "main"] = Field(
+        "all",
+        description="suppressions guarded: all (random controls and every country's set too), or the culture-general set",
     )
-    reading: Literal["all", "general"] = Field(
-        "all", description="the same for country reading alone, the dearest guard"
-    )
+    reading: Literal["all", "main"] = Field("all", description="the same for country reading alone, the dearest guard")
 
 
 class ComputeConfig(Settings):
@@ -73,21 +73,21 @@ class RunSettings(Settings):
     prompts: PromptConfig = PromptConfig()
     identify: IdentifyConfig = IdentifyConfig()
     test: list[TestConfig] = Field(min_length=1)
-    method: str = Field(
+    scoring: str = Field(
         "culnig", description="scoring methods with their options (culnig,culnig:sum,atp); studies select by the first"
     )
     blocks: int | None = Field(None, ge=2, description="keep sums of so many blocks of items, to resample them (20)")
     sources: dict[str, str] = Field({}, description="benchmark -> file, folder or hub id that its rows come from")
     operation: str = Field("suppress", description="suppress, enhance or scale=FACTOR")
-    general: GeneralRule = GeneralRule()
-    specific: SpecificRule = SpecificRule()
+    culture_general: GeneralRule = GeneralRule()
+    culture_specific: SpecificRule = SpecificRule()
     specific_test: Literal["all", "targets"] = Field(
         "all", description="countries that culture-specific sets are tested on; targets: those that have a set"
     )
     random_controls: int = Field(5, ge=1, le=1000, description="matched random sets to compare with")
     correction: Literal["holm", "bh"] = Field("holm", description="of p-values over test sets, and over countries")
     guards: GuardConfig = GuardConfig()
-    studies: list[str] = Field(["general", "specific"], min_length=1)
+    studies: list[str] = Field(["culture_general", "culture_specific"], min_length=1)
     seeds: int = Field(1, ge=1, le=100, description="fine-tunings of each arm (studies finetune and restore)")
     keep_tuned: bool = Field(False, description="keep the tuned checkpoints, not only what was measured on them")
     compute: ComputeConfig = ComputeConfig()
@@ -109,7 +109,7 @@ class RunSettings(Settings):
             raise ValueError(str(error)) from error
         return text
 
-    @field_validator("method")
+    @field_validator("scoring")
     @classmethod
     def _method(cls, text: str) -> str:
         return checked_methods(text)

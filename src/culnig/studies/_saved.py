@@ -3,14 +3,22 @@
 from __future__ import annotations
 
 import re
-from functools import cache
+from collections import Counter
+from functools import cache, cached_property
 from pathlib import Path
 
 from culnig.attribution import Scores
 from culnig.data import DataConfig, parse_name
 from culnig.evaluation import EvalResult, TextResult
+from culnig.files import safe_name, sha256_json, unsafe_name
 from culnig.neurons import NeuronSet
-from culnig.studies.settings import RunSettings, TestConfig
+from culnig.studies._settings import RunSettings, TestConfig
+
+OLD_NAMES = {"culture-general": "general", "ability": "general"}
+"""Names of files that changed since version 0.1 -> the old ones, which are read and added to where they are there."""
+
+TEXT = "plain-text"
+"""Folder of the perplexity results, beside those of the test sets."""
 
 
 class SavedRun:
@@ -22,17 +30,29 @@ class SavedRun:
 
     @property
     def parts(self) -> dict[str, DataConfig]:
-        """The sets that every study may select from: neur, ctrl, crc, and general if the config has it."""
+        """The sets that every study may select from: neur, ctrl, crc, and ability if the config has it."""
         return identification_sets(self.config)
 
     def scores_path(self, part: str) -> Path:
-        return self.path / "scores" / f"{part}.safetensors"
+        return _present(self.path / "scores", part, ".safetensors")
 
     def neurons_path(self, name: str) -> Path:
-        return self.path / "neurons" / f"{name}.json"
+        """File of a neuron set; `set_names` gives the names back."""
+        return _present(self.path / "neurons", name, ".json")
+
+    def set_names(self, prefix: str = "") -> list[str]:
+        """Names of the saved neuron sets that begin with a prefix, sorted."""
+        names = sorted(unsafe_name(path.stem) for path in (self.path / "neurons").glob("*.json"))
+        return [name for name in names if name.startswith(prefix)]
 
     def result_path(self, test: TestConfig, condition: str) -> Path:
-        return self.path / "evals" / test_name(test) / f"{condition}.parquet"
+        """Results of a condition on a test set."""
+        return _present(_test_folder(self.path / "evals", self.test_names[test.label]), condition, ".parquet")
+
+    @cached_property
+    def test_names(self) -> dict[str, str]:
+        """Label of each test set -> its name, which is that of its folder of results."""
+        return test_names(self.config)
 
     @property
     def per_item_path(self) -> Path:
@@ -41,7 +61,7 @@ class SavedRun:
 
     def text_path(self, condition: str) -> Path:
         """Perplexity results of a condition."""
-        return self.path / "evals" / "plain-text" / f"{condition}.parquet"
+        return _present(self.path / "evals" / TEXT, condition, ".parquet")
 
     def measured_path(self, study: str) -> Path:
         """Folder of what a study has measured besides evaluations."""
@@ -89,11 +109,41 @@ class SavedRun:
 def identification_sets(config: RunSettings) -> dict[str, DataConfig]:
     """The sets that neurons are found on, by the names of their score files; that of controls ends in `ctrl`."""
     sets = {"neur": config.identify.neur, "ctrl": config.identify.ctrl, "crc": config.identify.crc}
-    return sets | ({"general": config.identify.general} if config.identify.general else {})
+    return sets | ({"ability": config.identify.ability} if config.identify.ability else {})
 
 
-def test_name(test: TestConfig) -> str:
-    """Folder name of a test set's results: its name and split, without folders and the place of its rows."""
+def test_names(config: RunSettings) -> dict[str, str]:
+    """Label of each test set -> a name that is safe as a folder, and no other test set of the run has.
+
+    The name is the benchmark and split, or the stem of the file.  Where that is taken, or no name for a folder, six
+    digits of the label's hash follow, so that a name depends neither on order nor on the other entry.
+    """
+    plain = {test.label: _plain_name(test) for test in config.test}
+    counts = Counter(name.casefold() for name in [*plain.values(), TEXT])
+    return {
+        label: name
+        if counts[name.casefold()] == 1 and name == safe_name(name)
+        else f"{name.strip('.')}-{sha256_json(label)[:6]}"
+        for label, name in plain.items()
+    }
+
+
+def _plain_name(test: TestConfig) -> str:
+    """The name and split of a test set, without folders and the place of its rows."""
     name, split, _ = parse_name(test.items)
     stem = Path(name).stem if "/" in name else name
     return re.sub(r"[^A-Za-z0-9._-]+", "-", f"{stem}-{split}" if split else stem)
+
+
+def _present(folder: Path, name: str, suffix: str) -> Path:
+    """Return the path of a saved file, under its old name where only that is there."""
+    path = folder / f"{safe_name(name)}{suffix}"
+    old = folder / f"{safe_name(OLD_NAMES.get(name, name))}{suffix}"
+    return old if old.exists() and not path.exists() else path
+
+
+def _test_folder(evals: Path, name: str) -> Path:
+    """Return the folder of a test set's results, under its old name where only that is there."""
+    first, dash, rest = name.partition("-")
+    old = evals / f"{OLD_NAMES.get(first, first)}{dash}{rest}"
+    return old if old.exists() and not (evals / name).exists() else evals / name

@@ -1,96 +1,114 @@
-"""Every scoring method at equal neuron budgets: what suppressing its neurons takes from culture, and from general ability."""
+"""Every scoring method at equal neuron budgets: what suppressing its neurons takes from culture, and from ability."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import pandas as pd
+import plotly.graph_objects as go
+from plotly.subplots import make_subplots
 
 from culnig.evaluation import Drops, EvalResult, drops, verdict, winners
 from culnig.evaluation.guards import PERPLEXITY_MARGIN
+from culnig.figures import (
+    GRID,
+    INK,
+    colours,
+    empty_figure,
+    error_bars,
+    legend_below,
+    short_module,
+)
+from culnig.formatting import percent, points
 from culnig.neurons import NeuronSet
-from culnig.studies import _method_figures as method_figures
-from culnig.studies._guards import measure
-from culnig.studies._methods_compared import (
+from culnig.studies._base import STUDIES, UNTOUCHED, Condition, Finding, Section
+from culnig.studies._compared_methods import (
     RANDOM,
-    MethodsSettings,
+    MethodComparisonSettings,
     is_random,
     method_names,
     methods_on,
     parts_of,
-    percent,
     set_name,
     sets_of,
 )
-from culnig.studies.base import STUDIES, UNTOUCHED, Condition, Finding, Section
+from culnig.studies._guards import measure
 
 if TYPE_CHECKING:
-    from culnig.studies.saved import SavedRun
-    from culnig.studies.settings import RunSettings
+    from culnig.studies._saved import SavedRun
+    from culnig.studies._settings import RunSettings
 
 METRICS = {"correct": "accuracy", "p_gold": "P(gold)"}
-ROLES = ("culture", "general")
+ROLES = ("culture", "ability")
 
 
-class MethodsStudy:
+class MethodComparisonStudy:
     """Equal budgets in each module, the same items for every method, and a random line."""
 
-    settings = MethodsSettings
-    section = "methods"
+    settings = MethodComparisonSettings
+    section = "method_comparison"
     order = 30
+    needs = ROLES
     title = "Scoring methods compared at equal budgets"
+    titles: ClassVar = {
+        "method-comparison-winners": "Which method wins where",
+        "method-comparison-guards": "Guards: does the model still predict plain text?",
+        "method-comparison-curves": "All drops, by method and budget",
+    }
 
     def select(self, run: SavedRun) -> dict[str, NeuronSet]:
-        budgets = run.config.section(MethodsSettings).budgets
+        budgets = run.config.section(MethodComparisonSettings).budgets
         sets: dict[str, NeuronSet] = {}
-        for place in run.config.section(MethodsSettings).modules:
+        for place in run.config.section(MethodComparisonSettings).modules:
             for method in methods_on(run, place):
                 made = sets_of(parts_of(run, method), run.config, place, budgets)
                 sets |= {set_name(place, method, share): each for share, each in zip(budgets, made, strict=True)}
         return sets
 
     def conditions(self, run: SavedRun) -> list[Condition]:
-        places = run.config.section(MethodsSettings).modules
+        places = run.config.section(MethodComparisonSettings).modules
         return _conditions(run.config, {place: methods_on(run, place) for place in places})
 
     def planned(self, config: RunSettings, countries: list[str]) -> list[Condition]:
         """As if every method scored every module: no more than this."""
-        return _conditions(config, dict.fromkeys(config.section(MethodsSettings).modules, method_names(config)))
+        return _conditions(
+            config, dict.fromkeys(config.section(MethodComparisonSettings).modules, method_names(config))
+        )
 
     def analyse(self, run: SavedRun) -> Section:
-        section = Section(self.title)
+        section = Section(self.title, titles=self.titles)
         cells = _cells(run)
         found = {metric: _drops(run, cells, metric) for metric in METRICS}
         curves = _curves(run, cells, found)
         won = pd.concat([_winners(found[metric], cells, metric) for metric in METRICS], ignore_index=True)
         section.tables = {
-            "methods-winners": _shown(won, found, cells),
-            "methods-places": won,
-            "methods-curves": curves,
+            "method-comparison-winners": _shown(won, found, cells),
+            "method-comparison-places": won,
+            "method-comparison-curves": curves,
         }
         main = curves[curves["measure"] == "accuracy"]
-        for place, modules in run.config.section(MethodsSettings).modules.items():
+        for place, modules in run.config.section(MethodComparisonSettings).modules.items():
             caption = (
-                f"Suppressing the same share of every module ({', '.join(map(method_figures.short_module, modules))}): change of"
+                f"Suppressing the same share of every module ({', '.join(map(short_module, modules))}): change of"
                 " accuracy along the budget, with 95 % intervals (paired bootstrap over questions). Grey: random neurons."
             )
             part = main[main["modules"] == place]
             if len(part):
-                section.figures.append((caption, method_figures.curves(part)))
+                section.figures.append((caption, budget_curves(part)))
         section.text = [_setting(run), *_not_best(won, method_names(run.config)[0])]
         if run.text("none") is not None:
-            section.tables["methods-guards"] = _plain_text(run, cells)
+            section.tables["method-comparison-guards"] = _plain_text(run, cells)
             section.text.append(
                 "Guards: change of perplexity on plain text, and whether its whole 95 % interval lies within the margin of"
                 f" {percent(PERPLEXITY_MARGIN)},"
                 " beyond it, or neither (open). Beyond it the model itself is damaged, and selectivity is that of a damaged model."
             )
         section.claim, section.findings = _claim(won, method_names(run.config)[0])
-        section.numbers = {"winners": section.tables["methods-winners"].to_dict("records")}
+        section.numbers = {"winners": section.tables["method-comparison-winners"].to_dict("records")}
         return section
 
 
-STUDIES.register("methods")(MethodsStudy())
+STUDIES.register("method_comparison")(MethodComparisonStudy())
 
 Cells = dict[tuple[str, float], dict[str, str]]
 """(modules, share) -> method -> condition."""
@@ -101,7 +119,7 @@ def _conditions(config: RunSettings, methods: dict[str, list[str]]) -> list[Cond
         set_name(place, method, share)
         for place, chosen in methods.items()
         for method in chosen
-        for share in config.section(MethodsSettings).budgets
+        for share in config.section(MethodComparisonSettings).budgets
     ]
     return [UNTOUCHED, *(Condition(name, name, config.operation, ROLES) for name in names)]
 
@@ -109,8 +127,8 @@ def _conditions(config: RunSettings, methods: dict[str, list[str]]) -> list[Cond
 def _cells(run: SavedRun) -> Cells:
     return {
         (place, share): {method: set_name(place, method, share) for method in methods_on(run, place)}
-        for place in run.config.section(MethodsSettings).modules
-        for share in run.config.section(MethodsSettings).budgets
+        for place in run.config.section(MethodComparisonSettings).modules
+        for share in run.config.section(MethodComparisonSettings).budgets
     }
 
 
@@ -123,9 +141,9 @@ def _drops(run: SavedRun, cells: Cells, metric: str) -> Drops:
         return found
 
     names = [name for members in cells.values() for name in members.values()]
-    culture, general = ({name: result(role, name) for name in names} for role in ROLES)
-    untouched = result("culture", "none"), result("general", "none")
-    found = drops(culture, general, untouched, metric, seed=run.config.seed)
+    culture, ability = ({name: result(role, name) for name in names} for role in ROLES)
+    untouched = result("culture", "none"), result("ability", "none")
+    found = drops(culture, ability, untouched, metric, seed=run.config.seed)
     for (place, share), members in cells.items():
         if draws := [name for method, name in members.items() if is_random(method)]:
             found.average(_random_name(place, share), draws)
@@ -166,7 +184,7 @@ def _plain_text(run: SavedRun, cells: Cells) -> pd.DataFrame:
         for method, name in members.items():
             guard = next(each for each in measure(run, name) if each.name == "plain text")
             row = rows.setdefault((place, method), {"modules": place, "method": method})
-            row[percent(share)] = f"{_points(guard.change)} % {guard.state}"
+            row[percent(share)] = f"{points(guard.change)} % {guard.state}"
     return pd.DataFrame(rows.values()).sort_values("modules", kind="stable", ignore_index=True)
 
 
@@ -179,12 +197,8 @@ def _winners(found: Drops, cells: Cells, metric: str) -> pd.DataFrame:
     return table.drop(columns="cell")
 
 
-def _points(value: float) -> str:
-    return f"{100 * value:+.1f}".replace("-", "−")
-
-
 def _span(row: pd.Series, name: str) -> str:
-    return f"{_points(row[name])} ({_points(row[f'{name}_low'])} to {_points(row[f'{name}_high'])})"
+    return f"{points(row[name])} ({points(row[f'{name}_low'])} to {points(row[f'{name}_high'])})"
 
 
 def _shown(won: pd.DataFrame, found: dict[str, Drops], cells: Cells) -> pd.DataFrame:
@@ -217,16 +231,16 @@ def _shown(won: pd.DataFrame, found: dict[str, Drops], cells: Cells) -> pd.DataF
 def _setting(run: SavedRun) -> str:
     config = run.config
     parts = [f"{part}: {run.scores(part).meta['num_prompts']}" for part in run.parts]
-    rule = config.general
-    general = f" and by general items (top {percent(rule.r_general)})" if config.identify.general else ""
+    rule = config.culture_general
+    removed = f" and by ability items (top {percent(rule.r_ability)})" if config.identify.ability else ""
     text = (
         f"Every method scores the same prompts ({', '.join(parts)}), ranks neurons within each module as its own rule says,"
-        f" without those removed by country reading (top {percent(rule.r)}){general}, and gets the same number of neurons; all"
-        " are evaluated on the same items. Selectivity is the drop on culture items minus the drop on general items. The best"
+        f" without those removed by country reading (top {percent(rule.r)}){removed}, and gets the same number of neurons; all"
+        " are evaluated on the same items. Selectivity is the drop on culture items minus the drop on ability items. The best"
         " of a cell is found on the same items, so its lead is flattered; the others are level with it unless Holm's"
         " correction within the cell finds them behind (level 0.05)."
     )
-    for place in config.section(MethodsSettings).modules:
+    for place in config.section(MethodComparisonSettings).modules:
         if left := [name for name in method_names(config) if name not in methods_on(run, place)]:
             text += f" Not in '{place}', since they do not score all of its modules: {', '.join(left)}."
     return text
@@ -248,7 +262,7 @@ def _not_best(won: pd.DataFrame, reference: str) -> list[str]:
             cell = (won["measure"] == label) & (won["modules"] == row["modules"]) & (won["share"] == row["share"])
             best = won.loc[cell & (won["place"] == "best"), "method"].iloc[0]
             behind.append(
-                f"{row['modules']} {percent(row['share'])} (behind {best} by {_points(row['behind']).lstrip('+')} points)"
+                f"{row['modules']} {percent(row['share'])} (behind {best} by {points(row['behind']).lstrip('+')} points)"
             )
         lines.append(
             f"{reference}'s score by {label}: the most selective in {_list(places.get('best'))}; not told apart from the best"
@@ -277,3 +291,52 @@ def _claim(won: pd.DataFrame, reference: str) -> tuple[str, list[Finding]]:
         claim += f" {reference}'s score is first in {best}, not told apart from the first in {equal}, and behind it in {behind}."
     value = f"first in {int(mine.get('best', 0))} of {len(cells)}"
     return claim, [Finding(f"selectivity of {reference}", value, f"behind in {int(mine.get('behind', 0))}")]
+
+
+PANELS = {
+    "culture": "culture drop, points",
+    "ability": "ability drop, points",
+    "selectivity": "selectivity: culture − ability drop, points",
+}
+
+
+def budget_curves(table: pd.DataFrame) -> go.Figure:
+    """Culture drop, ability drop and selectivity along the budget, a line a method with its interval at each point.
+
+    Args:
+        table: of one set of modules: columns method, share, and each quantity with `_low` and `_high` (shares).
+    """
+    methods = list(dict.fromkeys(table["method"]))
+    colour = colours(methods)
+    figure = make_subplots(3, 1, shared_xaxes=True, vertical_spacing=0.06, subplot_titles=list(PANELS.values()))
+    figure.update_layout(empty_figure(860).layout)
+    spread = 0.012  # intervals side by side, so that they can be told apart on the logarithmic axis
+    for m, method in enumerate(methods):
+        part = table[table["method"] == method].sort_values("share")
+        shift = 10 ** (spread * (m - (len(methods) - 1) / 2))
+        for row, quantity in enumerate(PANELS, start=1):
+            value = 100 * part[quantity]
+            figure.add_scatter(
+                x=list(100 * part["share"] * shift),
+                y=list(value),
+                error_y=error_bars(
+                    part[quantity], part[f"{quantity}_low"], part[f"{quantity}_high"], unit=100, thickness=1
+                ),
+                mode="lines+markers",
+                name=method,
+                legendgroup=method,
+                showlegend=row == 1,
+                line={"color": colour[method], "width": 3 if method == "culnig" else 1.6},
+                marker={"size": 6},
+                customdata=list(100 * part["share"]),
+                hovertemplate=f"{method}, %{{customdata:.3g}} %: %{{y:.1f}} points<extra></extra>",
+                row=row,
+                col=1,
+            )
+    figure.update_xaxes(type="log", gridcolor=GRID, fixedrange=True, tickvals=sorted(set(100 * table["share"])))
+    figure.update_xaxes(ticktext=[f"{100 * share:g} %" for share in sorted(set(table["share"]))])
+    figure.update_yaxes(gridcolor=GRID, fixedrange=True, zeroline=True, zerolinecolor=INK, zerolinewidth=1)
+    figure.update_xaxes(title="neurons suppressed in each module", row=3, col=1)
+    figure.update_annotations(font={"size": 12}, x=0, xanchor="left")
+    figure.update_layout(margin={"t": 34})
+    return legend_below(figure)
