@@ -1,14 +1,20 @@
-# make run    set up, run the quickstart, write runs/quickstart/report.html
-# make test   set up, run the tests
-# make test-distributed  two processes on one job (torchrun, gloo)
-# make check  lint and types
+# Say `make help` for a list of what can be made.
 
 PYTHON ?= python3
 VENV ?= .venv
-BIN := $(VENV)/bin
-STAMP := $(VENV)/.installed
+# Processes that run tests.  Each computes with one thread: more processes are quicker than more threads here.
+WORKERS ?= logical
+PARALLEL := --numprocesses $(WORKERS) --maxprocesses 8 --dist loadfile
 
-.PHONY: run test test-distributed check bench clean
+STAMP := $(VENV)/.installed
+BIN := $(VENV)/bin
+ONE_THREAD := OMP_NUM_THREADS=1
+
+.DEFAULT_GOAL := help
+.PHONY: help run quick test test-distributed check bench clean
+
+help:  ## Print this list
+	@sed -nE 's/^([a-z-]+):.*## (.*)/make \1|\2/p' $(firstword $(MAKEFILE_LIST)) | awk -F'|' '{printf "%-24s%s\n", $$1, $$2}'
 
 $(STAMP): pyproject.toml constraints.txt
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 10))' || { echo "culnig needs Python 3.10 or newer; say make PYTHON=python3.12"; exit 1; }
@@ -16,22 +22,29 @@ $(STAMP): pyproject.toml constraints.txt
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable '.[dev]'
 	@touch $@
 
-run: $(STAMP)
+run: $(STAMP)  ## Run the quickstart and write runs/quickstart/report.html
 	$(BIN)/culnig run quickstart --out runs/quickstart
 
-test: $(STAMP)
-	$(BIN)/python -m pytest
+quick: $(STAMP)  ## Run the quick tests in parallel: no real model, nothing slow (about a minute)
+	$(ONE_THREAD) $(BIN)/python -m pytest $(PARALLEL) -m 'not slow and not model and not distributed'
 
-test-distributed: $(STAMP)
-	$(BIN)/python -m pytest -m distributed
+# The model comes first, so that no two workers fetch it.  A torchrun test starts processes of its own and gets the machine to itself.
+test: $(STAMP)  ## Run every test: the quick ones, the slow ones, the real model, several processes
+	$(BIN)/culnig models fetch smollm2-135m
+	$(ONE_THREAD) $(BIN)/python -m pytest $(PARALLEL) --durations=30 -m 'not distributed'
+	$(ONE_THREAD) $(BIN)/python -m pytest -m distributed
 
-check: $(STAMP)
+test-distributed: $(STAMP)  ## Run the torchrun tests alone: two processes on one job
+	$(ONE_THREAD) $(BIN)/python -m pytest -m distributed
+
+check: $(STAMP)  ## Check lint, format, types and the imports between packages
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
+	$(BIN)/lint-imports --no-logo
 
-bench: $(STAMP)
+bench: $(STAMP)  ## Measure speed and memory (see bench/)
 	$(BIN)/python -m bench
 
-clean:
-	rm -rf $(VENV) runs .pytest_cache .mypy_cache .ruff_cache
+clean:  ## Delete the environment, runs and caches
+	rm -rf $(VENV) runs .pytest_cache .mypy_cache .ruff_cache .import_linter_cache

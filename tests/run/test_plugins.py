@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -19,7 +20,7 @@ def installed(tmp_path_factory):
     """The package, built and installed by pip into a folder; gives the environment that sees it."""
     folder = tmp_path_factory.mktemp("site")
     source = folder / "source"
-    subprocess.run(["cp", "-r", str(PLUGIN), str(source)], check=True)
+    shutil.copytree(PLUGIN, source)
     command = [sys.executable, "-m", "pip", "install", "--quiet", "--no-deps", "--no-build-isolation", "--no-index"]
     subprocess.run([*command, "--target", str(folder / "packages"), str(source)], check=True)
     paths = [str(folder / "packages"), os.environ.get("PYTHONPATH", "")]

@@ -1,20 +1,18 @@
-"""What a scoring method is, how its name carries its options, and the registry of methods.
+"""What a scoring method is, and the registry of methods.
 
-A name is a method and, behind colons, the options in which it differs from its default: `culnig`, `culnig:sum`,
-`culnig:last:logp:unweighted`, `ig:steps=8`.  Options are the fields of the method's class.
+`culnig.attribution.names` says how a method's name carries its options.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from functools import cached_property
-from typing import TYPE_CHECKING, Any, ClassVar, Literal, get_args, get_origin
+from typing import TYPE_CHECKING, Any, ClassVar, Literal, cast
 
 import numpy as np
 import torch
-from pydantic import BaseModel, ConfigDict, ValidationError
 
+from culnig.attribution.names import NAMED, Named, parse_name
 from culnig.errors import UsageError
 from culnig.neurons import Site
 from culnig.registry import Registry
@@ -61,13 +59,12 @@ class Seen:
         return self.work.last_on(self.value.device)
 
 
-class Method(BaseModel):
+class Method(Named):
     """A way to score neurons.
 
     Derive from `GradientMethod`, `ValueMethod` or `SweepMethod`; fields are options.  Larger must mean "more important".
 
     Attributes:
-        base: the registered name.
         statistics: suffixes of the statistics that are summed, "" first; `name + suffix` names the tensor.
         pooled: the sums still mean something when groups are pooled; per-block sums are kept of such methods.
         uses_control, uses_surface: whether selection looks at the scores of controls, and of country reading.
@@ -75,25 +72,12 @@ class Method(BaseModel):
         share: the share of a pool that selection takes unless told; None leaves it to the selection's rule.
     """
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-    base: str = ""
     statistics: ClassVar[tuple[str, ...]] = ("",)
     pooled: ClassVar[bool] = True
     uses_control: ClassVar[bool] = True
     uses_surface: ClassVar[bool] = True
     compares_groups: ClassVar[bool] = False
     share: ClassVar[float | None] = None
-
-    @cached_property
-    def name(self) -> str:
-        """The method's canonical name: options that differ from their default, in a fixed order."""
-        words = [self.base]
-        for field, info in _options_of(type(self)).items():
-            value = getattr(self, field)
-            if value != info.default:
-                words.append(str(value) if get_origin(info.annotation) is Literal else f"{field}={value}")
-        return ":".join(words)
 
     def modules(self, lm: LanguageModel) -> list[str]:
         """The modules whose neurons it scores."""
@@ -180,7 +164,7 @@ class SweepMethod(Method):
         raise NotImplementedError
 
 
-METHODS: Registry[type[Method]] = Registry("method", "culnig.attribution.methods", "culnig.methods")
+METHODS = cast("Registry[type[Method]]", NAMED)
 
 
 def parse_method(text: str) -> Method:
@@ -189,21 +173,7 @@ def parse_method(text: str) -> Method:
     Raises:
         UsageError: no such method or option, or a value out of range.
     """
-    base, *words = text.strip().split(":")
-    kind = METHODS.get(base)
-    values: dict[str, Any] = {"base": base}
-    for word in words:
-        field, value = _option(kind, base, word)
-        if field in values:
-            raise UsageError(f"method '{text}': {field} is given twice")
-        values[field] = value
-    try:
-        return kind.model_validate(values)
-    except ValidationError as error:
-        first = error.errors()[0]
-        raise UsageError(
-            f"method '{text}': {'.'.join(map(str, first['loc']))} = {first['input']}: {first['msg']}"
-        ) from error
+    return cast(Method, parse_name(text))
 
 
 def parse_methods(text: str | Sequence[str]) -> list[Method]:
@@ -222,30 +192,3 @@ def parse_methods(text: str | Sequence[str]) -> list[Method]:
             raise UsageError(f"method '{method.name}' is named twice")
         seen.add(method.name)
     return methods
-
-
-def describe_options(kind: type[Method]) -> list[str]:
-    """An entry for each option, the default first: "max|sum|mean|last|absmax", "steps=20"."""
-    entries = []
-    for field, info in _options_of(kind).items():
-        choices = get_args(info.annotation) if get_origin(info.annotation) is Literal else ()
-        ordered = sorted(choices, key=lambda choice: choice != info.default)
-        entries.append("|".join(map(str, ordered)) or f"{field}={info.default}")
-    return entries
-
-
-def _options_of(kind: type[Method]) -> dict[str, Any]:
-    """A method's fields but its name; how positions are put together comes first, as one says it."""
-    fields = {field: info for field, info in kind.model_fields.items() if field != "base"}
-    return dict(sorted(fields.items(), key=lambda pair: pair[0] != "positions"))
-
-
-def _option(kind: type[Method], base: str, word: str) -> tuple[str, str]:
-    name, equals, value = word.partition("=")
-    for field, info in _options_of(kind).items():
-        if equals and name == field:
-            return field, value
-        if not equals and get_origin(info.annotation) is Literal and word in get_args(info.annotation):
-            return field, word
-    options = ", ".join(describe_options(kind)) or "none"
-    raise UsageError(f"method '{base}' has no option '{word}'; its options: {options}")

@@ -11,7 +11,7 @@ import torch
 from culnig import distributed
 from culnig.attribution.batch import prepare
 from culnig.attribution.method import parse_method
-from culnig.attribution.scoring import Accumulator, _add_references
+from culnig.attribution.scoring import Accumulator, add_references
 from culnig.data import Item
 from culnig.errors import UsageError
 from culnig.models import LanguageModel
@@ -43,7 +43,7 @@ def score_items(
     if other := {neuron.module for neuron in chosen} - set(parsed.modules(lm)):
         raise UsageError(f"{parsed.name} does not score {', '.join(sorted(other))}")
     prompts = prepare(lm, items, policy, target=getattr(parsed, "target", "p"))
-    _add_references(lm, prompts, [parsed], policy, list(prompts.items), token_budget)
+    add_references(lm, prompts, [parsed], policy, list(prompts.items), token_budget)
     keeper = _Keeper(lm, prompts, [parsed], neurons=chosen, budget=token_budget)
     rows = [prompts.row(key) for key in range(len(prompts.encoded))]
     for chunk in distributed.share(batches(rows, token_budget or lm.token_budget)):

@@ -86,7 +86,7 @@ def score(
     target = "diff" if any(getattr(m, "target", "") == "diff" for m in methods) else "p"
     prompts = prepare(lm, chosen, policy, control=control, target=target, padded_zeros=padded_zeros)
     mine = _shard_keys(len(prompts.encoded), shard)
-    _add_references(lm, prompts, methods, policy, chosen, token_budget)
+    add_references(lm, prompts, methods, policy, chosen, token_budget)
     block_of = block_numbers(prompts, blocks) if blocks is not None else None
     accumulator = Accumulator(
         lm, prompts, methods, modules=modules, block_of=block_of, blocks=blocks or 0, budget=token_budget
@@ -137,7 +137,7 @@ def _checked(methods: list[Method], lm: LanguageModel, modules: Sequence[str] | 
     return methods
 
 
-def _add_references(
+def add_references(
     lm: LanguageModel,
     prompts: Prompts,
     methods: Sequence[Method],
@@ -145,7 +145,10 @@ def _add_references(
     items: Sequence[Item],
     token_budget: int | None,
 ) -> None:
-    """What `atp` compares with: the control prompts, and the mean values over all items (a forward pass over them)."""
+    """Add to `prompts` what the methods compare values with: the control prompts, or the mean values over all items.
+
+    The mean values cost a forward pass over all items.
+    """
     wanted = {getattr(method, "reference", None) for method in methods}
     if "control" in wanted:
         prompts.twins = control_twins(lm, prompts, policy)

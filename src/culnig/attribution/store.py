@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 
 from culnig.attribution.batch import Prompts
+from culnig.attribution.names import parse_name
 from culnig.data import Item
 from culnig.errors import DataError, UsageError
 from culnig.files import atomic_path, require_file
@@ -61,9 +62,7 @@ class Scores:
         Raises:
             UsageError: they are not in the file.
         """
-        from culnig.attribution.method import parse_method
-
-        wanted = name if name in self.methods else parse_method(name).name
+        wanted = name if name in self.methods else parse_name(name).name
         if wanted not in self.methods:
             raise UsageError(f"no scores of the method '{wanted}'; the file holds: {', '.join(self.methods)}")
 

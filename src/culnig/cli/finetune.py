@@ -32,7 +32,7 @@ def finetune(
     """
     from culnig import distributed
     from culnig.finetune import manifest, tune
-    from culnig.finetune._figure import write_figure
+    from culnig.finetune.figure import write_figure
     from culnig.finetune.settings import load_finetune_config
 
     folder = tune(load_finetune_config(config, settings or []), out, reporter=o.reporter(as_json))

@@ -11,7 +11,7 @@ from culnig.files import write_text
 
 
 def write_figure(folder: Path) -> dict[str, Any]:
-    """Write `loss.html` from `loss.parquet`; gives the mean loss over the first and the last tenth of the updates."""
+    """Write `loss.html` from `loss.parquet`; return the mean loss over the first and the last tenth of the updates."""
     from culnig.figures import loss_curves
 
     table = pd.read_parquet(folder / "loss.parquet")
