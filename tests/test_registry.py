@@ -10,7 +10,7 @@ import pytest
 
 from culnig import registry
 from culnig.errors import UsageError
-from culnig.registry import Registry
+from culnig.registry import Registry, announced
 
 SHAPES = """from registry_house import SHAPES, COLOURS
 """
@@ -116,3 +116,17 @@ def test_the_command_line_works_beside_a_broken_plugin(house, tmp_path):
     (line,) = done.stderr.splitlines()
     assert line.startswith("culnig: left out the plugin broken-benchmark (entry point")
     assert line.endswith("RuntimeError: of no use")
+
+
+def test_every_file_registers_the_name_it_announces():
+    """`--help` lists file names without importing the files: each is a name of the registry."""
+    from culnig.attribution.method import METHODS
+    from culnig.studies import STUDIES
+
+    houses = [
+        (METHODS, "attribution.methods", "methods"),
+        (BENCHMARKS, "benchmarks", "benchmarks"),
+        (STUDIES, "studies", "studies"),
+    ]
+    for members, package, group in houses:
+        assert set(announced(f"culnig.{package}", f"culnig.{group}")) <= set(members.names())

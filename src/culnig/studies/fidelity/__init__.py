@@ -2,5 +2,6 @@
 
 from culnig.statistics.agreement import Level, agreement, levels, statement
 from culnig.studies.fidelity.measure import Fidelity, Sampling, measure_fidelity
+from culnig.studies.fidelity.study import FidelityStudy
 
-__all__ = ["Fidelity", "Level", "Sampling", "agreement", "levels", "measure_fidelity", "statement"]
+__all__ = ["Fidelity", "FidelityStudy", "Level", "Sampling", "agreement", "levels", "measure_fidelity", "statement"]

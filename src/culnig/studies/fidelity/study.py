@@ -12,10 +12,11 @@ from culnig.data import DataConfig
 from culnig.figures import short_module
 from culnig.neurons import NeuronSet
 from culnig.settings import Settings
+from culnig.statistics.agreement import levels, statement
 from culnig.studies._base import STUDIES, Condition, Finding, MeasurementContext, Section
 from culnig.studies._settings import checked_methods
-from culnig.studies.fidelity import Fidelity, Sampling, levels, measure_fidelity, statement
 from culnig.studies.fidelity import figures as fidelity_figures
+from culnig.studies.fidelity.measure import Fidelity, Sampling, measure_fidelity
 
 if TYPE_CHECKING:
     from culnig.studies._saved import SavedRun
