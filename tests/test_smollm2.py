@@ -7,6 +7,7 @@ import torch
 
 import culnig
 from culnig.errors import FetchError
+from tests.helpers.tolerances import score_tolerance
 
 pytestmark = pytest.mark.model
 
@@ -34,7 +35,8 @@ def test_scores_do_not_depend_on_batches(smol):
     items = culnig.load_items("everyday:neur", countries=["Iran", "USA"], limit_per_country=4, draws=1)
     one, many = (culnig.score(smol, items, token_budget=budget) for budget in (1, 1024))
     for key, sums in one.sums.items():
-        assert abs(many.sums[key] - sums).max() <= 2e-5 * abs(sums).max()
+        # Other batches add in other orders.
+        assert abs(many.sums[key] - sums).max() <= score_tolerance(smol, sums)
 
 
 def test_suppression_hurts_culture_on_a_real_model(smol):

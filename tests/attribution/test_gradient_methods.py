@@ -17,6 +17,7 @@ from culnig.prompts import PromptPolicy
 from tests.helpers import slow_methods as slow
 from tests.helpers import tiny_models
 from tests.helpers.slow_methods import check, model_of
+from tests.helpers.tolerances import output_tolerance, score_tolerance
 
 CF = PromptPolicy(formulation="cf")
 MCF = slow.MCF
@@ -54,7 +55,8 @@ def test_several_answers_a_row(lm, items):
     for name in names:
         alone = culnig.score(lm, items, policy=CF, method=name, token_budget=1)
         for key, sums in alone.sums.items():
-            np.testing.assert_allclose(together.sums[key], sums, atol=5e-5 * np.abs(sums).max(), rtol=0)
+            # Other batches add in other orders.
+            np.testing.assert_allclose(together.sums[key], sums, atol=score_tolerance(lm, sums), rtol=0)
 
 
 def test_atp_by_definition(lm, items):
@@ -167,7 +169,8 @@ def test_relp_on_a_linear_network_is_value_times_gradient(items):
     scores = culnig.score(lm, items, policy=MCF, method="relp,culnig:sum")
     for module in scores.modules:
         plain = scores.sums["culnig:sum", module]
-        np.testing.assert_allclose(scores.sums["relp", module], plain, atol=1e-5 * np.abs(plain).max(), rtol=0)
+        # The rules rewrite products of the backward pass, which round at other places.
+        np.testing.assert_allclose(scores.sums["relp", module], plain, atol=score_tolerance(lm, plain), rtol=0)
 
 
 @pytest.mark.parametrize("family", tiny_models.CONFIGS)
@@ -179,7 +182,9 @@ def test_relevance_rules_of_every_family(family, items):
     norms = [m for m in lm.model.modules() if type(m).__name__.endswith("Norm")]
     with relevance_gradients(lm):
         assert torch.equal(lm.model(ids).logits, plain) or family in tiny_models.EXPERTS
-        torch.testing.assert_close(lm.model(ids).logits, plain, atol=1e-5, rtol=1e-4)
+        # Experts run one by one under the rules and add their outputs in another order.
+        close = output_tolerance(lm, plain.detach())
+        torch.testing.assert_close(lm.model(ids).logits, plain, rtol=0, atol=close)
         for norm in norms[:6]:
             if (width := getattr(norm, "weight", torch.empty(0)).shape) and "Vision" not in type(norm).__name__:
                 x = torch.randn(3, 5, *width, requires_grad=True)

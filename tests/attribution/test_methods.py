@@ -17,6 +17,7 @@ from culnig.prompts import PromptPolicy
 from tests.helpers import slow_methods as slow
 from tests.helpers import tiny_models
 from tests.helpers.slow_methods import check, model_of
+from tests.helpers.tolerances import output_tolerance, score_tolerance
 
 CF = PromptPolicy(formulation="cf")
 MCF = slow.MCF
@@ -171,7 +172,8 @@ def test_passes_can_start_at_any_layer(family):
         for layer in range(lm.num_layers):
             with starting_at(lm, layer, hidden[layer]):
                 got = answer_logprobs(lm, batch).answer_logprobs
-            torch.testing.assert_close(got, expected, atol=1e-6, rtol=1e-6)
+            # A pass over fewer layers may lie otherwise in memory, and kernels then add in another order.
+            torch.testing.assert_close(got, expected, rtol=0, atol=output_tolerance(lm, expected))
 
 
 def made(name, sums, count, groups, tokens=None, **meta):
@@ -344,7 +346,8 @@ def test_blocks_replace_a_second_scoring(lm, word_items):
     half = scores.of_method("culnig").of_blocks([1, 0, 1, 0])
     taken = [item for item, number in zip(word_items, numbers, strict=True) if number in (0, 2)]
     alone = culnig.score(lm, taken, policy=MCF)
-    np.testing.assert_allclose(half.mean(GATE), alone.mean(GATE), atol=1e-5 * np.abs(alone.mean(GATE)).max())
+    # Half the items make other batches, and other batches add in other orders.
+    np.testing.assert_allclose(half.mean(GATE), alone.mean(GATE), atol=score_tolerance(lm, alone.mean(GATE)))
     for preset in ("corrected", "paper"):
         chosen = [culnig.select_general(s, s, None, t_mlp=0.1, t_attn=0, preset=preset) for s in (half, alone)]
         assert len(chosen[0]) == len(chosen[1]) == 14

@@ -5,8 +5,10 @@ from __future__ import annotations
 import pytest
 
 from culnig.errors import UsageError
+from culnig.neurons import NeuronSet
 from culnig.run.config import load_config
-from culnig.run.pipeline import run
+from culnig.run.directory import RunDirectory
+from culnig.run.pipeline import analyse, run
 from tests.run.test_pipeline import write_config
 
 
@@ -15,34 +17,36 @@ def config_path(tmp_path_factory, reference_dir):
     return write_config(tmp_path_factory.mktemp("config"), reference_dir)
 
 
-def test_no_country_set_holds_a_neuron(config_path, tmp_path):
+@pytest.fixture(scope="module")
+def without_country_sets(config_path, tmp_path_factory):
+    """A finished run with z beyond reach."""
+    settings = ["culture_specific.z=1000", "studies=[general, specific, related]", "random_controls=1", "guards.text=null"]
+    return run(load_config(config_path, settings), tmp_path_factory.mktemp("empty") / "run")
+
+
+def test_no_country_set_holds_a_neuron(without_country_sets):
     """The run finishes, and its sections say why they are empty."""
-    studies = ["culture_general", "culture_specific", "related"]
-    small = ["random_controls=1", "guards.text=null", f"studies={studies}"]
-    done = run(load_config(config_path, ["culture_specific.z=1000", *small]), tmp_path / "run")
+    done = without_country_sets
     page = (done.path / "report.html").read_text()
     assert page.count("No country set reached the thresholds (culture_specific: t = 0.01, r = 0.01, z = 1000).") == 2
     assert done.results["culture_specific"]["sizes"] == dict.fromkeys(("China", "Iran", "Mexico", "Spain"), 0)
     assert not list((done.path / "evals").rglob("specific-*"))
 
 
-@pytest.mark.parametrize("study", ["culture_general", "layers", "modules"])
-def test_an_empty_culture_general_set_ends_the_run_before_it_evaluates(config_path, tmp_path, study):
-    with pytest.raises(UsageError, match="no neuron reached the thresholds of the culture-general set") as caught:
-        run(load_config(config_path, ["culture_general.r=1", f"studies=[{study}]"]), tmp_path / "run")
-    assert "r = 1" in str(caught.value) and len(str(caught.value).splitlines()) == 1
-    assert not (tmp_path / "run" / "evals").exists()
+def test_an_empty_culture_general_set_ends_the_run_before_it_evaluates(config_path, without_country_sets, tmp_path):
+    scored = f"compute.scores_from={without_country_sets.path}"
+    for study in ("general", "layers", "modules"):
+        with pytest.raises(UsageError, match="no neuron reached the thresholds of the culture-general set") as caught:
+            run(load_config(config_path, ["culture_general.r=1", scored, f"studies=[{study}]"]), tmp_path / study)
+        assert "r = 1" in str(caught.value) and len(str(caught.value).splitlines()) == 1
+        assert not (tmp_path / study / "evals").exists()
 
 
-def test_two_country_sets_are_too_few_to_test(config_path, tmp_path):
-    """One or two sets are shown; the sentence does not claim that there is no effect."""
-    small = ["random_controls=1", "guards.text=null", "studies=[culture_specific]"]
-    done = run(load_config(config_path, small), tmp_path / "run")
+def test_one_country_set_is_too_few_to_test(config_path, without_country_sets, tmp_path):
+    """What was measured is shown; no sentence claims that there is no effect."""
+    scored = f"compute.scores_from={without_country_sets.path}"
+    done = run(load_config(config_path, [scored, "guards.text=null", "studies=[culture_specific]"]), tmp_path / "run")
     for country in ("China", "Iran", "Mexico"):
-        path = done.neurons_path(f"specific-{country}")
-        done.neurons(path.stem).top(0).save(path)
-    from culnig.run.directory import RunDirectory
-    from culnig.run.pipeline import analyse
-
+        NeuronSet().save(done.neurons_path(f"specific-{country}"))
     (section,) = analyse(RunDirectory.open(done.path))
     assert "tested from 3 on" in section.text[0] and not section.findings
