@@ -23,13 +23,16 @@ FIRST, SECOND = torch.device("cuda:0"), torch.device("cuda:1")
 
 def pretended(family, where):
     """A tiny model whose layers are on the given pretended GPUs, and everything else on the first of them."""
-    with FakeTensorMode(allow_non_fake_inputs=True):
-        model = tiny_models.build(family)
-        lm = LanguageModel(model, None, name=family)
-        model.to(where[0])
-        for layer, device in zip(lm.layers, where, strict=True):
-            layer.to(device)
-        return lm
+    model = tiny_models.build(family)
+    lm = LanguageModel(model, None, name=family)
+    places = {layer: device for layer, device in zip(lm.layers, where, strict=True)}
+    with FakeTensorMode():
+        for module in model.modules():
+            device = next((d for layer, d in places.items() if module in layer.modules()), where[0])
+            for name, p in list(module.named_parameters(recurse=False)):
+                empty = torch.empty(p.shape, dtype=p.dtype, device=device)
+                setattr(module, name, torch.nn.Parameter(empty, requires_grad=False))
+    return lm
 
 
 def give(monkeypatch, memory):

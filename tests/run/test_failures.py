@@ -47,6 +47,7 @@ def finished(tmp_path_factory, reference_dir):
         "studies": ["general", "instance", "finetune"],
         "finetune": {"task": {"items": task}, "arms": ["all"], "training": {"max_steps": 4}},
         "random_controls": 1,
+        "compute": {"token_budget": 64},  # several batches, so that each process has some
     }
     settings["test"] = [*settings["test"], {"role": "task", "items": task}]
     path.write_text(yaml.safe_dump(settings))
