@@ -20,7 +20,12 @@ def config_path(tmp_path_factory, reference_dir):
 @pytest.fixture(scope="module")
 def without_country_sets(config_path, tmp_path_factory):
     """A finished run with z beyond reach."""
-    settings = ["culture_specific.z=1000", "studies=[general, specific, related]", "random_controls=1", "guards.text=null"]
+    settings = [
+        "culture_specific.z=1000",
+        "studies=[culture_general, culture_specific, related]",
+        "random_controls=1",
+        "guards.text=null",
+    ]
     return run(load_config(config_path, settings), tmp_path_factory.mktemp("empty") / "run")
 
 
@@ -35,7 +40,7 @@ def test_no_country_set_holds_a_neuron(without_country_sets):
 
 def test_an_empty_culture_general_set_ends_the_run_before_it_evaluates(config_path, without_country_sets, tmp_path):
     scored = f"compute.scores_from={without_country_sets.path}"
-    for study in ("general", "layers", "modules"):
+    for study in ("culture_general", "layers", "modules"):
         with pytest.raises(UsageError, match="no neuron reached the thresholds of the culture-general set") as caught:
             run(load_config(config_path, ["culture_general.r=1", scored, f"studies=[{study}]"]), tmp_path / study)
         assert "r = 1" in str(caught.value) and len(str(caught.value).splitlines()) == 1
