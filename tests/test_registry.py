@@ -125,7 +125,6 @@ def test_every_file_registers_the_name_it_announces():
 
     houses = [
         (METHODS, "attribution.methods", "methods"),
-        (BENCHMARKS, "benchmarks", "benchmarks"),
         (STUDIES, "studies", "studies"),
     ]
     for members, package, group in houses:

@@ -59,7 +59,7 @@ def test_models_take_turns_in_memory(tmp_path, reference_dir, monkeypatch):
     path = write_config(tmp_path, reference_dir)
     settings = yaml.safe_load(path.read_text())
     task = write_items(tmp_path / "task.jsonl", "task", count=16)
-    settings |= {"studies": ["general", "finetune"], "random_controls": 1}
+    settings |= {"studies": ["culture_general", "finetune"], "random_controls": 1}
     settings["finetune"] = {"task": {"items": task}, "arms": ["all"], "training": {"max_steps": 2}}
     settings["test"] = [*settings["test"][:2], {"role": "task", "items": task}]
     path.write_text(yaml.safe_dump(settings))

@@ -12,8 +12,7 @@ from culnig.finetune.settings import FinetuneConfig
 from culnig.progress import Silent
 from culnig.run.checks import check_config
 from culnig.run.config import load_config
-from culnig.studies import STUDIES
-from culnig.studies.saved import SavedRun
+from culnig.studies import STUDIES, SavedRun
 
 
 class Stop(Exception):

@@ -23,7 +23,7 @@ WITHOUT = {
     "claim the folder": ["."],
     "load the model": ["scores/neur.safetensors"],
     "score": ["scores/neur.safetensors"],
-    "select": ["neurons/.general.done"],
+    "select": ["neurons/.culture_general.done"],
     "evaluate": ["evals/test/none.parquet"],
     "read text": ["evals/plain-text"],
     "measure": ["scores/per-item.safetensors"],
@@ -44,7 +44,7 @@ def finished(tmp_path_factory, reference_dir):
     settings = yaml.safe_load(path.read_text())
     task = write_items(folder / "task.jsonl", "task", count=16)
     settings |= {
-        "studies": ["general", "instance", "finetune"],
+        "studies": ["culture_general", "instance", "finetune"],
         "finetune": {"task": {"items": task}, "arms": ["all"], "training": {"max_steps": 4}},
         "random_controls": 1,
         "compute": {"token_budget": 64},  # several batches, so that each process has some
