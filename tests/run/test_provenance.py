@@ -68,7 +68,10 @@ def copied(finished, tmp_path):
 
 def test_every_output_says_what_it_was_made_from(finished):
     _, directory = finished
-    scores, result = directory.scores("neur").meta, read_meta(directory.path / "evals" / "test" / "culture-general.parquet")
+    scores, result = (
+        directory.scores("neur").meta,
+        read_meta(directory.path / "evals" / "test" / "culture-general.parquet"),
+    )
     for meta, version in ((scores, "scoring_version"), (result, "evaluation_version")):
         assert {"data_hash", "template_hash", "model_hash", "legacy_model_hash", "prompts", version} <= set(meta)
     marker = json.loads((directory.path / "neurons" / ".culture_general.done").read_text())
