@@ -1,6 +1,5 @@
 # make run    set up, run the quickstart, write runs/quickstart/report.html
 # make test   set up, run the tests
-# make test-distributed  two processes on one job (torchrun, gloo)
 # make check  lint and types
 
 PYTHON ?= python3
@@ -8,7 +7,7 @@ VENV ?= .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 
-.PHONY: run test test-distributed check bench clean
+.PHONY: run test check bench clean
 
 $(STAMP): pyproject.toml constraints.txt
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 10))' || { echo "culnig needs Python 3.10 or newer; say make PYTHON=python3.12"; exit 1; }
@@ -21,9 +20,6 @@ run: $(STAMP)
 
 test: $(STAMP)
 	$(BIN)/python -m pytest
-
-test-distributed: $(STAMP)
-	$(BIN)/python -m pytest -m distributed
 
 check: $(STAMP)
 	$(BIN)/ruff check .

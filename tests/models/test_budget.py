@@ -25,7 +25,7 @@ def pretended(family, where):
     """A tiny model whose layers are on the given pretended GPUs, and everything else on the first of them."""
     model = tiny_models.build(family)
     lm = LanguageModel(model, None, name=family)
-    places = {layer: device for layer, device in zip(lm.layers, where, strict=True)}
+    places = dict(zip(lm.layers, where, strict=True))
     with FakeTensorMode():
         for module in model.modules():
             device = next((d for layer, d in places.items() if module in layer.modules()), where[0])
