@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import json
 import os
 from pathlib import Path
@@ -90,3 +91,8 @@ def _quiet_terminal(monkeypatch):
 def pytest_configure(config):
     os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
     os.environ.setdefault("HF_HUB_OFFLINE", "1")
+
+
+def pytest_collection_finish(session):
+    """Take what is imported out of garbage collection: each `gc.collect()` of a run would go through all of torch again."""
+    gc.freeze()

@@ -8,9 +8,8 @@ import sys
 import time
 
 import pytest
-from typer.testing import CliRunner
 
-from culnig.cli._app import app
+from tests.helpers.cli import invoke
 
 VERBS = [
     ["run"], ["score"], ["select"], ["select", "general"], ["select", "specific"], ["select", "random"], ["eval"],
@@ -18,10 +17,6 @@ VERBS = [
     ["models", "list"], ["models", "fetch"], ["models", "inspect"], ["doctor"], ["answer"], ["perplexity"], ["stats"], ["stability"],
     ["stability", "bootstrap"], ["stability", "sets"], ["stability", "size"], ["fidelity"], ["plan"], ["merge"],
 ]  # fmt: skip
-
-
-def invoke(*args):
-    return CliRunner().invoke(app, [str(a) for a in args], catch_exceptions=False)
 
 
 @pytest.mark.parametrize("verb", VERBS, ids=" ".join)

@@ -10,28 +10,9 @@ from pathlib import Path
 
 import pytest
 
-from culnig.cli import main
+from tests.helpers.cli import jsonl, use
 
 ITEM = {"id": "1", "benchmark": "b", "country": "Iran", "question": "w1 w2", "options": ["w3", "w4"], "answer": 0}
-
-
-def use(capsys, monkeypatch, *args) -> tuple[int, str, str]:
-    """Run the command line in this process; returns exit code, stdout, stderr."""
-    monkeypatch.setattr(sys, "argv", ["culnig", *map(str, args)])
-    try:
-        main()
-        code = 0
-    except SystemExit as stop:
-        code = stop.code or 0
-    captured = capsys.readouterr()
-    return code, captured.out, captured.err
-
-
-def jsonl(path: Path, *rows) -> Path:
-    path.write_text(
-        "".join((row if isinstance(row, str) else json.dumps(row, ensure_ascii=False)) + "\n" for row in rows)
-    )
-    return path
 
 
 @pytest.fixture

@@ -120,7 +120,7 @@ def test_names(text, parts):
 
 
 def test_data_verbs_with_others_benchmarks(data):
-    from tests.cli.test_cli import invoke
+    from tests.helpers.cli import invoke
 
     write_csv(data / "culturalbench/CulturalBench-Easy.csv", culture_rows())
     rows = {row["name"]: row for row in json.loads(invoke("data", "list", "--count", "--json").stdout)}

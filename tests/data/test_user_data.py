@@ -14,8 +14,8 @@ from culnig.data.lint import lint
 from culnig.errors import DataError, UsageError
 from culnig.run.config import load_config
 from culnig.run.pipeline import run
-from tests.cli.test_cli import invoke
-from tests.run.test_pipeline import WORDS
+from tests.helpers.cli import invoke
+from tests.helpers.configs import WORDS
 
 TWELVE_LINES = """\
 name: lakes
@@ -58,6 +58,7 @@ def write_rows(folder, *rows):
     (folder / "rows.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
 
 
+@pytest.mark.slow
 def test_twelve_lines_run_end_to_end(tmp_path, reference_dir):
     assert len(TWELVE_LINES.splitlines()) == 12
     path, rows = write_lakes(tmp_path)

@@ -18,9 +18,9 @@ from culnig.evaluation.short_answers import judge
 from culnig.passes.generation import _FirstLine, first_line, write_lines
 from culnig.run.config import load_config
 from culnig.run.pipeline import run
-from tests.cli.test_cli import invoke
 from tests.helpers.benchmark_files import write_csv, write_json, write_questions
-from tests.run.test_pipeline import write_config
+from tests.helpers.cli import invoke
+from tests.helpers.configs import write_config
 
 PROMPTS = ["w1 w2 w3", "w4", "w5 w6 w7 w8 w9 w10 w11"]
 
@@ -259,6 +259,7 @@ def test_command(tmp_path, reference_dir, short_items):
     assert invoke("stats", out, tmp_path / "b.parquet", "--by", "language").exit_code == 0
 
 
+@pytest.mark.slow
 def test_study(tmp_path, reference_dir, short_items):
     path = write_config(tmp_path, reference_dir)
     settings = yaml.safe_load(path.read_text())

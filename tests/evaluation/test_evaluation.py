@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import numpy as np
-import pandas as pd
 import pytest
 
 import culnig
@@ -12,28 +11,10 @@ from culnig.evaluation import EvalResult, compare, compare_by, estimate
 from culnig.evaluation.comparing import question_of
 from culnig.prompts import PromptPolicy
 from culnig.statistics.matrices import double_centre, own_country_effect
+from tests.helpers.results import made
 from tests.helpers.tolerances import output_tolerance
 
 CF, MCF = PromptPolicy(formulation="cf"), PromptPolicy(formulation="mcf")
-
-
-def made(correct, ids=None, variant=""):
-    n = len(correct)
-    return EvalResult(
-        pd.DataFrame(
-            {
-                "id": ids or [f"i{k}" for k in range(n)],
-                "benchmark": "b",
-                "country": ["China", "Iran"] * (n // 2),
-                "topic": "t",
-                "variant": variant,
-                "wording": "w",
-                "correct": np.array(correct, dtype=bool),
-                "p_gold": np.linspace(0, 1, n),
-                "log_odds": np.linspace(-1, 1, n),
-            }
-        )
-    )
 
 
 @pytest.mark.parametrize("policy", [CF, MCF], ids=["cf", "mcf"])

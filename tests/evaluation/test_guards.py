@@ -14,9 +14,8 @@ from culnig.data import load_texts
 from culnig.errors import DataError, UsageError
 from culnig.evaluation import EvalResult, Guard, TextResult, compare_text, guards, perplexity, verdict
 from culnig.evaluation import plain_text as module
-from tests.cli.test_cli import invoke
-from tests.cli.test_wrong_uses import use
-from tests.evaluation.test_evaluation import made
+from tests.helpers.cli import invoke, use
+from tests.helpers.results import made
 from tests.helpers.tolerances import additions_through, float32_tolerance
 
 TEXTS = [" ".join(f"w{(7 * k + 3 * n) % 400}" for k in range(n)) for n in (5, 30, 12, 9, 21)]

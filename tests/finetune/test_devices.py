@@ -54,7 +54,7 @@ def test_models_take_turns_in_memory(tmp_path, reference_dir, monkeypatch):
     import culnig.run.tuning as step
     from culnig.run import pipeline
     from culnig.run.config import load_config
-    from tests.run.test_pipeline import write_config, write_items
+    from tests.helpers.configs import write_config, write_items
 
     path = write_config(tmp_path, reference_dir)
     settings = yaml.safe_load(path.read_text())

@@ -16,8 +16,8 @@ from culnig.finetune.ranking import fill
 from culnig.finetune.targets import peft_parameters
 from culnig.models import LanguageModel
 from culnig.neurons import Neuron, NeuronSet
-from tests.cli.test_cli import invoke
 from tests.helpers import tiny_models
+from tests.helpers.cli import invoke
 
 LAYERS = 14
 SIZES = {"hidden_size": 96, "intermediate_size": 256, "num_hidden_layers": LAYERS, "layer_types": None}

@@ -8,8 +8,8 @@ import torch
 import culnig
 from culnig.data import write_items
 from culnig.finetune import tune
-from tests.finetune.test_finetune import CHOSEN, by_row, changed, config, rows_of, weights
 from tests.helpers import tiny_models
+from tests.helpers.tuning import CHOSEN, by_row, changed, config, rows_of, weights
 
 GENTLE = {"learning_rate": 3e-5, "weight_decay": 0.0, "epochs": 4, "batch": 4, "accumulation": 1}
 

@@ -14,8 +14,8 @@ import yaml
 
 from culnig.run.config import load_config
 from culnig.run.pipeline import run
+from tests.helpers.configs import write_config, write_items
 from tests.helpers.pairs import LIMIT, STEPS
-from tests.run.test_pipeline import write_config, write_items
 
 pytestmark = pytest.mark.distributed
 

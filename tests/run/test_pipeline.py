@@ -12,67 +12,17 @@ import time
 
 import pandas as pd
 import pytest
-import yaml
 
 from culnig.errors import UsageError
 from culnig.evaluation import EvalResult
 from culnig.run.config import load_config
 from culnig.run.pipeline import run
-
-WORDS = [f"w{i}" for i in range(400)]
-
-
-def write_items(path, split, count=48, control=False):
-    """Item files in the tiny model's vocabulary."""
-    import random
-
-    rng = random.Random(split)
-    rows = []
-    for i in range(count):
-        country = ("China", "Iran", "Spain", "Mexico")[i % 4]
-        options = rng.sample(WORDS, 4)
-        question = "" if control else " ".join(rng.sample(WORDS, 6))
-        rows.append(
-            {
-                "id": f"{i}",
-                "benchmark": "words",
-                "country": country,
-                "question": question,
-                "options": options,
-                "answer": i % 4,
-                "control": control,
-            }
-        )
-    path.write_text("".join(json.dumps(row) + "\n" for row in rows))
-    return str(path)
+from tests.helpers.configs import write_config
 
 
 @pytest.fixture(scope="module")
 def config_path(tmp_path_factory, reference_dir):
     return write_config(tmp_path_factory.mktemp("config"), reference_dir)
-
-
-def write_config(folder, reference_dir):
-    """A config of a whole run on the tiny model, with its item files."""
-    neur, test, ability, crc = (write_items(folder / f"{n}.jsonl", n) for n in ("neur", "test", "ability", "crc"))
-    ctrl = write_items(folder / "ctrl.jsonl", "neur", control=True)
-    config = {
-        "name": "tiny",
-        "model": {"name": str(reference_dir)},
-        "prompts": {"formulation": "cf"},
-        "identify": {"neur": {"items": neur}, "ctrl": {"items": ctrl}, "crc": {"items": crc}},
-        "test": [
-            {"role": "culture", "items": test},
-            {"role": "ability", "items": ability},
-            {"role": "surface", "items": crc},
-        ],
-        "culture_general": {"t_attn": 0.01},
-        "culture_specific": {"t": 0.01, "z": 0.2},
-        "random_controls": 2,
-    }
-    path = folder / "tiny.yaml"
-    path.write_text(yaml.safe_dump(config))
-    return path
 
 
 @pytest.fixture(scope="module")
@@ -198,6 +148,7 @@ def test_manifest_has_no_secrets(finished, monkeypatch):
     assert not re.search(r"token|password|secret", text.replace("tokenizers", ""), flags=re.I)
 
 
+@pytest.mark.slow
 def test_interrupted_run_goes_on(config_path, tmp_path, finished):
     """Ctrl-C in the middle: one line, exit code 130; the same command finishes with the same numbers."""
     out = tmp_path / "run"

@@ -16,7 +16,7 @@ from culnig.passes.forward import Row
 from culnig.run._plan_memory import shape_of
 from culnig.run.config import load_config
 from culnig.run.plan import plan
-from tests.run.test_pipeline import write_config
+from tests.helpers.configs import write_config
 
 
 @pytest.fixture(scope="module")

@@ -12,6 +12,8 @@ from pathlib import Path
 import pytest
 import yaml
 
+pytestmark = pytest.mark.slow  # an installation by pip, and several processes
+
 PLUGIN = Path(__file__).parents[1] / "files" / "plugin"
 
 

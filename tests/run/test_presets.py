@@ -11,7 +11,7 @@ from culnig.errors import FetchError
 from culnig.run.config import load_config
 from culnig.run.pipeline import run
 from culnig.studies.published import _table, model_of, read_published
-from tests.run.test_pipeline import write_config
+from tests.helpers.configs import write_config
 
 PRESETS = {
     "paper-gemma-3-12b": "gemma-3-12b-it",
@@ -34,6 +34,7 @@ def test_a_preset_is_complete(name, data):
     assert "\n" not in str(error.value)
 
 
+@pytest.mark.slow
 def test_published_beside_measured(tmp_path, reference_dir):
     """A made-up run: the tiny model under a published name, our words under a benchmark's."""
     model = tmp_path / "Qwen3-14B"

@@ -17,7 +17,7 @@ from culnig.run.checks import check_config
 from culnig.run.config import load_config
 from culnig.run.pipeline import run
 from culnig.studies import test_names as names_of
-from tests.run.test_pipeline import write_config, write_items
+from tests.helpers.configs import write_config, write_items
 
 
 class Listening(Silent):

@@ -176,7 +176,7 @@ def test_two_gloo_processes(reference_dir, reference_files, tmp_path, tiny):
 @pytest.mark.distributed
 def test_two_processes_run_the_pipeline(tmp_path, reference_dir, tiny):
     """The whole run under torchrun: one process writes, and the figures are a single process's."""
-    from tests.run.test_pipeline import write_config
+    from tests.helpers.configs import write_config
 
     config = write_config(tmp_path, reference_dir)
     single, double = tmp_path / "single", tmp_path / "double"

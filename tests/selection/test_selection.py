@@ -7,26 +7,11 @@ import time
 import numpy as np
 import pytest
 
-from culnig import NeuronSet, Scores, select_general, select_random, select_specific
+from culnig import NeuronSet, select_general, select_random, select_specific
 from culnig.errors import UsageError
 from culnig.selection import sweep_general
 from culnig.selection.pools import floor_count, top
-
-MODULES = {
-    "mlp.gate_proj": 50,
-    "mlp.up_proj": 50,
-    "self_attn.q_proj": 20,
-    "self_attn.k_proj": 10,
-    "self_attn.v_proj": 10,
-}
-
-
-def make(seed, groups=("China", "Iran", "Spain"), layers=4, modules=MODULES, count=10, **meta):
-    rng = np.random.default_rng(seed)
-    sums = {("culnig", m): rng.normal(size=(len(groups), layers, n)).astype(np.float32) for m, n in modules.items()}
-    counts = np.full(len(groups), count, dtype=np.int64)
-    base = {"model": "m", "model_hash": "h", "item_ids": {}, "num_items": count * len(groups), "modules": list(modules)}
-    return Scores(sums, counts, list(groups), base | meta)
+from tests.helpers.scores import MODULES, make
 
 
 @pytest.fixture

@@ -19,26 +19,8 @@ from culnig.selection import (
     size_specific,
 )
 from culnig.selection.stability import chance_jaccard
-from tests.cli.test_cli import invoke
-from tests.cli.test_wrong_uses import use
-from tests.selection.test_selection import MODULES, make
-
-LAYERS, BLOCKS = 4, 12
-
-
-def blocks(seed, signal=0.0, count=None):
-    """Block sums in which the same neurons stand out in every block, by `signal` standard deviations."""
-    rng, plan = np.random.default_rng(seed), np.random.default_rng(99)
-    sums = {
-        m: (rng.normal(size=(BLOCKS, LAYERS, n)) + signal * (plan.random((LAYERS, n)) < 0.1)).astype(np.float32)
-        for m, n in MODULES.items()
-    }
-    meta = make(seed).meta
-    count = np.full(BLOCKS, 5) if count is None else count
-    kept = {("culnig", m): block for m, block in sums.items()}
-    whole = {key: block.sum(axis=0, keepdims=True) for key, block in kept.items()}
-    meta = meta | {"method": "culnig", "block_items": count.tolist()}
-    return Scores(whole, np.array([count.sum()]), ["all"], meta, None, kept, count)
+from tests.helpers.cli import invoke, use
+from tests.helpers.scores import BLOCKS, LAYERS, blocks, make
 
 
 def test_weights_are_repetitions():

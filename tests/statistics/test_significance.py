@@ -12,9 +12,8 @@ from culnig.errors import UsageError
 from culnig.evaluation import EvalResult, discordance, mcnemar, power_table, restrict, significance_table
 from culnig.statistics.power import power_of, questions_needed, smallest_drop
 from culnig.statistics.tests import adjust
-from tests.cli.test_cli import invoke
-from tests.cli.test_wrong_uses import use
-from tests.evaluation.test_evaluation import made
+from tests.helpers.cli import invoke, use
+from tests.helpers.results import made
 
 
 def pair(lost, gained, same, ids=None, variant=""):

@@ -9,7 +9,7 @@ from culnig.neurons import NeuronSet
 from culnig.run.config import load_config
 from culnig.run.directory import RunDirectory
 from culnig.run.pipeline import analyse, run
-from tests.run.test_pipeline import write_config
+from tests.helpers.configs import write_config
 
 
 @pytest.fixture(scope="module")

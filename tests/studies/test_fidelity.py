@@ -15,8 +15,7 @@ from culnig.neurons import GATE, VALUE
 from culnig.prompts import PromptPolicy
 from culnig.studies.fidelity import Fidelity, Sampling, agreement, levels, measure_fidelity, statement
 from culnig.studies.fidelity.sample import geometric, stratified
-from tests.cli.test_cli import invoke
-from tests.cli.test_wrong_uses import use
+from tests.helpers.cli import invoke, use
 
 CF = PromptPolicy(formulation="cf")
 METHODS = ["culnig", "culnig:sum", "atp", "relp", "ig:gate:steps=2"]

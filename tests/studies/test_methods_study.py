@@ -18,9 +18,8 @@ from culnig.run.directory import RunDirectory
 from culnig.run.pipeline import analyse, run
 from culnig.selection import bootstrap_budget, select_at_budgets
 from culnig.selection.rules import GeneralRule
-from tests.run.test_pipeline import write_config
-from tests.selection.test_selection import make
-from tests.selection.test_stability import blocks
+from tests.helpers.configs import write_config
+from tests.helpers.scores import blocks, make
 
 
 def test_every_module_gives_its_share():

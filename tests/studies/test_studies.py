@@ -8,10 +8,11 @@ import pandas as pd
 import pytest
 import yaml
 
-from culnig.errors import UsageError
 from culnig.run.config import load_config
 from culnig.run.pipeline import run
-from tests.run.test_pipeline import write_config, write_items
+from tests.helpers.configs import write_config, write_items
+
+pytestmark = pytest.mark.slow  # whole runs with several studies
 
 STUDIES = ["culture_general", "layers", "related", "modules", "instance", "dose", "thresholds", "overlap"]
 
@@ -92,38 +93,12 @@ def test_the_page_shows_every_study(finished):
     json.loads((finished.path / "results.json").read_text())
 
 
-def test_a_test_set_twice_is_refused(tmp_path):
-    with pytest.raises(UsageError, match="listed twice"):
-        load_config("quickstart", ["test.1.items=everyday:test"])
-
-
-def test_a_base_is_laid_under():
-    config = load_config("studies")
-    assert config.test == load_config("quickstart").test and "dose" in config.studies
-
-
 def test_items_sum_to_the_scores(finished):
     """The mean over prompts of what is kept item by item is S(neur) of the score file."""
     instance, neur = table(finished, "instance"), finished.scores("neur")
     for row in instance.head(20).itertuples():
         assert row.mean == pytest.approx(neur.mean(row.module)[row.layer, row.neuron], rel=1e-4, abs=1e-9)
     assert instance["positive"].between(0, 1).all() and len(instance) == len(finished.neurons("culture-general"))
-
-
-def test_distances():
-    import numpy as np
-
-    from culnig.data.distances import distance_matrix, mantel
-
-    km = distance_matrix("geographic", ["UK", "France", "Japan"])
-    assert km[0, 1] == pytest.approx(344, abs=3) and (km == km.T).all() and km[0, 2] > 9000
-    assert distance_matrix("linguistic", ["Mexico", "Spain", "Italy", "USA", "China"])[0].tolist() == [0, 0, 2, 3, 4]
-    assert np.isnan(distance_matrix("values", ["Spain", "Atlantis"])).all()
-    places = np.random.default_rng(0).normal(size=(8, 2))
-    apart = np.linalg.norm(places[:, None] - places[None], axis=-1)
-    noise = np.random.default_rng(1).normal(size=(8, 8))
-    rho, p = mantel(-apart + 0.1 * noise, apart)
-    assert rho < -0.9 and p < 0.01 and mantel(noise, apart)[1] > 0.05
 
 
 def test_related_ranks(finished):

@@ -14,8 +14,10 @@ from culnig.errors import UsageError
 from culnig.evaluation import EvalResult
 from culnig.run.config import load_config
 from culnig.run.pipeline import run
-from tests.cli.test_cli import invoke
-from tests.run.test_pipeline import write_config, write_items
+from tests.helpers.cli import invoke
+from tests.helpers.configs import write_config, write_items
+
+pytestmark = pytest.mark.slow  # whole runs with several studies
 
 ARMS = ["all", "top", "bottom", "protect"]
 
