@@ -68,7 +68,10 @@ def copied(finished, tmp_path):
 
 def test_every_output_says_what_it_was_made_from(finished):
     _, directory = finished
-    scores, result = directory.scores("neur").meta, read_meta(directory.path / "evals" / "test" / "culture-general.parquet")
+    scores, result = (
+        directory.scores("neur").meta,
+        read_meta(directory.path / "evals" / "test" / "culture-general.parquet"),
+    )
     for meta, version in ((scores, "scoring_version"), (result, "evaluation_version")):
         assert {"data_hash", "template_hash", "model_hash", "legacy_model_hash", "prompts", version} <= set(meta)
     marker = json.loads((directory.path / "neurons" / ".culture_general.done").read_text())
@@ -228,3 +231,10 @@ def test_config_errors_show_before_a_model_is_loaded(tmp_path, reference_dir, mo
 
 def test_embedded_configs_are_found_right():
     check_config(load_config("quickstart"))
+
+
+def test_items_whose_benchmark_was_renamed_are_the_same():
+    """`ability:test` as it was hashed when it was called `general:test`."""
+    from culnig.run.provenance import _earlier_hash
+
+    assert _earlier_hash(culnig.load_items("ability:test")).startswith("d257a60c800a")
