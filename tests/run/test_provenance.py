@@ -231,3 +231,10 @@ def test_config_errors_show_before_a_model_is_loaded(tmp_path, reference_dir, mo
 
 def test_embedded_configs_are_found_right():
     check_config(load_config("quickstart"))
+
+
+def test_items_whose_benchmark_was_renamed_are_the_same():
+    """`ability:test` as it was hashed when it was called `general:test`."""
+    from culnig.run.provenance import _earlier_hash
+
+    assert _earlier_hash(culnig.load_items("ability:test")).startswith("d257a60c800a")

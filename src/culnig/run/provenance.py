@@ -16,6 +16,7 @@ from typing import Any
 from culnig.attribution import Scores
 from culnig.attribution.scoring import SCORING_VERSION
 from culnig.data import DataConfig, Item, items_hash, load_texts
+from culnig.data.load import OLD_BENCHMARKS
 from culnig.errors import UsageError
 from culnig.evaluation.results import EVALUATION_VERSION, read_meta
 from culnig.files import read_json, sha256_json, write_json
@@ -74,6 +75,7 @@ class Provenance:
         self._say = say
         self._items: dict[str, list[Item]] = {}
         self._hashes: dict[Any, dict[str, Any]] = {}
+        self._earlier: dict[Any, str] = {}
         self._lacking: set[Path] = set()
 
     def items(self, data: DataConfig) -> list[Item]:
@@ -229,7 +231,9 @@ class Provenance:
             policy = PromptPolicy.model_validate(
                 {"formulation": formulation, "template": self.run.config.prompts.template}
             )
-            self._hashes[key] = {"data_hash": items_hash(items), "template_hash": template_hash(items, policy)}
+            made = {"data_hash": items_hash(items), "template_hash": template_hash(items, policy)}
+            self._earlier[made["data_hash"]] = _earlier_hash(items)
+            self._hashes[key] = made
         return self._hashes[key]
 
     def _check(self, path: Path, meta: Meta, expected: Expected, parts: tuple[str, ...] = ()) -> None:
@@ -254,7 +258,7 @@ class Provenance:
             elif key in parts:
                 if any(mine[name] != each for name, each in value.items() if name in mine):
                     different.append(key)
-            elif mine != value:
+            elif mine not in (value, self._earlier.get(value)):
                 different.append(key)
         return different
 
@@ -282,6 +286,12 @@ class Provenance:
                 " from; they are accepted"
             )
             self._lacking.clear()
+
+
+def _earlier_hash(items: Iterable[Item]) -> str:
+    """The hash of items whose benchmark has the name that it had in earlier versions."""
+    old = {new: name for name, new in OLD_BENCHMARKS.items()}
+    return items_hash(dataclasses.replace(item, benchmark=old.get(item.benchmark, item.benchmark)) for item in items)
 
 
 def _read_marker(path: Path) -> dict[str, Any]:
