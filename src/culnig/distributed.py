@@ -122,6 +122,13 @@ class _Board:
         failed.exit_code = code
         return failed
 
+    def cause(self) -> ProcessFailed | None:
+        """The failure of another process, also where the store has gone with it."""
+        try:
+            return self.failure()
+        except RuntimeError as error:
+            return ProcessFailed(f"stopped, because the connection to process 0 broke: {error}")
+
     def _watch(self) -> None:
         """End this process some time after another one has failed, wherever it is by then."""
         peers = [0] if self.rank else range(1, self.size)
@@ -133,9 +140,9 @@ class _Board:
                     latest = self.store.add(f"beat/{peer}", 0)
                     silent[peer] = silent[peer] + 1 if latest == beats[peer] else 0
                     beats[peer] = latest
-                failure = self.failure()
-            except RuntimeError as error:  # the store has gone, and with it the process that holds it
-                failure = ProcessFailed(f"stopped, because the connection to process 0 broke: {error}")
+            except RuntimeError:  # the store has gone, and with it the process that holds it
+                pass
+            failure = self.cause()
             if dead := [peer for peer in peers if silent[peer] >= SILENT_BEATS]:
                 failure = failure or ProcessFailed(f"stopped, because process {dead[0]} gives no sign of life")
             if failure and not self._closed.wait(2 * GRACE):
@@ -246,7 +253,7 @@ def guard() -> Iterator[None]:
         yield
     except BaseException as error:
         # A collective operation breaks with an error of its own where another process has left it.
-        if not isinstance(error, CulnigError) and _board is not None and (failure := _board.failure()):
+        if _board is not None and isinstance(error, RuntimeError) and (failure := _board.cause()):
             raise failure from error
         code = getattr(error, "exit_code", getattr(error, "code", 1))
         failed = code not in (0, None) and not isinstance(error, ProcessFailed)  # SystemExit(0) is no failure
