@@ -74,3 +74,41 @@ def test_private_names_stay_in_their_file():
                 if alias.name.startswith("_") and not alias.name.startswith("__") and not is_module:
                     found.append(f"{path.relative_to(ROOT)}:{node.lineno} imports {alias.name} of {node.module}")
     assert not found
+
+
+LINES, PARAMETERS, FILE_LINES = 60, 8, 400
+WIDE = {
+    "attribution/scoring.py:score",
+    "attribution/exact.py:oracle",
+    "models/loading.py:load_model",
+    "selection/general.py:select_general",
+    "studies/fidelity/measure.py:measure_fidelity",
+}
+"""Public functions whose options are keywords of one call, each documented; a verb of the command line is another."""
+
+
+def _functions():
+    """Every function: its name with its file, whether it is a verb, its lines without docstring, its parameters."""
+    package = ROOT / "src" / "culnig"
+    for path in sorted(package.rglob("*.py")):
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+            if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):
+                name = path.relative_to(package).as_posix()
+                verb = name.startswith("cli/")  # typer makes the options of a verb from its parameters
+                documented = ast.get_docstring(node) is not None and len(node.body) > 1
+                start = node.body[1 if documented else 0].lineno
+                lines = node.end_lineno - start + 1 + (0 if verb else node.body[0].lineno - node.lineno)
+                given = (*node.args.posonlyargs, *node.args.args, *node.args.kwonlyargs)
+                yield f"{name}:{node.name}", verb, lines, sum(one.arg not in ("self", "cls") for one in given)
+
+
+def test_functions_are_short_and_take_few_parameters():
+    found = list(_functions())
+    assert not [f"{name} has {lines} lines" for name, _, lines, _ in found if lines > LINES]
+    wide = {name for name, verb, _, parameters in found if parameters > PARAMETERS and not verb}
+    assert wide == WIDE
+
+
+def test_files_are_short():
+    lengths = {path.relative_to(ROOT): len(path.read_text(encoding="utf-8").splitlines()) for path in _sources()}
+    assert not {path: length for path, length in lengths.items() if length > FILE_LINES}

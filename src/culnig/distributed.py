@@ -245,6 +245,9 @@ def guard() -> Iterator[None]:
     try:
         yield
     except BaseException as error:
+        # A collective operation breaks with an error of its own where another process has left it.
+        if not isinstance(error, CulnigError) and _board is not None and (failure := _board.failure()):
+            raise failure from error
         code = getattr(error, "exit_code", getattr(error, "code", 1))
         failed = code not in (0, None) and not isinstance(error, ProcessFailed)  # SystemExit(0) is no failure
         if _board is not None and failed:

@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
+from pathlib import Path
+
 import numpy as np
 import pytest
 import torch
@@ -21,6 +25,14 @@ CF = PromptPolicy(formulation="cf")
 def test_cpu_kernels_stay_off_other_devices():
     with fast_linear(torch.device("cuda")):
         assert not torch.overrides._get_current_function_mode_stack()
+
+
+@pytest.mark.slow
+def test_a_second_device_is_respected():
+    """A process of its own: PyTorch cannot take a registered device back."""
+    cases = Path(__file__).with_name("second_device_cases.py")
+    done = subprocess.run([sys.executable, "-m", "pytest", str(cases)], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stdout[-5000:]
 
 
 def test_a_copy_is_made_once_a_device():

@@ -23,10 +23,10 @@ def there() -> torch.device:
     if setup is None:
         pytest.skip("this PyTorch has no devices in Python")
     if not there.made:
-        setup()
+        setup(rename="second")
         there.made = True
         _give_kernels()
-    return torch.device("privateuseone", 0)
+    return torch.device("second", 0)
 
 
 there.made = False
@@ -41,9 +41,15 @@ def _give_kernels() -> None:
     def empty_strided(size, stride, *args, **kwargs):
         return Elsewhere(torch.empty_strided(size, stride, dtype=kwargs.get("dtype")))
 
+    def copy_from(source, target, non_blocking=False):
+        ends = [t.inner if isinstance(t, Elsewhere) else t for t in (source, target)]
+        ends[1].copy_(ends[0])
+        return target
+
     there.kernels = torch.library.Library("aten", "IMPL", "PrivateUse1")
     there.kernels.impl("empty.memory_format", empty)
     there.kernels.impl("empty_strided", empty_strided)
+    there.kernels.impl("_copy_from", copy_from)
 
 
 class Elsewhere(torch.Tensor):
@@ -111,7 +117,8 @@ class _Factories(TorchDispatchMode):
 def second_device():
     """Within the block tensors may be made on, and moved to, the second device."""
     device = there()
-    with _Factories():
+    # The engine has no thread for a device that is not there.
+    with torch.autograd.set_multithreading_enabled(False), _Factories():
         yield device
 
 

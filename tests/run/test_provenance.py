@@ -68,7 +68,10 @@ def copied(finished, tmp_path):
 
 def test_every_output_says_what_it_was_made_from(finished):
     _, directory = finished
-    scores, result = directory.scores("neur").meta, read_meta(directory.path / "evals" / "test" / "general.parquet")
+    scores, result = (
+        directory.scores("neur").meta,
+        read_meta(directory.path / "evals" / "test" / "culture-general.parquet"),
+    )
     for meta, version in ((scores, "scoring_version"), (result, "evaluation_version")):
         assert {"data_hash", "template_hash", "model_hash", "legacy_model_hash", "prompts", version} <= set(meta)
     marker = json.loads((directory.path / "neurons" / ".culture_general.done").read_text())
@@ -99,10 +102,10 @@ def test_redo_makes_again_what_differs_alone(copied):
 
 def test_redone_scores_give_other_sets_and_results(copied):
     path, out = copied
-    before = read_meta(out / "evals" / "test" / "general.parquet")["intervention"]["neurons_hash"]
+    before = read_meta(out / "evals" / "test" / "culture-general.parquet")["intervention"]["neurons_hash"]
     write_items(path.parent / "neur.jsonl", "other", 16)
     run(load_config(path), out, redo=True)
-    assert read_meta(out / "evals" / "test" / "general.parquet")["intervention"]["neurons_hash"] != before
+    assert read_meta(out / "evals" / "test" / "culture-general.parquet")["intervention"]["neurons_hash"] != before
     run(load_config(path), out)
 
 
@@ -191,7 +194,7 @@ def _broken(config, folder):
     return {
         "role": (
             {"test": [t for t in config["test"] if t["role"] != "culture"]},
-            "study general needs .* role culture",
+            "study culture_general needs .* role culture",
         ),
         "task": ({"studies": ["finetune"]}, "study finetune needs a test set of the role task"),
         "short": ({"studies": ["short_answers"]}, "needs a test set of the role short"),

@@ -178,7 +178,7 @@ class _Run:
         for name, _ in self.studies:
             self._check(self.provenance.check_sets, name)
         for name, study in self.studies if distributed.is_main() else []:
-            done = self.provenance.marker(name)
+            done = self.dir.marker_path(name)
             if done.exists():
                 continue
             with self.reporter.step(f"select {name}"):

@@ -105,14 +105,10 @@ class Provenance:
 
     def check_sets(self, name: str) -> None:
         """Check what a study's neuron sets were selected from; a marker of an earlier version says nothing."""
-        marker = self.marker(name)
+        marker = self.run.marker_path(name)
         if marker.exists():
             made = _read_marker(marker)
             self._check(marker, made, lambda meta: self.of_sets(), ("scores",))
-
-    def marker(self, name: str) -> Path:
-        """File that says that a study's sets are there, and what they were made from."""
-        return self.run.path / "neurons" / f".{name}.done"
 
     def of_sets(self) -> dict[str, Any]:
         """What neuron sets are selected from: every score file, by what it was made from itself."""

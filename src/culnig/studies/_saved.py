@@ -14,7 +14,13 @@ from culnig.files import safe_name, sha256_json, unsafe_name
 from culnig.neurons import NeuronSet
 from culnig.studies._settings import RunSettings, TestConfig
 
-OLD_NAMES = {"culture-general": "general", "ability": "general"}
+OLD_NAMES = {
+    "culture-general": "general",
+    "ability": "general",
+    "culture_general": "general",
+    "culture_specific": "specific",
+    "method_comparison": "methods",
+}
 """Names of files that changed since version 0.1 -> the old ones, which are read and added to where they are there."""
 
 TEXT = "plain-text"
@@ -65,7 +71,11 @@ class SavedRun:
 
     def measured_path(self, study: str) -> Path:
         """Folder of what a study has measured besides evaluations."""
-        return self.path / "measured" / study
+        return _present(self.path / "measured", study)
+
+    def marker_path(self, study: str) -> Path:
+        """File that says that a study's neuron sets are there, and what they were made from."""
+        return _present(self.path / "neurons", study, ".done", start=".")
 
     def tuned_path(self, tuning: str) -> Path:
         """Folder of a fine-tuning."""
@@ -135,10 +145,10 @@ def _plain_name(test: TestConfig) -> str:
     return re.sub(r"[^A-Za-z0-9._-]+", "-", f"{stem}-{split}" if split else stem)
 
 
-def _present(folder: Path, name: str, suffix: str) -> Path:
-    """Return the path of a saved file, under its old name where only that is there."""
-    path = folder / f"{safe_name(name)}{suffix}"
-    old = folder / f"{safe_name(OLD_NAMES.get(name, name))}{suffix}"
+def _present(folder: Path, name: str, suffix: str = "", start: str = "") -> Path:
+    """Return the path of a saved file or folder, under its old name where only that is there."""
+    path = folder / f"{start}{safe_name(name)}{suffix}"
+    old = folder / f"{start}{safe_name(OLD_NAMES.get(name, name))}{suffix}"
     return old if old.exists() and not path.exists() else path
 
 
