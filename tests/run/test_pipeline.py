@@ -114,7 +114,8 @@ def test_markup_in_names_is_escaped(finished):
     nasty = "<img src=x onerror=alert(1)>"
     before = (finished.path / "report.html").read_text()
     table = pd.DataFrame({"country": [nasty], "neurons": [1]})
-    render_report(finished, [Section(nasty, text=[nasty], tables={"specific-sets": table}, claim=nasty)])
+    sections = [Section(nasty, text=[nasty], tables={"specific-sets": table}, claim=nasty)]
+    render_report(finished, sections, finished.manifest)
     page = (finished.path / "report.html").read_text()
     (finished.path / "report.html").write_text(before)
     assert nasty not in page and "&lt;img" in page
