@@ -10,14 +10,13 @@ import pandas as pd
 import torch
 
 from culnig import distributed
-from culnig.data import Item, account_of, items_hash
+from culnig.data import Item, account_of
 from culnig.errors import UsageError
-from culnig.evaluation.results import EVALUATION_VERSION, EvalResult
+from culnig.evaluation.results import EvalResult, describe_items
 from culnig.models import LanguageModel
 from culnig.passes.forward import Row, answer_logprobs, batches, collate
 from culnig.passes.memory import Fitting
-from culnig.prompts import Encoded, PromptPolicy, encode, render, template_hash
-from culnig.versions import versions
+from culnig.prompts import Encoded, PromptPolicy, encode, render
 
 MAX_ANSWERS = 32
 """Answers packed behind one prompt at most."""
@@ -76,7 +75,7 @@ def evaluate(
     rows = []
     for e, (key, columns) in zip(encoded, shared.where, strict=True):
         rows.append(_row(e, logprobs[key][columns], top_ids[key], policy.formulation))
-    return EvalResult(pd.DataFrame(rows), _describe(lm, items, policy) | {"rows": account})
+    return EvalResult(pd.DataFrame(rows), describe_items(lm, items, policy) | {"rows": account})
 
 
 def count_rows(items: Iterable[Item], policy: PromptPolicy) -> int:
@@ -146,16 +145,3 @@ def _alignment(scale: tuple[int, int], gold: int, prediction: int) -> float:
     low, high = scale
     g = low + gold
     return 100 * (1 - abs(low + prediction - g) / max(g - low, high - g)) if prediction >= 0 else 0.0
-
-
-def _describe(lm: LanguageModel, items: list[Item], policy: PromptPolicy) -> dict[str, Any]:
-    return {
-        **lm.description,
-        "data_hash": items_hash(items),
-        "template_hash": template_hash(items, policy),
-        "evaluation_version": EVALUATION_VERSION,
-        "formulation": policy.formulation,
-        "prompts": policy.resolved(lm.tokenizer),
-        "num_items": len({(item.benchmark, item.id) for item in items}),
-        "versions": versions(),
-    }

@@ -14,14 +14,13 @@ import torch
 from culnig import distributed
 from culnig.errors import DataError, UsageError
 from culnig.evaluation.comparing import bootstrap_ratio
-from culnig.evaluation.results import EVALUATION_VERSION, read_rows, write_rows
+from culnig.evaluation.results import describe, read_rows, write_rows
 from culnig.files import sha256_json
 from culnig.formatting import format_number
 from culnig.models import LanguageModel
 from culnig.passes.cpu_kernels import fast_linear
 from culnig.passes.forward import Row, batches
 from culnig.passes.memory import Fitting
-from culnig.versions import versions
 
 WINDOW = 1024
 """Tokens read together at most; a longer paragraph is read in pieces, each without what came before."""
@@ -142,7 +141,9 @@ def perplexity(
         }
         for key, (paragraph, piece, _) in enumerate(parts)
     ]
-    return TextResult(pd.DataFrame(made), _describe(lm, paragraphs, bos))
+    window = min(lm.max_length or WINDOW, WINDOW)
+    meta = describe(lm, kind="perplexity", data_hash=sha256_json(list(paragraphs)), bos=bos, window=window)
+    return TextResult(pd.DataFrame(made), meta)
 
 
 def compare_text(a: TextResult, b: TextResult, *, seed: int = 0) -> TextComparison:
@@ -212,15 +213,3 @@ def _token_logprobs(lm: LanguageModel, rows: Sequence[tuple[int, ...]]) -> list[
     picked = logits.gather(-1, target[..., None])[..., 0] - torch.logsumexp(logits, dim=-1)
     values = picked.nan_to_num(nan=-torch.inf, neginf=-torch.inf).double().cpu().numpy()
     return [values[b, : len(row) - 1] for b, row in enumerate(rows)]
-
-
-def _describe(lm: LanguageModel, paragraphs: Sequence[str], bos: str) -> dict[str, Any]:
-    return {
-        "kind": "perplexity",
-        **lm.description,
-        "data_hash": sha256_json(list(paragraphs)),
-        "evaluation_version": EVALUATION_VERSION,
-        "bos": bos,
-        "window": min(lm.max_length or WINDOW, WINDOW),
-        "versions": versions(),
-    }

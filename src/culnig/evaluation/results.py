@@ -4,14 +4,20 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
 
+from culnig.data import Item, items_hash
 from culnig.data.load import OLD_BENCHMARKS
 from culnig.errors import DataError, UsageError
 from culnig.files import atomic_path, require_file
+from culnig.prompts import PromptPolicy, template_hash
+from culnig.versions import versions
+
+if TYPE_CHECKING:
+    from culnig.models import LanguageModel
 
 EVALUATION_VERSION = 1
 """Version of how answers are judged; raise it where the same items and model would give other results."""
@@ -178,3 +184,20 @@ def read_rows(path: Path | str, what: str, needed: set[str], verb: str) -> tuple
     if meta.get("format", 1) < FORMAT and "benchmark" in rows:
         rows["benchmark"] = rows["benchmark"].replace(OLD_BENCHMARKS)
     return rows, meta
+
+
+def describe(lm: LanguageModel, **made_from: Any) -> dict[str, Any]:
+    """Return what every result says of the model, of what it was made from, and of the versions."""
+    return {**lm.description, "evaluation_version": EVALUATION_VERSION, **made_from, "versions": versions()}
+
+
+def describe_items(lm: LanguageModel, items: list[Item], policy: PromptPolicy) -> dict[str, Any]:
+    """As `describe`, for results of items: their hash, that of the templates, and the prompt policy."""
+    return describe(
+        lm,
+        data_hash=items_hash(items),
+        template_hash=template_hash(items, policy),
+        formulation=policy.formulation,
+        prompts=policy.resolved(lm.tokenizer),
+        num_items=len({(item.benchmark, item.id) for item in items}),
+    )

@@ -11,17 +11,16 @@ import numpy as np
 import pandas as pd
 
 from culnig import distributed
-from culnig.data import Item, account_of, items_hash
+from culnig.data import Item, account_of
 from culnig.data.languages import fold, matcher, words
 from culnig.errors import UsageError
 from culnig.evaluation.comparing import bootstrap_ratio, by_question, question_of, subset
-from culnig.evaluation.results import EVALUATION_VERSION, EvalResult, read_rows
+from culnig.evaluation.results import EvalResult, describe_items, read_rows
 from culnig.models import LanguageModel
 from culnig.passes.forward import Row, batches
 from culnig.passes.generation import write_lines
 from culnig.passes.memory import Fitting
-from culnig.prompts import Prompt, PromptPolicy, encode_prompts, render, template_hash
-from culnig.versions import versions
+from culnig.prompts import Prompt, PromptPolicy, encode_prompts, render
 
 NEW_TOKENS = 32
 """Tokens an answer may have."""
@@ -149,7 +148,13 @@ def answer(
             progress(len(chunk))
     lines = distributed.gather(written)
     made = [_judged(prompt.item, prompt.wording, lines[key]) for key, prompt in enumerate(prompts)]
-    meta = _describe(lm, items, policy, max_new_tokens) | {"rows": account}
+    matchers = {name: matcher(name) for name in sorted({item.language for item in items})}
+    meta = describe_items(lm, items, policy) | {
+        "kind": "short answers",
+        "max_new_tokens": max_new_tokens,
+        "matchers": {name: {"used": one.used, "note": one.note} for name, one in matchers.items()},
+        "rows": account,
+    }
     return AnswerResult(pd.DataFrame(made), meta)
 
 
@@ -198,21 +203,4 @@ def _judged(item: Item, wording: str, text: str) -> dict[str, Any]:
         "weighted": votes / max(a.votes for a in item.answers),
         "accepted": [spelling for spelling, _ in accepted],
         "votes": [count for _, count in accepted],
-    }
-
-
-def _describe(lm: LanguageModel, items: list[Item], policy: PromptPolicy, max_new_tokens: int) -> dict[str, Any]:
-    languages = sorted({item.language for item in items})
-    return {
-        "kind": "short answers",
-        **lm.description,
-        "data_hash": items_hash(items),
-        "template_hash": template_hash(items, policy),
-        "evaluation_version": EVALUATION_VERSION,
-        "formulation": policy.formulation,
-        "prompts": policy.resolved(lm.tokenizer),
-        "max_new_tokens": max_new_tokens,
-        "matchers": {name: {"used": matcher(name).used, "note": matcher(name).note} for name in languages},
-        "num_items": len({(item.benchmark, item.id) for item in items}),
-        "versions": versions(),
     }
