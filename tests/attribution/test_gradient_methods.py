@@ -80,7 +80,12 @@ def test_ig_by_definition(lm, items):
 
 
 @pytest.mark.parametrize(
-    ("family", "policy"), [("llama", MCF), ("llama", CF), ("phi3", MCF), ("gpt_neox", CF), ("mixtral", MCF)]
+    ("family", "policy"),
+    [
+        ("llama", MCF),
+        ("mixtral", MCF),
+        *(pytest.param(*each, marks=pytest.mark.slow) for each in (("llama", CF), ("phi3", MCF), ("gpt_neox", CF))),
+    ],
 )
 def test_ig_is_complete(family, policy, items):
     """The scores of a site's neurons add up to what zeroing the whole site takes from P."""

@@ -235,7 +235,7 @@ def test_what_a_method_cannot_do(lm, items):
 EVERY = "culnig,culnig:sum:diff,atp:control,atp:dataset,relp,lape,mean_contrast,wanda_neuron,random,ig:steps=1,oracle:sample=1"
 
 
-@pytest.mark.parametrize("family", ["llama", "mixtral"])
+@pytest.mark.parametrize("family", ["llama", pytest.param("mixtral", marks=pytest.mark.slow)])
 def test_every_method_resumes_shards_and_saves(family, items, tmp_path):
     lm = model_of(family)
     options = {"policy": MCF, "method": EVERY, "blocks": 3, "token_budget": 60}
