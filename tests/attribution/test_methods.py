@@ -338,7 +338,7 @@ def test_on_the_command_line(tmp_path, reference_dir, reference_files, capsys, m
             "no scores of the method 'culnig:mean'; the file holds: culnig",
         ),
         ([*neur[:-2], *crc, "--no-ctrl"], "several methods"),
-        (["run", "--set", "method=culnig:median"], "no option 'median'"),
+        (["run", "--set", "scoring=culnig:median"], "no option 'median'"),
     ):
         code, _, err = use(capsys, monkeypatch, *args)
         assert code == 2 and message in err and len(err.splitlines()) == 1, err

@@ -5,7 +5,8 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from culnig.data.distances import distance_matrix, mantel
+from culnig.data.distances import distance_matrix
+from culnig.statistics.matrices import mantel
 
 
 def test_distances():

@@ -107,10 +107,10 @@ def test_adapter_without_peft(base, tmp_path, monkeypatch):
     folder = tmp_path / "adapter"
     folder.mkdir()
     (folder / "adapter_config.json").write_text(json.dumps({"base_model_name_or_path": str(base)}))
-    monkeypatch.setattr("culnig.models.loading.find_spec", lambda name: None)
+    monkeypatch.setattr("culnig.models.places.find_spec", lambda name: None)
     with pytest.raises(ModelError, match="needs peft: pip install peft"):
         culnig.load_model(folder)
-    monkeypatch.setattr("culnig.models.loading.find_spec", lambda name: object())
+    monkeypatch.setattr("culnig.models.places.find_spec", lambda name: object())
     (folder / "adapter_config.json").write_text("{}")
     with pytest.raises(ModelError, match="does not say what its base model is"):
         culnig.load_model(folder)
@@ -119,7 +119,7 @@ def test_adapter_without_peft(base, tmp_path, monkeypatch):
 def test_quantize_needs_bitsandbytes(base, monkeypatch):
     with pytest.raises(UsageError, match="unknown quantisation '3bit'; there are 4bit and 8bit"):
         culnig.load_model(base, quantize="3bit")
-    monkeypatch.setattr("culnig.models.loading.find_spec", lambda name: None)
+    monkeypatch.setattr("culnig.models.places.find_spec", lambda name: None)
     with pytest.raises(ModelError, match="needs bitsandbytes: pip install bitsandbytes"):
         culnig.load_model(base, quantize="4bit")
 

@@ -10,10 +10,10 @@ import pandas as pd
 import plotly.graph_objects as go
 import pytest
 
-from culnig import figures
 from culnig.report import render_report
 from culnig.run.config import load_config
 from culnig.studies import Finding, SavedRun, Section
+from culnig.studies.culture_specific import drop_map
 
 HOSTILE = ("<!--<script>", "</script><img src=x onerror=alert(1)>", "-->", "]]>", "\u2028 &lt; \\u003c", "</style><!--")
 MANIFEST = {
@@ -65,7 +65,7 @@ class Plain(go.Figure):
 @pytest.mark.parametrize("kind", [go.Figure, Plain])
 def test_hostile_names_leave_one_page(tmp_path, kind):
     matrix = pd.DataFrame(1.0, index=list(HOSTILE), columns=list(HOSTILE))
-    figure = kind(figures.drop_map(matrix, HOSTILE[0], diagonal=True))
+    figure = kind(drop_map(matrix, HOSTILE[0], diagonal=True))
     section = Section(HOSTILE[0], list(HOSTILE), [Finding(*HOSTILE[:3])], [(text, figure) for text in HOSTILE])
     section.tables = {"specific-sets": matrix.rename_axis("set").reset_index()}
     section.claim = HOSTILE[1]
