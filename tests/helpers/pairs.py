@@ -23,7 +23,7 @@ from culnig.errors import CulnigError
 LIMIT = 60
 """Seconds that the other process has to end after a failure."""
 STEPS = {
-    "claim the folder": (0, "culnig.run.pipeline", "_claim_folder"),
+    "claim the folder": (0, "culnig.run.claim", "_claim"),
     "load the model": (1, "culnig.run.pipeline", "load_model"),
     "score": (1, "culnig.attribution.scoring", "run_pass"),
     "select": (0, "culnig.studies._culture_general_set", "select_general"),
@@ -38,23 +38,28 @@ STEPS = {
 """Step -> the process that fails, and the function that fails there."""
 
 
-def fail_at(step: str, mark: Path) -> None:
-    """Replace the step's function by one that raises, in the process that is to fail; `mark` is written then."""
-    rank, module, path = STEPS[step]
-    if int(os.environ["RANK"]) != rank:
-        return
-
-    def broken(*args, **kwargs):
-        mark.touch()
-        raise CulnigError(f"broken on purpose at: {step}")
-
+def place(step: str) -> tuple[object, str]:
+    """Return the module or class that holds the step's function, and the function's name."""
+    _, module, path = STEPS[step]
     owner = importlib.import_module(module)
     *inner, name = path.split(".")
     for attribute in inner:
         owner = getattr(owner, attribute)
     if not hasattr(owner, name):
         raise AttributeError(f"{module} has no {path}; correct STEPS")
-    setattr(owner, name, broken)
+    return owner, name
+
+
+def fail_at(step: str, mark: Path) -> None:
+    """Replace the step's function by one that raises, in the process that is to fail; `mark` is written then."""
+    if int(os.environ["RANK"]) != STEPS[step][0]:
+        return
+
+    def broken(*args, **kwargs):
+        mark.touch()
+        raise CulnigError(f"broken on purpose at: {step}")
+
+    setattr(*place(step), broken)
 
 
 def worker(step: str | None, args: list[str], mark: Path) -> None:
@@ -79,8 +84,8 @@ def pair(step: str | None, args: list[str], stem: Path) -> dict[str, object]:
             log = os.open(f"{stem}.{rank}", os.O_WRONLY | os.O_CREAT | os.O_TRUNC)
             os.dup2(log, 1)
             os.dup2(log, 2)
-            place = {"MASTER_ADDR": "localhost", "MASTER_PORT": port, "WORLD_SIZE": "2", "LOCAL_WORLD_SIZE": "2"}
-            os.environ |= {"RANK": rank, "LOCAL_RANK": rank, **place}
+            variables = {"MASTER_ADDR": "localhost", "MASTER_PORT": port, "WORLD_SIZE": "2", "LOCAL_WORLD_SIZE": "2"}
+            os.environ |= {"RANK": rank, "LOCAL_RANK": rank, **variables}
             worker(step, args, mark)
             sys.exit(0)
         pids.append(pid)
@@ -102,5 +107,7 @@ if __name__ == "__main__":
     import culnig.report
     import culnig.run.pipeline  # noqa: F401
 
+    for each in STEPS:
+        place(each)  # a name that has moved is an error here, and not in one process that the other waits for
     for job in json.loads(Path(sys.argv[1]).read_text()):
         print(json.dumps(pair(job["step"], job["args"], Path(job["stem"]))), flush=True)
