@@ -33,7 +33,7 @@ WITHOUT = {
     "report": [],
 }
 """Step -> what is deleted from a finished run, so that the step is the first one to do something."""
-ENVIRONMENT = {**os.environ, "OMP_NUM_THREADS": "1"}
+ENVIRONMENT = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": str(Path(__file__).parents[2])}
 
 
 @pytest.fixture(scope="module")
