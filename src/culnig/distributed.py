@@ -54,7 +54,7 @@ class _Board:
         self.rank = rank
         self.size = size
         self._meetings = 0
-        self._has_read = False
+        self._read: ProcessFailed | None = None
         self._closed = threading.Event()
         self._watcher = threading.Thread(target=self._watch, name="culnig-processes", daemon=True)
         self._watcher.start()
@@ -109,18 +109,16 @@ class _Board:
                 time.sleep(0.1)
 
     def failure(self) -> ProcessFailed | None:
-        """The failure of another process."""
-        if not self.store.check(["failed"]):
-            return None
-        rank, message, code = json.loads(self.store.get("failed"))
-        if rank == self.rank:
-            return None
-        if not self._has_read:
-            self._has_read = True
+        """The failure of another process; once it has been read, the store may go."""
+        if self._read is None and self.store.check(["failed"]):
+            rank, message, code = json.loads(self.store.get("failed"))
+            if rank == self.rank:
+                return None
+            failed = ProcessFailed(f"stopped, because process {rank} failed: {message}")
+            failed.exit_code = code
+            self._read = failed  # before process 0 is told that it may leave
             self.store.add("read", 1)
-        failed = ProcessFailed(f"stopped, because process {rank} failed: {message}")
-        failed.exit_code = code
-        return failed
+        return self._read
 
     def cause(self) -> ProcessFailed | None:
         """The failure of another process, also where the store has gone with it."""
