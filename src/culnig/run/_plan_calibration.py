@@ -19,8 +19,9 @@ from culnig.evaluation import answer, evaluate, perplexity
 from culnig.evaluation.short_answers import BUDGET as WRITING
 from culnig.models import LanguageModel
 from culnig.models.skeleton import Skeleton
+from culnig.passes.memory import padded_tokens
 from culnig.prompts import PromptPolicy
-from culnig.run._plan_tasks import Kind, Task, batches_of, padded_tokens
+from culnig.run._plan_tasks import Kind, Task, batches_of
 
 SMALL_LAYER = 50_000_000
 """Parameters; layers below it are measured at depths 2 and 4, where they no longer fit in a cache, larger ones at 1 and 2."""

@@ -13,6 +13,7 @@ from culnig.evaluation.short_answers import BUDGET as WRITING
 from culnig.evaluation.short_answers import NEW_TOKENS, batches_to_write
 from culnig.models import LanguageModel
 from culnig.passes.forward import Row, batches
+from culnig.passes.memory import padded_tokens
 from culnig.prompts import PromptPolicy, encode, render
 from culnig.run.config import RunConfig
 from culnig.studies import STUDIES, Condition, merged, scored_sets, test_names
@@ -58,11 +59,6 @@ class Task:
     def padded(self) -> int:
         """Tokens that are computed."""
         return self.times * sum(map(padded_tokens, self.batches))
-
-
-def padded_tokens(batch: Sequence[Row]) -> int:
-    """Rows times the longest one."""
-    return len(batch) * max(row.length for row in batch)
 
 
 def batches_of(
