@@ -70,3 +70,18 @@ class Terminal:
             console=self.console,
             transient=True,
         )
+
+
+class Occasionally:
+    """Calls something at most every so many seconds, however often it is called itself."""
+
+    def __init__(self, seconds: float, call: Callable[[], None]) -> None:
+        self._seconds = seconds
+        self._call = call
+        self._last = time.monotonic()
+
+    def __call__(self) -> None:
+        """Call it, if it is time."""
+        if time.monotonic() - self._last >= self._seconds:
+            self._call()
+            self._last = time.monotonic()

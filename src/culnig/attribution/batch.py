@@ -16,6 +16,7 @@ from culnig.data import Item
 from culnig.errors import UsageError
 from culnig.models import LanguageModel
 from culnig.neurons import Site
+from culnig.passes.calibration import offsets_of
 from culnig.passes.forward import Batch, Row, answer_logprobs, collate
 from culnig.prompts import Encoded, PromptPolicy, encode, render
 
@@ -23,6 +24,8 @@ FLOAT16_SCALE = 2.0**12
 """What float16 gradients are multiplied by at first: log P has gradients below 2^-24, the least number of float16."""
 Reference = dict[Site, torch.Tensor]
 """Values to compare with, [N] or [B, N]."""
+Terms = tuple[tuple[float, ...], tuple[float, ...]]
+"""Weights w and offsets o of a prompt's options: the calibrated log-probability is w * log P - o."""
 
 
 class Placed:
@@ -46,8 +49,9 @@ class Prompts:
     Attributes:
         items: the items they are made of.
         encoded: the prompts, wordings of an item in a row.
-        over_vocabulary: P is the softmax over the vocabulary (mcf), not over the options (cf).
+        over_vocabulary: P is the softmax over the vocabulary (mcf without calibration), not over the options.
         clamped: [P], whose scores are clamped at 0 from below.
+        terms: weights and offsets of each prompt's options (`prompts.calibration`); None without calibration.
         twins: the control prompt of each (its item without the question), where a method asks for them.
         mean: each site's mean value over the job's items, [N], where a method asks for it.
         cache: what methods compute once a job.
@@ -57,6 +61,7 @@ class Prompts:
     encoded: Sequence[Encoded]
     over_vocabulary: bool
     clamped: np.ndarray
+    terms: Sequence[Terms] | None = None
     twins: Sequence[Encoded] | None = None
     mean: Reference | None = None
     groups: list[str] = field(init=False)
@@ -83,8 +88,9 @@ def prepare(
     control: bool | None = None,
     target: str = "p",
     padded_zeros: int | None = None,
+    token_budget: int | None = None,
 ) -> Prompts:
-    """Items -> the prompts of a job.
+    """Items -> the prompts of a job, with what calibrates their options.
 
     Args:
         lm: the model.
@@ -93,6 +99,7 @@ def prepare(
         control: clamp every item's score at 0 from below; None leaves it to each item's own flag.
         target: "diff" needs two answers at least.
         padded_zeros: see `score`.
+        token_budget: padded tokens a batch, where offsets have to be measured first.
 
     Raises:
         UsageError: no items, or an item with a single answer where the logit difference is asked for.
@@ -108,7 +115,11 @@ def prepare(
                 raise UsageError(
                     f"item {e.item.id} of {e.item.benchmark} has a single answer; the logit difference (diff) needs a wrong one"
                 )
-    return Prompts(chosen, encoded, policy.formulation == "mcf", _clamped(encoded, padded_zeros))
+    clamped = _clamped(encoded, padded_zeros)
+    if policy.calibration == "none":
+        return Prompts(chosen, encoded, policy.formulation == "mcf", clamped)
+    offsets = offsets_of(lm, encoded, policy, token_budget=token_budget)
+    return Prompts(chosen, encoded, False, clamped, [each.terms(policy.calibration) for each in offsets])
 
 
 def control_twins(lm: LanguageModel, prompts: Prompts, policy: PromptPolicy) -> list[Encoded]:
@@ -235,7 +246,14 @@ def make_batch(lm: LanguageModel, rows: Sequence[Row]) -> Batch:
 
 
 def objective(kind: str, logprobs: torch.Tensor, batch: Batch, prompts: Prompts) -> torch.Tensor:
-    """log P(gold) ("logp") or gold minus best wrong ("diff") of each row of a batch, [B]."""
+    """log P(gold) ("logp") or gold minus best wrong ("diff") of each row of a batch, [B]; of calibrated log-probabilities."""
+    if prompts.terms is not None:
+        terms = [prompts.terms[row.key] for row in batch.rows]
+        weights, offsets = (
+            torch.tensor([x for each in terms for x in each[i]], device=logprobs.device, dtype=logprobs.dtype)
+            for i in (0, 1)
+        )
+        logprobs = logprobs * weights - offsets
     gold = [prompts.gold[row.key] for row in batch.rows]
     if kind == "diff":
         return logit_difference(logprobs, batch, gold)

@@ -91,7 +91,9 @@ def oracle(
     if not chosen:
         raise UsageError("no neurons to suppress")
     check_belongs(NeuronSet(chosen), lm.shapes, lm.name)
-    prompts = prepare(lm, items, policy or lm.policy(formulation), control=control, target=target)
+    prompts = prepare(
+        lm, items, policy or lm.policy(formulation), control=control, target=target, token_budget=token_budget
+    )
     encoded = prompts.encoded
     probability = np.full(len(encoded), np.nan)
     change = np.full((len(encoded), len(chosen)), np.nan)

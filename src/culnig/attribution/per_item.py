@@ -42,7 +42,7 @@ def score_items(
     parsed = parse_method(method)
     if other := {neuron.module for neuron in chosen} - set(parsed.modules(lm)):
         raise UsageError(f"{parsed.name} does not score {', '.join(sorted(other))}")
-    prompts = prepare(lm, items, policy, target=getattr(parsed, "target", "p"))
+    prompts = prepare(lm, items, policy, target=getattr(parsed, "target", "p"), token_budget=token_budget)
     add_references(lm, prompts, [parsed], policy, list(prompts.items), token_budget)
     keeper = _Keeper(lm, prompts, [parsed], neurons=chosen, budget=token_budget)
     rows = [prompts.row(key) for key in range(len(prompts.encoded))]

@@ -84,7 +84,9 @@ def score(
     account = account_of(items)
     chosen = list(items)
     target = "diff" if any(getattr(m, "target", "") == "diff" for m in methods) else "p"
-    prompts = prepare(lm, chosen, policy, control=control, target=target, padded_zeros=padded_zeros)
+    prompts = prepare(
+        lm, chosen, policy, control=control, target=target, padded_zeros=padded_zeros, token_budget=token_budget
+    )
     mine = _shard_keys(len(prompts.encoded), shard)
     add_references(lm, prompts, methods, policy, chosen, token_budget)
     block_of = block_numbers(prompts, blocks) if blocks is not None else None

@@ -48,6 +48,14 @@ Wordings = Annotated[str, typer.Option(help="Prompt wordings of each item: a num
 TemplateFile = Annotated[
     str | None, typer.Option("--template", help="Prompt template: a name, or your YAML file.", rich_help_panel=PROMPTS)
 ]
+Calibrated = Annotated[
+    str,
+    typer.Option(
+        help="Taken off an option's log-probability: none, length, pmi (its log-probability without the question), contrast"
+        " (asked of other countries); auto: pmi for cf, none for mcf.",
+        rich_help_panel=PROMPTS,
+    ),
+]
 Seed = Annotated[int, typer.Option(help="Seed of option draws and samples.")]
 Op = Annotated[str, typer.Option(help="suppress, enhance, or scale=FACTOR.", rich_help_panel=INTERVENTION)]
 Budget = Annotated[
@@ -113,6 +121,10 @@ class Prompting:
         str | None, typer.Option(help="System prompt (with a chat template).", rich_help_panel=PROMPTS)
     ] = None
     template: TemplateFile = None
+    calibration: Calibrated = "auto"
+    orders: Annotated[
+        str, typer.Option(help="given; cyclic: every cyclic order of the options (mcf).", rich_help_panel=PROMPTS)
+    ] = "given"
 
     def policy(self, lm: LanguageModel) -> PromptPolicy:
         """The prompt policy, with the formulation that suits the model where it is left to it.
@@ -120,24 +132,20 @@ class Prompting:
         Raises:
             UsageError: a value that is not one of an option's.
         """
-        from pydantic import ValidationError
+        from culnig.prompts import default_calibration, make_policy
 
-        from culnig.prompts import PromptPolicy
-
+        formulation = lm.formulation if self.formulation == "auto" else self.formulation
         values: dict[str, Any] = {
-            "formulation": lm.formulation if self.formulation == "auto" else self.formulation,
+            "formulation": formulation,
+            "calibration": default_calibration(formulation) if self.calibration == "auto" else self.calibration,
+            "orders": self.orders,
             "chat_template": self.chat_template,
             "bos": self.bos,
             "wordings": int(self.wordings) if self.wordings.isdigit() else self.wordings,
             "system": self.system,
             "template": self.template,
         }
-        try:
-            return PromptPolicy(**values)
-        except ValidationError as error:
-            first = error.errors()[0]
-            name = str(first["loc"][0]).replace("_", "-")
-            raise UsageError(f"--{name} {first['input']}: {first['msg'].lower()}") from error
+        return make_policy(values)
 
 
 @dataclass(frozen=True)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import typer
 
 from culnig.cli import _options as o
@@ -45,7 +47,7 @@ def evaluate(
     result.meta |= intervention.meta
     result.save(out)
     e = estimate(result)
-    facts = {
+    facts: dict[str, Any] = {
         "out": str(out),
         "rows": e.rows,
         "questions": e.questions,
@@ -54,11 +56,21 @@ def evaluate(
         "high": e.high,
         "p_gold": float(result.rows["p_gold"].mean()),
         "log_odds": float(result.rows["log_odds"].mean()),
+        "margin": float(result.rows["margin"].mean()),
+        "calibration": result.rows["calibration"].value_counts().to_dict(),
     }
     if as_json:
         o.print_json(facts)
     else:
         typer.echo(
             f"accuracy {e.value:.1%} (95 % interval {e.low:.1%} to {e.high:.1%}; {e.rows:,} rows of {e.questions:,}"
-            f" questions), mean P(gold) {facts['p_gold']:.3f}; rows in {out}"
+            f" questions), mean P(gold) {facts['p_gold']:.3f}, margin {facts['margin']:.2f} nats;"
+            f" {_told(facts['calibration'])}; rows in {out}"
         )
+
+
+def _told(counts: dict[str, int]) -> str:
+    """How rows were calibrated, in words: some items allow another calibration only."""
+    if len(counts) == 1:
+        return f"calibration {next(iter(counts))}"
+    return "calibration " + ", ".join(f"{kind} {count:,} rows" for kind, count in counts.items())

@@ -12,6 +12,7 @@ import pandas as pd
 from culnig.data import Item, items_hash
 from culnig.data.load import OLD_BENCHMARKS
 from culnig.errors import DataError, UsageError
+from culnig.evaluation.judging import rejudged
 from culnig.files import atomic_path, require_file
 from culnig.prompts import PromptPolicy, template_hash
 from culnig.versions import versions
@@ -30,18 +31,24 @@ COLUMNS = {
     "variant": "option draw",
     "wording": "prompt wording",
     "gold": "index of the gold option",
-    "prediction": "index of the predicted option; -1 where the greedy token is none of the labels (mcf)",
-    "correct": "prediction == gold; mcf: over the whole vocabulary, cf: among the options",
-    "prediction_among_options": "index of the most probable option",
+    "calibration": "what was taken off the options' log-probabilities: none, length, pmi, contrast (`prompts.calibration`)",
+    "prediction": "index of the predicted option; mcf without calibration: -1 where the greedy token is none of the labels",
+    "correct": "prediction == gold; mcf without calibration: over the whole vocabulary, else among the options",
+    "prediction_among_options": "index of the most probable option, calibrated",
     "correct_among_options": "prediction_among_options == gold",
     "option_logprobs": "log-probability of each option's text or label after the prompt, over the vocabulary",
-    "p_gold": "probability of the gold answer; mcf: over the vocabulary, cf: among the options",
-    "log_odds": "log-odds of the gold option against the other options together",
+    "p_gold": "probability of the gold answer; mcf without calibration: over the vocabulary, else among the options, calibrated",
+    "log_odds": "log-odds of the gold option against the other options together, nats, calibrated",
+    "margin": "calibrated log-probability of the gold option minus the mean of the others', nats",
+    "option_lengths": "characters of each option",
+    "pmi_offsets": "log-probability of each option after the prompt without the question; null where not measured",
+    "contrast_offsets": "mean log-probability of each option after the prompt about other countries; null likewise",
+    "greedy": "mcf alone: index of the label that is the most probable next token, -1 where none is",
     "alignment": "items on a numeric scale alone: how near the predicted step is to the gold one, 0 to 100",
 }
 FORMAT = 2
 """Format of result files; in format 1 the benchmark `ability` has its old name."""
-METRICS = ("correct", "correct_among_options", "p_gold", "log_odds")
+METRICS = ("correct", "correct_among_options", "p_gold", "log_odds", "margin")
 DERIVED = ("outside_options", "option_logmass")
 """What else can be compared: 1 where the greedy token is none of the labels (mcf); log of the options' total probability."""
 SCALE_METRIC = "alignment"
@@ -82,6 +89,8 @@ class EvalResult:
         Raises:
             UsageError: an unknown metric, or `outside_options` of a cf result, where no answer can lie outside.
         """
+        if metric == "margin" and metric not in self.rows:
+            return _margins(self.rows)  # a file of an earlier version, without calibration
         if metric in METRICS or (metric == SCALE_METRIC and metric in self.rows):
             return self.rows[metric].to_numpy(dtype=float)
         if metric == "option_logmass":
@@ -90,23 +99,41 @@ class EvalResult:
             raise UsageError(f"unknown metric '{metric}'; there are {', '.join((*METRICS, *DERIVED))}")
         if self.meta.get("formulation") != "mcf":
             raise UsageError("outside_options is of mcf results only: in cf an option is always chosen")
-        return (self.rows["prediction"] == -1).to_numpy(dtype=float)
+        return (self.rows["greedy" if "greedy" in self.rows else "prediction"] == -1).to_numpy(dtype=float)
+
+    @property
+    def calibration(self) -> str:
+        """The calibration that was asked for; rows say what they got."""
+        return str((self.meta.get("prompts") or {}).get("calibration", "none"))
+
+    def calibrated(self, calibration: str) -> EvalResult:
+        """Judge the same rows under another calibration, from the saved log-probabilities and offsets.
+
+        Raises:
+            UsageError: an unknown calibration, or rows without what it needs.
+        """
+        if calibration == self.calibration:
+            return self
+        rows = rejudged(self.rows, calibration, mcf=self.meta.get("formulation") == "mcf")
+        prompts = (self.meta.get("prompts") or {}) | {"calibration": calibration}
+        return type(self)(rows, self.meta | {"prompts": prompts})
 
     def by(self, *columns: str) -> pd.DataFrame:
-        """Rows, accuracy, P(gold) and log-odds for each value of some columns.
+        """Rows, accuracy, P(gold), log-odds and margin for each value of some columns.
 
         Raises:
             UsageError: no such column.
         """
         if missing := [column for column in columns if column not in self.rows]:
             raise UsageError(f"no column {', '.join(missing)}; there are {', '.join(self.rows.columns)}")
-        grouped = self.rows.groupby(list(columns), sort=True)
+        grouped = self.rows.assign(margin=self.values("margin")).groupby(list(columns), sort=True)
         return grouped.agg(
             rows=("correct", "size"),
             accuracy=("correct", "mean"),
             accuracy_among_options=("correct_among_options", "mean"),
             p_gold=("p_gold", "mean"),
             log_odds=("log_odds", "mean"),
+            margin=("margin", "mean"),
         ).reset_index()
 
     def save(self, path: Path | str) -> None:
@@ -122,6 +149,15 @@ class EvalResult:
             DataError: not a result file.
         """
         return cls(*read_rows(path, "an evaluation result", {"id", "correct"}, "eval"))
+
+
+def _margins(rows: pd.DataFrame) -> np.ndarray:
+    """Gold log-probability minus the mean of the others, of rows without calibration; NaN where there are no others."""
+    made = []
+    for logprobs, gold in zip(rows["option_logprobs"], rows["gold"], strict=True):
+        others = np.delete(np.asarray(logprobs, dtype=float), gold)
+        made.append(logprobs[gold] - others.mean() if len(others) else np.nan)
+    return np.array(made, dtype=float)
 
 
 def write_rows(path: Path | str, rows: pd.DataFrame, meta: dict[str, Any]) -> None:

@@ -19,7 +19,6 @@ from culnig.finetune.updates import Update, merge, prepare
 from culnig.models import LanguageModel, load_model
 from culnig.models.loading import quiet
 from culnig.progress import Reporter, Silent
-from culnig.prompts import PromptPolicy
 from culnig.versions import versions
 
 if TYPE_CHECKING:
@@ -105,7 +104,7 @@ def _train(
 
     from culnig.finetune.trainer import Clock, last_checkpoint
 
-    policy = PromptPolicy(**config.prompts.resolved(lm.formulation))
+    policy = config.prompts.policy(lm.formulation)
     seed = config.seed if config.data_seed is None else config.data_seed
     rows = examples(lm, config.task.load(seed, config.sources), policy)
     held_out = examples(lm, config.validate_on.load(seed, config.sources), policy) if config.validate_on else None

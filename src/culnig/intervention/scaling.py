@@ -7,7 +7,7 @@ forward hook multiplies the output instead; the logits are the same.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from typing import Any
@@ -16,9 +16,10 @@ import torch
 
 from culnig.errors import UsageError
 from culnig.models import LanguageModel
+from culnig.models.language_model import Lift
 from culnig.models.sites import SiteModule
 from culnig.neurons import NeuronSet, check_belongs
-from culnig.passes.outputs import outputs_scaled
+from culnig.passes.outputs import Scaling, outputs_scaled
 
 
 @dataclass(frozen=True)
@@ -75,9 +76,12 @@ def scale(lm: LanguageModel, neurons: NeuronSet, factor: float, *, how: str = "a
             if how == "weights" and not editable:
                 raise UsageError(f"the weights of {site.module} in layer {site.layer} cannot be edited; use hooks")
             if how != "hooks" and editable:
-                stack.enter_context(_rows_scaled(found, rows, factor))
+                lift = stack.enter_context(_rows_scaled(found, rows, factor))
             else:
-                stack.enter_context(outputs_scaled(found, rows, factor))
+                scaling = Scaling(factor)
+                stack.enter_context(outputs_scaled(found, rows, scaling))
+                lift = scaling.lift
+            stack.enter_context(lm.editing(lift))
         yield lm
 
 
@@ -115,19 +119,31 @@ def _conv1d() -> type:
 
 
 @contextmanager
-def _rows_scaled(found: SiteModule, rows: torch.Tensor, factor: float) -> Iterator[None]:
+def _rows_scaled(found: SiteModule, rows: torch.Tensor, factor: float) -> Iterator[Lift]:
+    """Within the block these rows are multiplied; yields what undoes it for a while."""
     weight = _weight(found)
     assert weight is not None
     rows = rows.to(weight[0].device)
     bias = None if found.stacked else getattr(found.module, "bias", None)
     edited = [weight] if bias is None else [weight, (bias, 0)]
-    saved = [tensor.detach().index_select(dim, rows).clone() for tensor, dim in edited]
+
+    def read() -> list[torch.Tensor]:
+        return [tensor.detach().index_select(dim, rows).clone() for tensor, dim in edited]
+
+    def write(values: list[torch.Tensor]) -> None:
+        with torch.no_grad():
+            for (tensor, dim), value in zip(edited, values, strict=True):
+                tensor.index_copy_(dim, rows, value)
+
+    saved = read()
+
+    def lift() -> Callable[[], None]:
+        scaled = read()
+        write(saved)
+        return lambda: write(scaled)
+
     try:
-        with torch.no_grad():
-            for (tensor, dim), original in zip(edited, saved, strict=True):
-                tensor.index_copy_(dim, rows, original * factor)
-        yield
+        write([original * factor for original in saved])
+        yield lift
     finally:
-        with torch.no_grad():
-            for (tensor, dim), original in zip(edited, saved, strict=True):
-                tensor.index_copy_(dim, rows, original)
+        write(saved)

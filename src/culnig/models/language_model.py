@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from functools import cached_property
 from typing import Any
 
@@ -15,7 +16,10 @@ from culnig.models.families import FAMILIES, Family
 from culnig.models.fingerprint import Hashes, hashes_of
 from culnig.models.sites import SiteModule, execution_device, locate, output_width
 from culnig.neurons import Site
-from culnig.prompts import PromptPolicy
+from culnig.prompts import PromptPolicy, default_calibration
+
+Lift = Callable[[], Callable[[], None]]
+"""Undoes an edit, and returns what does it again."""
 
 
 class LanguageModel:
@@ -31,6 +35,8 @@ class LanguageModel:
         revision: hub commit, or None.
         formulation: the formulation recommended for the model: "mcf", or "cf" where the catalogue says that it is too
             small to answer with a letter.
+        offsets: what is known of the untouched model's calibration offsets: prompt -> kind -> a number an option
+            (`passes.calibration`).
     """
 
     def __init__(
@@ -50,9 +56,32 @@ class LanguageModel:
         self.revision = revision
         self.formulation = formulation
         self.family = find_family(self.model)
+        self.offsets: dict[str, dict[str, tuple[float, ...] | None]] = {}
+        self._edits: list[Lift] = []
+
+    @contextmanager
+    def editing(self, lift: Lift) -> Iterator[None]:
+        """Within the block the model counts as edited; `lift` undoes the edit for `untouched`."""
+        self._edits.append(lift)
+        try:
+            yield
+        finally:
+            self._edits.pop()
+
+    @contextmanager
+    def untouched(self) -> Iterator[None]:
+        """Within the block the model is as it was before all edits of `editing`; afterwards they are in place again."""
+        restores: list[Callable[[], None]] = []
+        try:
+            for lift in reversed(self._edits):
+                restores.append(lift())
+            yield
+        finally:
+            for restore in reversed(restores):
+                restore()
 
     def policy(self, formulation: str | None = None) -> PromptPolicy:
-        """The default prompt policy of a formulation; of the model's recommended one if None.
+        """The default prompt policy of a formulation, with its calibration; of the model's recommended one if None.
 
         Raises:
             UsageError: an unknown formulation.
@@ -60,7 +89,9 @@ class LanguageModel:
         formulation = formulation or self.formulation
         if formulation not in ("mcf", "cf", "short"):
             raise UsageError(f"unknown formulation '{formulation}'; there are mcf and cf, and short for answers")
-        return PromptPolicy.model_validate({"formulation": formulation})
+        return PromptPolicy.model_validate(
+            {"formulation": formulation, "calibration": default_calibration(formulation)}
+        )
 
     def __repr__(self) -> str:
         return f"LanguageModel({self.name}, {self.num_layers} layers, {self.num_neurons:,} neurons, {self.dtype})"
@@ -178,8 +209,9 @@ class LanguageModel:
         return True
 
     def weights_changed(self) -> None:
-        """Forget the hash: the weights have been trained in place."""
+        """Forget the hash and the offsets: the weights have been trained in place."""
         self.__dict__.pop("_hashes", None)
+        self.offsets.clear()
 
 
 def _unwrapped(model: Any) -> Any:

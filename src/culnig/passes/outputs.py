@@ -12,33 +12,52 @@ from culnig.models.sites import SiteModule
 from culnig.passes.experts import Tap, tapped
 
 
+class Scaling:
+    """What a hook multiplies outputs by; switched off while the model is to be untouched."""
+
+    def __init__(self, factor: float) -> None:
+        self.factor = factor
+        self.active = True
+
+    def lift(self) -> Callable[[], None]:
+        """Switch off; return what switches on again."""
+        self.active = False
+
+        def restore() -> None:
+            self.active = True
+
+        return restore
+
+
 @contextmanager
-def outputs_scaled(found: SiteModule, rows: torch.Tensor, factor: float) -> Iterator[None]:
+def outputs_scaled(found: SiteModule, rows: torch.Tensor, scaling: Scaling) -> Iterator[None]:
     """Within the block a hook multiplies these rows of the site's module's output."""
     if found.stacked:
-        with tapped(found.module, _expert_multiplier(found, rows, factor)):
+        with tapped(found.module, _expert_multiplier(found, rows, scaling)):
             yield
         return
-    handle = found.module.register_forward_hook(_multiplier(rows, factor))
+    handle = found.module.register_forward_hook(_multiplier(rows, scaling))
     try:
         yield
     finally:
         handle.remove()
 
 
-def _multiplier(rows: torch.Tensor, factor: float) -> Callable[..., torch.Tensor]:
+def _multiplier(rows: torch.Tensor, scaling: Scaling) -> Callable[..., torch.Tensor]:
     def multiply(module: torch.nn.Module, args: Any, output: torch.Tensor) -> torch.Tensor:
-        return _multiplied(output, rows, factor)
+        return _multiplied(output, rows, scaling.factor) if scaling.active else output
 
     return multiply
 
 
-def _expert_multiplier(found: SiteModule, rows: torch.Tensor, factor: float) -> Tap:
+def _expert_multiplier(found: SiteModule, rows: torch.Tensor, scaling: Scaling) -> Tap:
     size = found.rows_per_expert
     by_expert = {int(e): rows[rows // size == e] % size for e in (rows // size).unique()}
 
     def multiply(expert: int, tokens: torch.Tensor, output: torch.Tensor) -> torch.Tensor:
-        return _multiplied(output, by_expert[expert], factor) if expert in by_expert else output
+        if expert not in by_expert or not scaling.active:
+            return output
+        return _multiplied(output, by_expert[expert], scaling.factor)
 
     return multiply
 

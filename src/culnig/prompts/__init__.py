@@ -1,7 +1,7 @@
 """Prompts: an item, a template and a policy give the token ids that the model sees."""
 
 from culnig.prompts.encoding import Encoded, encode, encode_prompts
-from culnig.prompts.policies import PromptConfig, PromptPolicy
+from culnig.prompts.policies import PromptConfig, PromptPolicy, default_calibration, make_policy
 from culnig.prompts.rendering import Prompt, render, template_hash
 from culnig.prompts.template import Template, load_template
 
@@ -11,9 +11,11 @@ __all__ = [
     "PromptConfig",
     "PromptPolicy",
     "Template",
+    "default_calibration",
     "encode",
     "encode_prompts",
     "load_template",
+    "make_policy",
     "render",
     "template_hash",
 ]

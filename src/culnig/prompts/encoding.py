@@ -10,6 +10,7 @@ from weakref import WeakKeyDictionary
 
 from culnig.data import Item
 from culnig.errors import PromptError
+from culnig.prompts.calibration import length_of
 from culnig.prompts.policies import ChatTemplate, PromptPolicy
 from culnig.prompts.rendering import Prompt
 
@@ -30,6 +31,7 @@ class Encoded:
         gold: index of the right answer.
         in_context: whether the answers were tokenised as they stand after the prompt; where a tokenizer would merge
             the two across the boundary, they are tokenised alone.
+        lengths: characters of each answer.
     """
 
     item: Item
@@ -38,6 +40,7 @@ class Encoded:
     answer_ids: tuple[tuple[int, ...], ...]
     gold: int
     in_context: bool
+    lengths: tuple[int, ...] = ()
 
 
 def encode(
@@ -104,7 +107,15 @@ def _encode(prompts: Sequence[Prompt], tokenizer: Any, policy: PromptPolicy, max
             answers = alone[start:stop]
         elif policy.formulation == "mcf":
             ids, answers = _past_shared(ids, answers)
-        row = Encoded(prompt.item, prompt.wording, tuple(ids), tuple(map(tuple, answers)), prompt.gold, in_context)
+        row = Encoded(
+            prompt.item,
+            prompt.wording,
+            tuple(ids),
+            tuple(map(tuple, answers)),
+            prompt.gold,
+            in_context,
+            length_of(prompt.answers),
+        )
         _check(row, prompt, policy, getattr(tokenizer, "unk_token_id", None), max_length)
         encoded.append(row)
         start = stop

@@ -6,9 +6,10 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
-from culnig.errors import PromptError
+from culnig.errors import PromptError, UsageError
+from culnig.prompts.calibration import Calibration
 from culnig.settings import Settings
 
 Formulation = Literal["mcf", "cf", "short"]
@@ -30,11 +31,29 @@ class PromptPolicy(BaseModel):
     wordings: int | Literal["all"] = Field(1, description="how many prompt wordings of each item, from the first on")
     system: str | None = Field(None, description="system prompt, with a chat template only")
     template: str | None = Field(None, description="template name or YAML file instead of the benchmark's own")
+    calibration: Calibration = Field(
+        "none", description="what is taken off an option's log-probability: none, length, pmi, contrast"
+    )
+    offsets_from: Literal["untouched", "current"] = Field(
+        "untouched",
+        description="the model that offsets are measured on: the untouched one, or as it is, suppressed too",
+    )
+    orders: Literal["given", "cyclic"] = Field(
+        "given", description="mcf: options in the order given, or once in each cyclic order"
+    )
+
+    @model_validator(mode="after")
+    def _suits(self) -> PromptPolicy:
+        if self.calibration == "length" and self.formulation == "mcf":
+            raise ValueError("labels are of one length; calibration length is for cf")
+        if self.orders == "cyclic" and self.formulation == "cf":
+            raise ValueError("cf lists no options; cyclic orders are for mcf")
+        return self
 
     @property
     def for_writing(self) -> PromptPolicy:
         """The same policy for short answers."""
-        return self.model_copy(update={"formulation": "short"})
+        return self.model_copy(update={"formulation": "short", "calibration": "none", "orders": "given"})
 
     def chat(self, tokenizer: Any) -> ChatTemplate | None:
         """Return the chat template that prompts go through; None if they are put as they are.
@@ -56,6 +75,14 @@ class PromptPolicy(BaseModel):
         chat = self.chat(tokenizer)
         recorded = self.model_dump() | {"chat_template": "on" if chat else "off"}
         return recorded | ({"chat_template_name": chat.name} if chat and chat.name else {})
+
+
+def default_calibration(formulation: str) -> Calibration:
+    """Return the calibration that a formulation gets where none is named.
+
+    cf gets pmi, chosen on `everyday:neur` (docs/results.md).  mcf gets none, as in the paper: a label has no word frequency.
+    """
+    return "pmi" if formulation == "cf" else "none"
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,8 +126,33 @@ class PromptConfig(Settings):
     wordings: int | Literal["all"] = 1
     system: str | None = None
     template: str | None = None
+    calibration: Literal["auto", "none", "length", "pmi", "contrast"] = Field(
+        "auto", description="taken off an option's log-probability; auto: pmi for cf, none for mcf, as published"
+    )
+    offsets_from: Literal["untouched", "current"] = "untouched"
+    orders: Literal["given", "cyclic"] = "given"
 
-    def resolved(self, recommended: str) -> dict[str, Any]:
-        """The fields of a prompt policy, with the formulation recommended for the model where it is left to it."""
-        settings = self.model_dump()
-        return settings | {"formulation": recommended if self.formulation == "auto" else self.formulation}
+    def policy(self, recommended: str) -> PromptPolicy:
+        """Return the prompt policy, with what is recommended for the model where it is left to it.
+
+        Raises:
+            UsageError: two settings that do not go together.
+        """
+        formulation = recommended if self.formulation == "auto" else self.formulation
+        calibration = default_calibration(formulation) if self.calibration == "auto" else self.calibration
+        return make_policy(self.model_dump() | {"formulation": formulation, "calibration": calibration})
+
+
+def make_policy(values: Mapping[str, Any]) -> PromptPolicy:
+    """Return the policy of some values.
+
+    Raises:
+        UsageError: a value that is not one of a field's, or two that do not go together.
+    """
+    try:
+        return PromptPolicy.model_validate(values)
+    except ValidationError as error:
+        first = error.errors()[0]
+        message = first["msg"].removeprefix("Value error, ")
+        where = f"{str(first['loc'][0]).replace('_', '-')} {first['input']}: " if first["loc"] else ""
+        raise UsageError(f"{where}{message[0].lower()}{message[1:]}") from error

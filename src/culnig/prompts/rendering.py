@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import random
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -74,10 +75,23 @@ def _render_item(item: Item, policy: PromptPolicy) -> list[Prompt]:
             f"{count} wordings asked for, the template '{policy.template or item.template}' has"
             f" {len(wordings.wordings)} for {policy.formulation}"
         )
-    return [_fill(item, wording, wordings.option, policy) for wording in wordings.wordings[:count]]
+    turns = len(item.options) if policy.orders == "cyclic" and policy.formulation == "mcf" else 1
+    return [
+        _fill(_turned(item, turn), wording, wordings.option, policy, f"/{turn}" if turns > 1 else "")
+        for wording in wordings.wordings[:count]
+        for turn in range(turns)
+    ]
 
 
-def _fill(item: Item, wording: Wording, option_format: str, policy: PromptPolicy) -> Prompt:
+def _turned(item: Item, turn: int) -> Item:
+    """Return the item with its options moved round by some places."""
+    if turn == 0:
+        return item
+    options = (*item.options[turn:], *item.options[:turn])
+    return dataclasses.replace(item, options=options, answer=(item.answer - turn) % len(options))
+
+
+def _fill(item: Item, wording: Wording, option_format: str, policy: PromptPolicy, order: str = "") -> Prompt:
     text = wording.text if item.question else wording.control
     options, gold = _ordered(item, wording, policy)
     if policy.formulation == "short":
@@ -99,7 +113,7 @@ def _fill(item: Item, wording: Wording, option_format: str, policy: PromptPolicy
         + (listed if slot else "")
         + after.replace("{question}", item.question)
     )
-    return Prompt(item, wording.id, text, wording.prefix, answers, gold)
+    return Prompt(item, wording.id + order, text, wording.prefix, answers, gold)
 
 
 def _spellings(item: Item) -> tuple[str, ...]:

@@ -7,18 +7,20 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 from culnig.data import load_texts
-from culnig.evaluation.multiple_choice import share_prompts
 from culnig.evaluation.plain_text import BUDGET, pieces
 from culnig.evaluation.short_answers import BUDGET as WRITING
 from culnig.evaluation.short_answers import NEW_TOKENS, batches_to_write
 from culnig.models import LanguageModel
+from culnig.passes.answers import share_prompts
+from culnig.passes.calibration import prior_rows
 from culnig.passes.forward import Row, batches
 from culnig.passes.memory import padded_tokens
 from culnig.prompts import PromptPolicy, encode, render
+from culnig.prompts.calibration import needed
 from culnig.run.config import RunConfig
 from culnig.studies import STUDIES, Condition, merged, scored_sets, test_names
 
-Kind = Literal["score", "evaluate", "read", "write"]
+Kind = Literal["score", "calibrate", "evaluate", "read", "write"]
 
 
 @dataclass(frozen=True)
@@ -72,6 +74,8 @@ def batches_of(
         writing = policy.for_writing
         return batches_to_write(lm, render(inputs, writing), writing, NEW_TOKENS, max(token_budget, WRITING))
     encoded = encode(render(inputs, policy), lm.tokenizer, policy, lm.max_length)
+    if kind == "calibrate":
+        return batches(prior_rows(lm, encoded, policy), token_budget)
     if kind == "evaluate":
         return batches(share_prompts(encoded).rows, token_budget)
     return batches([Row(key, e.prompt_ids, e.answer_ids) for key, e in enumerate(encoded)], token_budget)
@@ -88,14 +92,19 @@ def tasks_of(config: RunConfig, lm: LanguageModel, policy: PromptPolicy, token_b
             largest = [encoded[row.key].item for row in made[0]]
         return Task(name, kind, times, inputs, largest, made)
 
+    calibrated = needed(policy.calibration) and policy.offsets_from == "untouched"
     tasks = []
     for part, data in scored_sets(config).items():
-        tasks.append(task(part, "score", 1, data.load(config.seed, config.sources)))
+        items = data.load(config.seed, config.sources)
+        tasks += [task(part, "calibrate", 1, items)] if calibrated else []
+        tasks.append(task(part, "score", 1, items))
     if "instance" in config.studies:
         tasks.append(task("instance", "score", 1, config.identify.neur.load(config.seed, config.sources)))
     names = test_names(config)
     for test in config.test:
         items = test.load(config.seed, config.sources)
+        if calibrated and test.role != "short":
+            tasks.append(task(names[test.label], "calibrate", 1, items))
         conditions = planned_conditions(config, sorted({item.country for item in items}))
         subsets = [c.of(items, test.role) for c in conditions if c.wanted(test, config)]
         for size in sorted({len(subset) for subset in subsets}, reverse=True):

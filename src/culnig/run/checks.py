@@ -29,7 +29,7 @@ def check_config(config: RunConfig) -> None:
     check_place(config.model.name)
     if config.compute.scores_from:
         RunDirectory.open(Path(config.compute.scores_from))
-    policy = PromptPolicy(**config.prompts.resolved(recommended(config.model.name)))
+    policy = config.prompts.policy(recommended(config.model.name))
     checked = set()
     for where, data, asked in _sets(config):
         key = data.model_dump_json(include=set(DataConfig.model_fields)), asked

@@ -3,6 +3,7 @@
 config.yaml  manifest.json  results.json  report.html
 scores/{neur,ctrl,crc}.safetensors   neurons/<set>.json   evals/<test set>/<condition>.parquet
 evals/plain-text/<condition>.parquet (perplexity)
+offsets.parquet (what calibrates options)
 measured/<study>/... (what a study measures besides)
 tuned/<tuning>/{manifest.json,loss.parquet,moved.parquet,...}
 tables/<table>.{parquet,csv}         figures/<figure>.json
@@ -38,7 +39,8 @@ class RunDirectory(SavedRun):
         path = Path(path)
         if not (path / "config.yaml").is_file():
             raise UsageError(f"{path} is not a run folder: no config.yaml in it; `culnig run --out {path}` makes one")
-        return cls(path, load_config(path / "config.yaml"))
+        overrides = ["prompts.calibration=none"] if before_calibration(path) else []
+        return cls(path, load_config(path / "config.yaml", overrides))
 
     @property
     def scored(self) -> dict[str, DataConfig]:
@@ -64,3 +66,11 @@ class RunDirectory(SavedRun):
             raise UsageError(
                 f"{self.path} is an unfinished run; go on with `culnig run {self.path / 'config.yaml'} --out {self.path}`"
             )
+
+
+def before_calibration(path: Path) -> bool:
+    """Return whether a run was begun by a version that knew no calibration; its figures are without."""
+    import yaml
+
+    saved = yaml.safe_load((path / "config.yaml").read_text(encoding="utf-8"))
+    return isinstance(saved, dict) and "calibration" not in (saved.get("prompts") or {})

@@ -23,13 +23,15 @@ from culnig.evaluation.multiple_choice import count_rows
 from culnig.files import safe_names, save_table, sha256_json, write_json
 from culnig.intervention import Operation, scale
 from culnig.models import LanguageModel, load_model
+from culnig.passes.calibration import lacks_offsets, load_offsets, offsets_of, save_offsets
 from culnig.passes.memory import free_unused
-from culnig.progress import Reporter, Silent
-from culnig.prompts import PromptPolicy
+from culnig.progress import Occasionally, Reporter, Silent
+from culnig.prompts import PromptPolicy, encode, render
+from culnig.prompts.calibration import needed
 from culnig.run.checks import check_config
 from culnig.run.claim import claimed
 from culnig.run.config import RunConfig
-from culnig.run.directory import RunDirectory
+from culnig.run.directory import RunDirectory, before_calibration
 from culnig.run.provenance import Provenance, neurons_hash
 from culnig.run.tuning import is_done, take_scores, tune_and_evaluate
 from culnig.studies import (
@@ -66,7 +68,11 @@ def run(
         CulnigError: any step's own error.
     """
     reporter = reporter or Silent()
-    directory = RunDirectory(out or Path("runs") / config.name, config)
+    path = Path(out or Path("runs") / config.name)
+    if config.prompts.calibration == "auto" and (path / "config.yaml").is_file() and before_calibration(path):
+        reporter.say(f"{path} was begun before there was calibration, and goes on without (prompts.calibration=none)")
+        config = config.model_copy(update={"prompts": config.prompts.model_copy(update={"calibration": "none"})})
+    directory = RunDirectory(path, config)
     check_config(config)
     if not distributed.is_main():
         distributed.wait()
@@ -128,11 +134,14 @@ class _Run:
                 self._model = load_model(**m.model_dump(), say=self.reporter.say)
             if distributed.is_main():
                 self.provenance.check_model(self._model, self.policy)
+            distributed.wait()
+            if self.dir.offsets_path.is_file():
+                load_offsets(self._model, self.dir.offsets_path)
         return self._model
 
     @property
     def policy(self) -> PromptPolicy:
-        return PromptPolicy(**self.config.prompts.resolved(self.model.formulation))
+        return self.config.prompts.policy(self.model.formulation)
 
     def score(self) -> None:
         for part, data in self.dir.scored.items():
@@ -146,6 +155,7 @@ class _Run:
                 continue
             items = self._items(data)
             model, policy = self.model, self.policy
+            self._calibrate(part, items, policy)
             total = len(items) * (policy.wordings if isinstance(policy.wordings, int) else 1)
             with self.reporter.step(f"score {part}", total, "prompts") as progress:
                 begun = time.monotonic()
@@ -166,6 +176,22 @@ class _Run:
                     forget(path)
                 self._seconds[f"score {part}"] = time.monotonic() - begun
             _give_back_memory()
+
+    def _calibrate(self, name: str, items: list[Item], policy: PromptPolicy) -> None:
+        """Measure on the untouched model what calibrates the options of a set; kept in the run's folder."""
+        if not needed(policy.calibration) or policy.offsets_from == "current":
+            return
+        model = self.model
+        encoded = encode(render(items, policy), model.tokenizer, policy, model.max_length)
+        if not lacks_offsets(model, encoded, policy):
+            return
+        begun = time.monotonic()
+        with self.reporter.step(f"calibrate {name}", len(encoded), "prompts") as progress:
+            budget = self.config.compute.token_budget
+            save = Occasionally(60.0, lambda: save_offsets(model, self.dir.offsets_path))
+            offsets_of(model, encoded, policy, token_budget=budget, progress=progress, save=save)
+        save_offsets(model, self.dir.offsets_path)
+        self._seconds[f"calibrate {name}"] = time.monotonic() - begun
 
     def _items(self, data: DataConfig) -> list[Item]:
         items = self.provenance.items(data)
@@ -200,6 +226,10 @@ class _Run:
         ]
         if jobs:
             items = {test.label: self._items(test) for test in self.config.test}
+            for label in dict.fromkeys(test.label for test, _ in jobs):
+                role = next(test.role for test in self.config.test if test.label == label)
+                if role != "short":
+                    self._calibrate(label, items[label], self.policy)
             work = [(test, condition, condition.of(items[test.label], test.role)) for test, condition in jobs]
             total = sum(count_rows(part, self._policy_of(test)) for test, _, part in work)
             begun = time.monotonic()

@@ -11,9 +11,9 @@ from culnig.attribution.method import parse_methods
 from culnig.models.skeleton import Skeleton, skeleton
 from culnig.progress import Reporter, Silent
 from culnig.prompts import PromptPolicy
-from culnig.run._plan_calibration import Measured, calibrate
 from culnig.run._plan_memory import Memory, Shape, available_bytes, memory_of, program_bytes, shape_of
 from culnig.run._plan_tasks import Task, tasks_of
+from culnig.run._plan_timing import Measured, timed_sample
 from culnig.run.checks import check_config
 from culnig.run.config import RunConfig
 from culnig.studies import STUDIES, Measuring
@@ -53,7 +53,7 @@ class Plan:
         memory: bytes by purpose, at the worst moment.
         available: bytes the device has; None if not known.
         disk: bytes the run folder will take.
-        seconds: the whole run; None without a calibration or a rate.
+        seconds: the whole run; None without a timed sample or a rate.
         advice: what will not fit, and what would.
     """
 
@@ -85,12 +85,12 @@ def plan(
 ) -> Plan:
     """What `run` will take with this config.  The model's weights are not loaded; a hub model's are not downloaded.
 
-    Time and the memory of activations come from a short calibration on the device: a random model of the same shape with
+    Time and the memory of activations come from a sample that is timed on the device: a random model of the same shape with
     few layers runs a sample of the items at two depths.
 
     Args:
         config: the run's config.
-        tflops: rated matrix rate of another machine, in TFLOP/s: time is taken from it, and nothing is calibrated.
+        tflops: rated matrix rate of another machine, in TFLOP/s: time is taken from it, and nothing is timed.
         memory_gb: memory of that machine, in GB; None is this one's.
         reporter: shows progress; None is silent.
 
@@ -101,15 +101,15 @@ def plan(
     check_config(config)
     with reporter.step("read the model's config and tokenizer"):
         shape = skeleton(config.model, reporter.say)
-    program = program_bytes(shape.device)  # before the calibration adds to it
+    program = program_bytes(shape.device)  # before the sample adds to it
     policy = _policy(config, shape)
     budget = config.compute.token_budget or shape.token_budget
     with reporter.step("lay out the batches"):
         tasks = tasks_of(config, shape.lm, policy, budget)
     measured: list[Measured | None] = [None] * len(tasks)
     if tflops is None:
-        with reporter.step("calibrate"):
-            measured = list(calibrate(shape, tasks, policy, config.scoring, budget))
+        with reporter.step("time a sample"):
+            measured = list(timed_sample(shape, tasks, policy, config.scoring, budget))
     costs = shape_of(shape.lm)
     steps = [_step(task, costs, m, tflops) for task, m in zip(tasks, measured, strict=True)]
     kept = max((m.activations for m in measured if m), default=None)
@@ -135,10 +135,7 @@ def plan(
 
 
 def _policy(config: RunConfig, shape: Skeleton) -> PromptPolicy:
-    settings = config.prompts.model_dump()
-    if settings["formulation"] == "auto":
-        settings["formulation"] = shape.lm.formulation
-    return PromptPolicy(**settings)
+    return config.prompts.policy(shape.lm.formulation)
 
 
 def _step(task: Task, costs: Shape, measured: Measured | None, tflops: float | None) -> Step:

@@ -48,6 +48,8 @@ WHAT = {
     "method": "method",
 }
 """Words for what is compared."""
+NOT_WRITTEN = {"calibration", "orders"}
+"""Fields of a prompt policy that answers written by the model do not have."""
 
 
 def words(fields: Iterable[str]) -> str:
@@ -216,11 +218,12 @@ class Provenance:
 
     def _check_model(self, path: Path, meta: Meta, own: Meta, prompts: Meta) -> None:
         asked = meta.get("prompts") or {}
+        # Short answers have a formulation of their own, and no options to calibrate.
+        skipped = {"formulation", "template"} | (NOT_WRITTEN if asked.get("formulation") == "short" else set())
+        if asked and "calibration" in prompts:
+            asked = {"calibration": "none"} | dict(asked)  # files of earlier versions do not say it
         different = [] if same_model(meta, own) else ["model_hash"]
-        # Short answers have a formulation of their own.
-        if any(
-            asked[key] != prompts[key] for key in asked if key in prompts and key not in ("formulation", "template")
-        ):
+        if any(asked[key] != prompts[key] for key in asked if key in prompts and key not in skipped):
             different.append("prompts")
         if different:
             self._refuse(path, different)

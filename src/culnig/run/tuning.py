@@ -16,6 +16,7 @@ from culnig.files import atomic_path
 from culnig.finetune import tune
 from culnig.finetune.movement import row_changes, summary
 from culnig.models import LanguageModel, load_model
+from culnig.passes.calibration import load_offsets
 from culnig.passes.memory import free_unused
 from culnig.progress import Reporter
 from culnig.prompts import PromptPolicy
@@ -54,6 +55,8 @@ def tune_and_evaluate(
     tuned = load_model(
         model, dtype=m.dtype, device=m.device, trust_remote_code=m.trust_remote_code, device_map=m.device_map
     )
+    if run.offsets_path.is_file():
+        load_offsets(tuned, run.offsets_path, of_base=True)
     work = [
         (test, test.load(run.config.seed, run.config.sources)) for test in run.config.test if test.role in tuning.roles
     ]

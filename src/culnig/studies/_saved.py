@@ -65,6 +65,11 @@ class SavedRun:
         """Scores of the study `instance`, item by item."""
         return self.path / "scores" / "per-item.safetensors"
 
+    @property
+    def offsets_path(self) -> Path:
+        """What calibrates options, of all sets of the run."""
+        return self.path / "offsets.parquet"
+
     def text_path(self, condition: str) -> Path:
         """Perplexity results of a condition."""
         return _present(self.path / "evals" / TEXT, condition, ".parquet")

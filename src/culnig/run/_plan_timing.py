@@ -19,8 +19,9 @@ from culnig.evaluation import answer, evaluate, perplexity
 from culnig.evaluation.short_answers import BUDGET as WRITING
 from culnig.models import LanguageModel
 from culnig.models.skeleton import Skeleton
+from culnig.passes.calibration import offsets_of
 from culnig.passes.memory import padded_tokens
-from culnig.prompts import PromptPolicy
+from culnig.prompts import PromptPolicy, encode, render
 from culnig.run._plan_tasks import Kind, Task, batches_of
 
 SMALL_LAYER = 50_000_000
@@ -41,7 +42,7 @@ class Measured:
     activations: int
 
 
-def calibrate(
+def timed_sample(
     skeleton: Skeleton, tasks: Sequence[Task], policy: PromptPolicy, method: str, token_budget: int
 ) -> list[Measured]:
     """Run a sample of each task at two depths and extrapolate to the model's own."""
@@ -73,6 +74,7 @@ class _Passes:
     def __init__(self, lm: LanguageModel, policy: PromptPolicy, method: str, token_budget: int) -> None:
         self.lm = lm
         self.policy = policy
+        self.plain = policy.model_copy(update={"calibration": "none"})  # offsets are a task of their own
         self.method = method
         self.token_budget = token_budget
         self._warm: set[str] = set()
@@ -103,9 +105,13 @@ class _Passes:
 
     def _run(self, kind: Kind, inputs: Sequence[Any]) -> None:
         if kind == "score":
-            score(self.lm, inputs, policy=self.policy, method=self.method, token_budget=self.token_budget)
+            score(self.lm, inputs, policy=self.plain, method=self.method, token_budget=self.token_budget)
         elif kind == "evaluate":
-            evaluate(self.lm, inputs, policy=self.policy, token_budget=self.token_budget)
+            evaluate(self.lm, inputs, policy=self.plain, token_budget=self.token_budget)
+        elif kind == "calibrate":
+            self.lm.offsets.clear()
+            encoded = encode(render(inputs, self.policy), self.lm.tokenizer, self.policy, self.lm.max_length)
+            offsets_of(self.lm, encoded, self.policy, token_budget=self.token_budget)
         elif kind == "write":
             answer(self.lm, inputs, policy=self.policy.for_writing, token_budget=max(self.token_budget, WRITING))
         else:

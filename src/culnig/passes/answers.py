@@ -1,0 +1,82 @@
+"""Log-probabilities of all answers of many prompts; prompts that are the same are run once."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+
+import numpy as np
+import torch
+
+from culnig import distributed
+from culnig.models import LanguageModel
+from culnig.passes.forward import Row, answer_logprobs, batches, collate
+from culnig.passes.memory import Fitting
+from culnig.prompts import Encoded
+
+MAX_ANSWERS = 32
+"""Answers packed behind one prompt at most."""
+
+
+class SharedRows:
+    """Rows with distinct prompts, and for each encoded prompt (row key, its answers' columns in that row)."""
+
+    def __init__(self) -> None:
+        self.rows: list[Row] = []
+        self.where: list[tuple[int, list[int]]] = []
+
+
+def share_prompts(encoded: Sequence[Encoded]) -> SharedRows:
+    """Put items that share a prompt into one row, at most `MAX_ANSWERS` answers each.
+
+    An answer's log-probability depends on the prompt alone, so several option draws of one question share a row.
+    """
+    shared = SharedRows()
+    by_prompt: dict[tuple[int, ...], tuple[int, dict[tuple[int, ...], int]]] = {}
+    made: list[tuple[tuple[int, ...], dict[tuple[int, ...], int]]] = []
+    for e in encoded:
+        key, known = by_prompt.get(e.prompt_ids, (-1, {}))
+        if key < 0 or len(known | dict.fromkeys(e.answer_ids, 0)) > MAX_ANSWERS:
+            key, known = len(made), {}
+            by_prompt[e.prompt_ids] = (key, known)
+            made.append((e.prompt_ids, known))
+        columns = [known.setdefault(answer, len(known)) for answer in e.answer_ids]
+        shared.where.append((key, columns))
+    shared.rows = [Row(key, prompt, tuple(known)) for key, (prompt, known) in enumerate(made)]
+    return shared
+
+
+def answers_of(
+    lm: LanguageModel,
+    encoded: Sequence[Encoded],
+    *,
+    token_budget: int | None = None,
+    progress: Callable[[int], None] | None = None,
+) -> list[tuple[np.ndarray, int]]:
+    """Return, for each prompt, its answers' log-probabilities (float64 [options], nats) and the most probable next token.
+
+    Args:
+        lm: the model, in whatever state it is.
+        encoded: the prompts.
+        token_budget: padded tokens a batch; None suits the device.
+        progress: called with the number of distinct prompts done after each batch.
+    """
+    shared = share_prompts(encoded)
+    logprobs: dict[int, np.ndarray] = {}
+    top_ids: dict[int, int] = {}
+
+    def run(batch_rows: Sequence[Row]) -> None:
+        batch = collate(batch_rows, lm.device, lm.tokenizer.pad_token_id or 0)
+        with torch.no_grad():
+            answers = answer_logprobs(lm, batch)
+        values, tops = answers.answer_logprobs.double().cpu().numpy(), answers.top_ids.cpu().tolist()
+        for b, row in enumerate(batch_rows):
+            logprobs[row.key] = values[batch.first_answer[b] : batch.first_answer[b + 1]]
+            top_ids[row.key] = tops[b]
+
+    fitting = Fitting(run)
+    for batch_rows in distributed.share(batches(shared.rows, token_budget or lm.token_budget)):
+        fitting(batch_rows)
+        if progress:
+            progress(len(batch_rows))
+    logprobs, top_ids = distributed.gather(logprobs), distributed.gather(top_ids)
+    return [(logprobs[key][columns], top_ids[key]) for key, columns in shared.where]

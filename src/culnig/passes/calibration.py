@@ -1,0 +1,189 @@
+"""Measuring what calibrates options: log-probabilities after prompts without the question, or about other countries.
+
+Offsets belong to the untouched model.  They are kept with it, so each is measured once, whatever is done to the model after.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from culnig import distributed
+from culnig.errors import DataError
+from culnig.files import atomic_path, sha256_json
+from culnig.models import LanguageModel
+from culnig.passes.answers import answers_of, share_prompts
+from culnig.prompts import Encoded, PromptPolicy, encode, load_template, render
+from culnig.prompts.calibration import Calibration, Offsets, needed, prior_items
+
+CHUNK = 256
+"""Prompts whose offsets are measured before what is known may be saved."""
+
+Known = dict[str, dict[str, tuple[float, ...] | None]]
+"""Key of a prompt -> kind -> offsets; None where the kind has no meaning for the prompt."""
+
+
+def offsets_of(
+    lm: LanguageModel,
+    encoded: Sequence[Encoded],
+    policy: PromptPolicy,
+    *,
+    kinds: Sequence[Calibration] | None = None,
+    token_budget: int | None = None,
+    progress: Callable[[int], None] | None = None,
+    save: Callable[[], None] | None = None,
+) -> list[Offsets]:
+    """Return what calibrates each prompt's options; measure on the untouched model what is not known yet.
+
+    Args:
+        lm: the model; what is done to its neurons is undone while offsets are measured, unless the policy says `current`.
+        encoded: the prompts, made under `policy`.
+        policy: formulation, chat template, and the calibration that says which kinds are needed.
+        kinds: measure these kinds instead of those that the policy's calibration needs.
+        token_budget: padded tokens a batch.
+        progress: called with the number of prompts done.
+        save: called from time to time on all processes; keeps what is known (`save_offsets`).
+    """
+    wanted = needed(policy.calibration) if kinds is None else tuple(kinds)
+    anew = policy.offsets_from == "current"
+    known: Known = {} if anew else lm.offsets
+    if not wanted:
+        return [Offsets(e.lengths) for e in encoded]
+    keys = _keys(encoded, policy)
+    todo = list(_lacking(known, keys, encoded, wanted).items())
+    if progress:
+        progress(len(keys) - len(todo))
+    for start in range(0, len(todo), CHUNK):
+        part = todo[start : start + CHUNK]
+        for kind in wanted:
+            lacking = [(key, e) for key, e in part if kind not in known.get(key, {})]
+            if lacking and anew:
+                found = _measured(lm, [e for _, e in lacking], policy, kind, token_budget)
+            elif lacking:
+                with lm.untouched():
+                    found = _measured(lm, [e for _, e in lacking], policy, kind, token_budget)
+            for (key, _), values in zip(lacking, found if lacking else [], strict=True):
+                known.setdefault(key, {})[kind] = values
+        if progress:
+            progress(len(part))
+        if save:
+            save()
+    return [
+        Offsets(e.lengths, known[key].get("pmi"), known[key].get("contrast"))
+        for key, e in zip(keys, encoded, strict=True)
+    ]
+
+
+def lacks_offsets(lm: LanguageModel, encoded: Sequence[Encoded], policy: PromptPolicy) -> bool:
+    """Return whether offsets that a policy's calibration needs are not known yet."""
+    return bool(_lacking(lm.offsets, _keys(encoded, policy), encoded, needed(policy.calibration)))
+
+
+def _lacking(
+    known: Known, keys: Sequence[str], encoded: Sequence[Encoded], kinds: Sequence[Calibration]
+) -> dict[str, Encoded]:
+    """Return the prompts, by their keys, of which some kind is not known."""
+    return {key: e for key, e in zip(keys, encoded, strict=True) if not known.get(key, {}).keys() >= set(kinds)}
+
+
+def prior_rows(lm: LanguageModel, encoded: Sequence[Encoded], policy: PromptPolicy) -> list[Any]:
+    """Return the rows that measuring a policy's offsets runs; for plans."""
+    found: list[Any] = []
+    for kind in needed(policy.calibration):
+        made = [twin for twins in _twins(lm, encoded, policy, kind) for twin in twins]
+        found += share_prompts(made).rows
+    return found
+
+
+def _measured(
+    lm: LanguageModel, encoded: Sequence[Encoded], policy: PromptPolicy, kind: Calibration, token_budget: int | None
+) -> list[tuple[float, ...] | None]:
+    """Return the offsets of one kind; None where the kind has no meaning for a prompt."""
+    twins = _twins(lm, encoded, policy, kind)
+    flat = [twin for several in twins for twin in several]
+    if not flat:
+        return [None] * len(encoded)
+    answers = iter(answers_of(lm, flat, token_budget=token_budget))
+    found: list[tuple[float, ...] | None] = []
+    for several in twins:
+        logprobs = [next(answers)[0] for _ in several]
+        found.append(tuple(np.mean(logprobs, axis=0).tolist()) if logprobs else None)
+    return found
+
+
+def _twins(
+    lm: LanguageModel, encoded: Sequence[Encoded], policy: PromptPolicy, kind: Calibration
+) -> list[list[Encoded]]:
+    """Return the prompts that measure each prompt's offsets, in the same wording and order of options."""
+    number, prompts = [], []
+    for e in encoded:
+        mine = [p for item in prior_items(e.item, kind) for p in render([item], policy) if p.wording == e.wording]
+        prompts += mine
+        number.append(len(mine))
+    made = iter(encode(prompts, lm.tokenizer, policy, lm.max_length) if prompts else [])
+    return [[next(made) for _ in range(count)] for count in number]
+
+
+def _keys(encoded: Sequence[Encoded], policy: PromptPolicy) -> list[str]:
+    """Return what each prompt's offsets are kept under: the hash of its tokens, its country and its template."""
+    templates: dict[str, str] = {}
+    keys = []
+    for e in encoded:
+        name = "" if e.item.prompt is not None else policy.template or e.item.template
+        if name not in templates:
+            wordings = getattr(load_template(name), policy.formulation) if name else None
+            templates[name] = sha256_json([policy.system, wordings.model_dump() if wordings else None])
+        made_of = json.dumps([e.prompt_ids, e.answer_ids, e.item.country, e.wording, templates[name]])
+        keys.append(hashlib.blake2b(made_of.encode(), digest_size=16).hexdigest())
+    return keys
+
+
+def save_offsets(lm: LanguageModel, path: Path) -> None:
+    """Write what is known of a model's offsets as Parquet, atomically; only the main process writes."""
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    if not distributed.is_main():
+        return
+    rows = [(key, kind, values) for key, kinds in sorted(lm.offsets.items()) for kind, values in kinds.items()]
+    table = pa.table(
+        {
+            "prompt": [key for key, _, _ in rows],
+            "kind": [kind for _, kind, _ in rows],
+            "offsets": pa.array([values for _, _, values in rows], pa.list_(pa.float64())),
+        }
+    ).replace_schema_metadata({b"culnig": json.dumps({"format": 1, **lm.description}).encode()})
+    with atomic_path(path) as temporary:
+        pq.write_table(table, temporary)
+
+
+def load_offsets(lm: LanguageModel, path: Path, *, of_base: bool = False) -> bool:
+    """Take up offsets that were measured before; False if the file is of another model.
+
+    Args:
+        lm: the model.
+        path: what `save_offsets` wrote.
+        of_base: take offsets of another model, which this one was tuned from: the ruler stays the same.
+
+    Raises:
+        DataError: not such a file.
+    """
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    try:
+        table = pq.read_table(path)
+        meta = json.loads((table.schema.metadata or {})[b"culnig"])
+        rows = list(zip(*(table[name].to_pylist() for name in ("prompt", "kind", "offsets")), strict=True))
+    except (pa.ArrowInvalid, OSError, KeyError, ValueError) as error:
+        raise DataError(f"{path}: not a file of offsets; delete it, and it is measured again") from error
+    if not of_base and not lm.is_model(meta["model_hash"]):
+        return False
+    for key, kind, values in rows:
+        lm.offsets.setdefault(key, {})[kind] = None if values is None else tuple(values)
+    return True
