@@ -14,7 +14,7 @@ from typing import Any
 
 from culnig.data.countries import resolve
 from culnig.data.items import BENCHMARKS, Item, Split
-from culnig.data.options import overlap, place, read_yaml
+from culnig.data.options import draw_wrong, place, read_yaml, wrong_pool
 
 FILES = {
     "neur": ("food", "work_life", "sport"),
@@ -49,7 +49,7 @@ def _items(data: dict[str, Any], control: bool, seed: int) -> Iterator[Item]:
         golds = {country: answers[0] for country, answers in question["answers"].items()}
         for number, (country, accepted) in enumerate(question["answers"].items()):
             place_name = resolve(country)
-            pool = wrong_pool(country, accepted, golds)
+            pool = wrong_pool(country, accepted, golds, place_name.kin)
             for draw in range(DRAWS):
                 rng = random.Random(f"{seed}/{question['id']}/{country}/{draw}")
                 wrong = draw_wrong(pool, WRONG, rng)
@@ -67,19 +67,3 @@ def _items(data: dict[str, Any], control: bool, seed: int) -> Iterator[Item]:
                     variant=str(draw),
                     control=control,
                 )
-
-
-def wrong_pool(country: str, accepted: list[str], golds: dict[str, str]) -> list[str]:
-    """Other countries' golds that may stand as wrong options: not accepted here, and not from kin."""
-    kin = resolve(country).kin
-    others = (gold for other, gold in golds.items() if other != country and other not in kin)
-    return [gold for gold in dict.fromkeys(others) if not any(overlap(gold, right) for right in accepted)]
-
-
-def draw_wrong(pool: list[str], number: int, rng: random.Random) -> list[str]:
-    """`number` answers of the pool, no two of which overlap."""
-    chosen: list[str] = []
-    for candidate in rng.sample(pool, len(pool)):
-        if len(chosen) < number and not any(overlap(candidate, other) for other in chosen):
-            chosen.append(candidate)
-    return chosen

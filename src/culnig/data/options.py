@@ -5,7 +5,7 @@ from __future__ import annotations
 import random
 import re
 from collections import Counter
-from collections.abc import Hashable, Sequence
+from collections.abc import Collection, Hashable, Mapping, Sequence
 from functools import cache
 from importlib import resources
 from typing import Any
@@ -30,6 +30,21 @@ def overlap(a: str, b: str) -> bool:
     """Whether two answers are the same, or one contains the other as whole words."""
     a, b = f" {normalise(a)} ", f" {normalise(b)} "
     return a in b or b in a
+
+
+def wrong_pool(entity: str, accepted: Sequence[str], golds: Mapping[str, str], kin: Collection[str]) -> list[str]:
+    """Other entities' golds that may stand as wrong options: not accepted here, and not from kin."""
+    others = (gold for other, gold in golds.items() if other != entity and other not in kin)
+    return [gold for gold in dict.fromkeys(others) if not any(overlap(gold, right) for right in accepted)]
+
+
+def draw_wrong(pool: Sequence[str], number: int, rng: random.Random) -> list[str]:
+    """At most `number` answers of the pool, no two of which overlap."""
+    chosen: list[str] = []
+    for candidate in rng.sample(pool, len(pool)):
+        if len(chosen) < number and not any(overlap(candidate, other) for other in chosen):
+            chosen.append(candidate)
+    return chosen
 
 
 def place(gold: str, wrong: Sequence[str], position: int, rng: random.Random) -> tuple[tuple[str, ...], int]:
