@@ -20,10 +20,11 @@ PALETTE = ("#2f6690", "#5b8c5a", "#8e6c8a", "#c79a2b", "#3a9ca6", "#7a5c3e", "#a
 WARM_SCALE = [[0.0, "#fbfaf7"], [0.25, "#f3d9c9"], [0.6, "#d98862"], [1.0, "#8f2d17"]]
 DIVERGING = [[0.0, "#2f6690"], [0.5, "#fbfaf7"], [1.0, "#b5472f"]]
 FONT = "Inter, 'Segoe UI', system-ui, -apple-system, Helvetica, Arial, sans-serif"
-ROLE_COLOURS = {"culture": ACCENT, "ability": COOL, "surface": MUTED}
+ROLE_COLOURS = {"culture": ACCENT, "ability": COOL, "facts": "#5b8c5a", "surface": MUTED}
 ROLE_NAMES = {
     "culture": "Culture",
-    "ability": "Plain language ability",
+    "ability": "Ability",
+    "facts": "Facts",
     "surface": "Country reading",
     "task": "Task",
 }

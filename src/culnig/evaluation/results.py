@@ -49,8 +49,8 @@ COLUMNS = {
 FORMAT = 2
 """Format of result files; in format 1 the benchmark `ability` has its old name."""
 METRICS = ("correct", "correct_among_options", "p_gold", "log_odds", "margin")
-DERIVED = ("outside_options", "option_logmass")
-"""What else can be compared: 1 where the greedy token is none of the labels (mcf); log of the options' total probability."""
+DERIVED = ("outside_options", "option_logmass", "contrast_margin", "prior_correct")
+"""What else can be compared; see `EvalResult.values`."""
 SCALE_METRIC = "alignment"
 """A further metric, of items on a numeric scale."""
 
@@ -85,6 +85,9 @@ class EvalResult:
         `option_logmass` is log(sum over the options of exp(option_logprobs)), in nats: how much of the vocabulary's
         probability the options get together; in cf, where options are texts, it falls when a text becomes less likely,
         for whatever reason.
+        `contrast_margin` is the margin under the calibration `contrast`, whichever the result has: by how much naming the
+        country lifts the gold option above the others, in nats.  `prior_correct` is 1 where the gold option is the most
+        probable one without the question.
 
         Raises:
             UsageError: an unknown metric, or `outside_options` of a cf result, where no answer can lie outside.
@@ -95,11 +98,44 @@ class EvalResult:
             return self.rows[metric].to_numpy(dtype=float)
         if metric == "option_logmass":
             return np.array([np.logaddexp.reduce(logprobs) for logprobs in self.rows["option_logprobs"]], dtype=float)
+        if metric == "contrast_margin":
+            return rejudged(self.rows, "contrast", mcf=False)["margin"].to_numpy(dtype=float)
+        if metric == "prior_correct":
+            self._check_offsets("pmi_offsets", "pmi")
+            pairs = zip(self.rows["pmi_offsets"], self.rows["gold"], strict=True)
+            return np.array([np.nan if offsets is None else np.argmax(offsets) == gold for offsets, gold in pairs])
         if metric != "outside_options":
             raise UsageError(f"unknown metric '{metric}'; there are {', '.join((*METRICS, *DERIVED))}")
         if self.meta.get("formulation") != "mcf":
             raise UsageError("outside_options is of mcf results only: in cf an option is always chosen")
         return (self.rows["greedy" if "greedy" in self.rows else "prediction"] == -1).to_numpy(dtype=float)
+
+    def has_offsets(self, kind: str) -> bool:
+        """Whether every row has the offsets of a calibration (pmi, contrast)."""
+        column = f"{kind}_offsets"
+        return column in self.rows and bool(self.rows[column].notna().all())
+
+    def _check_offsets(self, column: str, kind: str) -> None:
+        if column not in self.rows:
+            raise UsageError(f"the rows have no column {column}; evaluate with --calibration {kind}")
+
+    def with_offsets(self, offsets: pd.DataFrame) -> EvalResult:
+        """Add offsets that were measured afterwards.
+
+        Args:
+            offsets: columns benchmark, id, wording, option_lengths, pmi_offsets, contrast_offsets.
+
+        Raises:
+            UsageError: offsets of other items.
+        """
+        keys = ["benchmark", "id", "wording"]
+        columns = ["option_lengths", "pmi_offsets", "contrast_offsets"]
+        rows = self.rows.drop(columns=[c for c in columns if c in self.rows])
+        joined = rows.merge(offsets[keys + columns], on=keys, how="left", validate="many_to_one")
+        if joined["option_lengths"].isna().any():
+            missing = joined.loc[joined["option_lengths"].isna(), "id"].iloc[0]
+            raise UsageError(f"no offsets for the item {missing!r}; they were measured on other items")
+        return type(self)(joined, self.meta)
 
     @property
     def calibration(self) -> str:

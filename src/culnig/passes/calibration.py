@@ -79,9 +79,11 @@ def offsets_of(
     ]
 
 
-def lacks_offsets(lm: LanguageModel, encoded: Sequence[Encoded], policy: PromptPolicy) -> bool:
-    """Return whether offsets that a policy's calibration needs are not known yet."""
-    return bool(_lacking(lm.offsets, _keys(encoded, policy), encoded, needed(policy.calibration)))
+def lacks_offsets(
+    lm: LanguageModel, encoded: Sequence[Encoded], policy: PromptPolicy, kinds: Sequence[Calibration]
+) -> bool:
+    """Return whether offsets of some kinds are not known yet."""
+    return bool(_lacking(lm.offsets, _keys(encoded, policy), encoded, kinds))
 
 
 def _lacking(
@@ -91,10 +93,12 @@ def _lacking(
     return {key: e for key, e in zip(keys, encoded, strict=True) if not known.get(key, {}).keys() >= set(kinds)}
 
 
-def prior_rows(lm: LanguageModel, encoded: Sequence[Encoded], policy: PromptPolicy) -> list[Any]:
-    """Return the rows that measuring a policy's offsets runs; for plans."""
+def prior_rows(
+    lm: LanguageModel, encoded: Sequence[Encoded], policy: PromptPolicy, kinds: Sequence[Calibration]
+) -> list[Any]:
+    """Return the rows that measuring offsets of some kinds runs; for plans."""
     found: list[Any] = []
-    for kind in needed(policy.calibration):
+    for kind in kinds:
         made = [twin for twins in _twins(lm, encoded, policy, kind) for twin in twins]
         found += share_prompts(made).rows
     return found

@@ -80,6 +80,11 @@ def needed(kind: Calibration) -> tuple[Calibration, ...]:
     return {"none": (), "length": (), "pmi": ("pmi",), "contrast": ("pmi", "contrast")}[kind]  # type: ignore[return-value]
 
 
+def measured_for(role: str, kind: Calibration) -> tuple[Calibration, ...]:
+    """Return the kinds whose offsets a run measures for a test set: on culture those of `contrast` too, for its margin."""
+    return ("pmi", "contrast") if role == "culture" and needed(kind) else needed(kind)
+
+
 def check_calibration(kind: str) -> Calibration:
     """Return the kind, if there is one of that name.
 

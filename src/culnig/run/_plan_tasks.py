@@ -16,7 +16,7 @@ from culnig.passes.calibration import prior_rows
 from culnig.passes.forward import Row, batches
 from culnig.passes.memory import padded_tokens
 from culnig.prompts import PromptPolicy, encode, render
-from culnig.prompts.calibration import needed
+from culnig.prompts.calibration import Calibration, measured_for, needed
 from culnig.run.config import RunConfig
 from culnig.studies import STUDIES, Condition, merged, scored_sets, test_names
 
@@ -34,6 +34,7 @@ class Task:
         inputs: items, or paragraphs that are read.
         largest: the inputs of the first batch of a scoring task, which has the longest rows.
         batches: the batches.
+        kinds: the offsets that a calibrating task measures.
     """
 
     name: str
@@ -42,6 +43,7 @@ class Task:
     inputs: list[Any]
     largest: list[Any]
     batches: list[list[Row]]
+    kinds: tuple[Calibration, ...] = ()
 
     @property
     def groups(self) -> int:
@@ -64,9 +66,14 @@ class Task:
 
 
 def batches_of(
-    kind: Kind, inputs: Sequence[Any], lm: LanguageModel, policy: PromptPolicy, token_budget: int
+    kind: Kind,
+    inputs: Sequence[Any],
+    lm: LanguageModel,
+    policy: PromptPolicy,
+    token_budget: int,
+    kinds: Sequence[Calibration] = (),
 ) -> list[list[Row]]:
-    """The batches that are made of some inputs; `lm` needs no weights."""
+    """The batches that are made of some inputs; `lm` needs no weights.  `kinds` are the offsets that are measured."""
     if kind == "read":
         rows = [Row(key, ids, ()) for key, (_, _, ids) in enumerate(pieces(lm, inputs, policy.bos))]
         return batches(rows, min(token_budget, BUDGET))
@@ -75,7 +82,7 @@ def batches_of(
         return batches_to_write(lm, render(inputs, writing), writing, NEW_TOKENS, max(token_budget, WRITING))
     encoded = encode(render(inputs, policy), lm.tokenizer, policy, lm.max_length)
     if kind == "calibrate":
-        return batches(prior_rows(lm, encoded, policy), token_budget)
+        return batches(prior_rows(lm, encoded, policy, kinds), token_budget)
     if kind == "evaluate":
         return batches(share_prompts(encoded).rows, token_budget)
     return batches([Row(key, e.prompt_ids, e.answer_ids) for key, e in enumerate(encoded)], token_budget)
@@ -84,19 +91,19 @@ def batches_of(
 def tasks_of(config: RunConfig, lm: LanguageModel, policy: PromptPolicy, token_budget: int) -> list[Task]:
     """Everything that a run passes through the model."""
 
-    def task(name: str, kind: Kind, times: int, inputs: list[Any]) -> Task:
-        made = batches_of(kind, inputs, lm, policy, token_budget)
+    def task(name: str, kind: Kind, times: int, inputs: list[Any], kinds: tuple[Calibration, ...] = ()) -> Task:
+        made = batches_of(kind, inputs, lm, policy, token_budget, kinds)
         largest = []
         if kind == "score":
             encoded = encode(render(inputs, policy), lm.tokenizer, policy, lm.max_length)
             largest = [encoded[row.key].item for row in made[0]]
-        return Task(name, kind, times, inputs, largest, made)
+        return Task(name, kind, times, inputs, largest, made, kinds)
 
-    calibrated = needed(policy.calibration) and policy.offsets_from == "untouched"
+    calibrated = bool(needed(policy.calibration)) and policy.offsets_from == "untouched"
     tasks = []
     for part, data in scored_sets(config).items():
         items = data.load(config.seed, config.sources)
-        tasks += [task(part, "calibrate", 1, items)] if calibrated else []
+        tasks += [task(part, "calibrate", 1, items, needed(policy.calibration))] if calibrated else []
         tasks.append(task(part, "score", 1, items))
     if "instance" in config.studies:
         tasks.append(task("instance", "score", 1, config.identify.neur.load(config.seed, config.sources)))
@@ -104,7 +111,8 @@ def tasks_of(config: RunConfig, lm: LanguageModel, policy: PromptPolicy, token_b
     for test in config.test:
         items = test.load(config.seed, config.sources)
         if calibrated and test.role != "short":
-            tasks.append(task(names[test.label], "calibrate", 1, items))
+            kinds = measured_for(test.role, policy.calibration)
+            tasks.append(task(names[test.label], "calibrate", 1, items, kinds))
         conditions = planned_conditions(config, sorted({item.country for item in items}))
         subsets = [c.of(items, test.role) for c in conditions if c.wanted(test, config)]
         for size in sorted({len(subset) for subset in subsets}, reverse=True):

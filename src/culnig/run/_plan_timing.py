@@ -22,6 +22,7 @@ from culnig.models.skeleton import Skeleton
 from culnig.passes.calibration import offsets_of
 from culnig.passes.memory import padded_tokens
 from culnig.prompts import PromptPolicy, encode, render
+from culnig.prompts.calibration import Calibration
 from culnig.run._plan_tasks import Kind, Task, batches_of
 
 SMALL_LAYER = 50_000_000
@@ -85,25 +86,27 @@ class _Passes:
         step = max(1, int(1 / wanted))
         sample = task.inputs[::step]
         if task.kind not in self._warm:
-            self._run(task.kind, sample[:2])
+            self._run(task.kind, sample[:2], task.kinds)
             self._warm.add(task.kind)
-        seconds = min(self._timed(task.kind, sample) for _ in range(2))
-        padded = sum(map(padded_tokens, batches_of(task.kind, sample, self.lm, self.policy, self.token_budget)))
+        seconds = min(self._timed(task.kind, sample, task.kinds) for _ in range(2))
+        padded = sum(
+            map(padded_tokens, batches_of(task.kind, sample, self.lm, self.policy, self.token_budget, task.kinds))
+        )
         kept = 0
         if task.kind == "score":
             with _bytes_kept() as total:
-                self._run("score", task.largest)
+                self._run("score", task.largest, ())
             kept = total()
         return Measured(seconds * task.padded / padded, kept)
 
-    def _timed(self, kind: Kind, inputs: Sequence[Any]) -> float:
+    def _timed(self, kind: Kind, inputs: Sequence[Any], kinds: Sequence[Calibration]) -> float:
         begun = time.perf_counter()
-        self._run(kind, inputs)
+        self._run(kind, inputs, kinds)
         if self.lm.device.type == "cuda":
             torch.cuda.synchronize(self.lm.device)
         return time.perf_counter() - begun
 
-    def _run(self, kind: Kind, inputs: Sequence[Any]) -> None:
+    def _run(self, kind: Kind, inputs: Sequence[Any], kinds: Sequence[Calibration]) -> None:
         if kind == "score":
             score(self.lm, inputs, policy=self.plain, method=self.method, token_budget=self.token_budget)
         elif kind == "evaluate":
@@ -111,7 +114,7 @@ class _Passes:
         elif kind == "calibrate":
             self.lm.offsets.clear()
             encoded = encode(render(inputs, self.policy), self.lm.tokenizer, self.policy, self.lm.max_length)
-            offsets_of(self.lm, encoded, self.policy, token_budget=self.token_budget)
+            offsets_of(self.lm, encoded, self.policy, kinds=kinds, token_budget=self.token_budget)
         elif kind == "write":
             answer(self.lm, inputs, policy=self.policy.for_writing, token_budget=max(self.token_budget, WRITING))
         else:

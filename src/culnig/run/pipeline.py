@@ -27,7 +27,7 @@ from culnig.passes.calibration import lacks_offsets, load_offsets, offsets_of, s
 from culnig.passes.memory import free_unused
 from culnig.progress import Occasionally, Reporter, Silent
 from culnig.prompts import PromptPolicy, encode, render
-from culnig.prompts.calibration import needed
+from culnig.prompts.calibration import Calibration, measured_for, needed
 from culnig.run.checks import check_config
 from culnig.run.claim import claimed
 from culnig.run.config import RunConfig
@@ -155,7 +155,7 @@ class _Run:
                 continue
             items = self._items(data)
             model, policy = self.model, self.policy
-            self._calibrate(part, items, policy)
+            self._calibrate(part, items, needed(policy.calibration))
             total = len(items) * (policy.wordings if isinstance(policy.wordings, int) else 1)
             with self.reporter.step(f"score {part}", total, "prompts") as progress:
                 begun = time.monotonic()
@@ -177,19 +177,19 @@ class _Run:
                 self._seconds[f"score {part}"] = time.monotonic() - begun
             _give_back_memory()
 
-    def _calibrate(self, name: str, items: list[Item], policy: PromptPolicy) -> None:
+    def _calibrate(self, name: str, items: list[Item], kinds: tuple[Calibration, ...]) -> None:
         """Measure on the untouched model what calibrates the options of a set; kept in the run's folder."""
-        if not needed(policy.calibration) or policy.offsets_from == "current":
+        if not kinds or self.config.prompts.offsets_from == "current":
             return
-        model = self.model
+        model, policy = self.model, self.policy
         encoded = encode(render(items, policy), model.tokenizer, policy, model.max_length)
-        if not lacks_offsets(model, encoded, policy):
+        if not lacks_offsets(model, encoded, policy, kinds):
             return
         begun = time.monotonic()
         with self.reporter.step(f"calibrate {name}", len(encoded), "prompts") as progress:
             budget = self.config.compute.token_budget
             save = Occasionally(60.0, lambda: save_offsets(model, self.dir.offsets_path))
-            offsets_of(model, encoded, policy, token_budget=budget, progress=progress, save=save)
+            offsets_of(model, encoded, policy, kinds=kinds, token_budget=budget, progress=progress, save=save)
         save_offsets(model, self.dir.offsets_path)
         self._seconds[f"calibrate {name}"] = time.monotonic() - begun
 
@@ -229,7 +229,7 @@ class _Run:
             for label in dict.fromkeys(test.label for test, _ in jobs):
                 role = next(test.role for test in self.config.test if test.label == label)
                 if role != "short":
-                    self._calibrate(label, items[label], self.policy)
+                    self._calibrate(label, items[label], measured_for(role, self.policy.calibration))
             work = [(test, condition, condition.of(items[test.label], test.role)) for test, condition in jobs]
             total = sum(count_rows(part, self._policy_of(test)) for test, _, part in work)
             begun = time.monotonic()
@@ -268,7 +268,8 @@ class _Run:
             if test.role == "short":
                 result = answer(self.model, items, **options)
             else:
-                result = evaluate(self.model, items, **options)
+                kinds = measured_for(test.role, self.policy.calibration)
+                result = evaluate(self.model, items, kinds=kinds, **options)
         result.meta |= intervention
         if distributed.is_main():
             result.save(self.dir.result_path(test, condition.name))

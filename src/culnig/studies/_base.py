@@ -77,7 +77,7 @@ def merged(conditions: Iterable[Condition]) -> dict[str, Condition]:
     return found
 
 
-UNTOUCHED = Condition("none", None, "", ("culture", "ability", "surface", "task"), main=True, everywhere=True)
+UNTOUCHED = Condition("none", None, "", ("culture", "ability", "facts", "surface", "task"), main=True, everywhere=True)
 
 
 @dataclass(frozen=True)

@@ -22,9 +22,9 @@ class TestConfig(DataConfig):
     """A set of items to evaluate on, and what it stands for."""
 
     __test__ = False  # not a test case, whatever pytest thinks of the name
-    role: Literal["culture", "ability", "surface", "task", "short"] = Field(
-        description="culture: what should fall; ability: what should stay; surface: reading of country names;"
-        " task: what a fine-tuning is to teach; short: short answers that the model writes"
+    role: Literal["culture", "ability", "facts", "surface", "task", "short"] = Field(
+        description="culture: what should fall; ability: what should stay; facts: what tells culture from recall;"
+        " surface: reading of country names; task: what a fine-tuning is to teach; short: short answers that the model writes"
     )
 
     @property

@@ -14,6 +14,7 @@ from culnig.selection import select_random
 from culnig.statistics.tests import adjust
 from culnig.studies._base import STUDIES, UNTOUCHED, Condition, Finding, Section
 from culnig.studies._culture_general_set import CULTURE_GENERAL, select_culture_general
+from culnig.studies._facts import add_facts
 from culnig.studies._guards import add_guards, guard_finding, guard_sentence
 
 if TYPE_CHECKING:
@@ -21,8 +22,10 @@ if TYPE_CHECKING:
     from culnig.studies._settings import RunSettings, TestConfig
 
 NAME = CULTURE_GENERAL
-ROLES = ("culture", "ability", "surface")
+ROLES = ("culture", "ability", "facts", "surface")
 METRICS = ("correct", "p_gold", "log_odds")
+CONTRAST = "contrast_margin"
+"""Compared where every row has the offsets for it."""
 
 
 class CultureGeneralStudy:
@@ -35,6 +38,7 @@ class CultureGeneralStudy:
         "accuracy": "Accuracy by condition",
         "guard-verdicts": "Guards: does the model still work?",
         "differences": "Paired differences",
+        "facts": "Culture against facts that began alike",
         "power": "What drop the test sets can show (80 % power, two-sided, level 0.05)",
         "culture-general-by-country": "Culture items by country",
         "culture-general-by-topic": "Culture items by topic",
@@ -55,7 +59,8 @@ class CultureGeneralStudy:
     def planned(self, config: RunSettings, countries: list[str]) -> list[Condition]:
         operation = config.operation
         random = [
-            Condition(name, name, operation, ("culture", "ability"), everywhere=True) for name in random_names(config)
+            Condition(name, name, operation, ("culture", "ability", "facts"), everywhere=True)
+            for name in random_names(config)
         ]
         return [UNTOUCHED, Condition(NAME, NAME, operation, ROLES, main=True, everywhere=True), *random]
 
@@ -90,6 +95,7 @@ class CultureGeneralStudy:
             ),
         ]
         section.text = [_selection_text(run), _correction_text(run)]
+        add_facts(section, run, NAME, random_names(run.config))
         guarded = add_guards(section, run, [NAME, *random_names(run.config)])
         found = guarded.pop(NAME)
         section.claim += " " + guard_sentence(found, guarded.values())
@@ -158,7 +164,7 @@ def _difference_table(run: SavedRun) -> pd.DataFrame:
             pairs.append(("culture-general - random", masked, controls))
             pairs += [(f"{name} - none", c, untouched) for name, c in zip(names, controls, strict=True)]
         for name, a, b in pairs:
-            metrics = METRICS if name.startswith("culture-general") else METRICS[:1]
+            metrics = _metrics(masked) if name.startswith("culture-general") else METRICS[:1]
             where = {"role": test.role, "test": test.label, "pair": name}
             rows += [where | compare(a, b, metric).to_dict() for metric in metrics]
             if isinstance(b, EvalResult):
@@ -169,6 +175,11 @@ def _difference_table(run: SavedRun) -> pd.DataFrame:
         corrected = families[column].transform(lambda p: adjust(p, run.config.correction))
         table.insert(table.columns.get_loc(column) + 1, f"{column}_adjusted", corrected)
     return table
+
+
+def _metrics(result: EvalResult) -> tuple[str, ...]:
+    """What is compared on a test set: the contrast margin too, where the offsets were measured."""
+    return (*METRICS, CONTRAST) if result.has_offsets("contrast") else METRICS
 
 
 def _power_table(run: SavedRun) -> pd.DataFrame:
@@ -189,7 +200,11 @@ def _by(run: SavedRun, column: str) -> pd.DataFrame:
     controls = [_result(run, "culture", name) for name in random_names(run.config)]
     random = significance_table([(masked, controls)], by=column, correction=correction)
     against = random[["difference", "low", "high", "p", "p_adjusted"]].add_suffix(" (random)")
-    return pd.concat([table, against], axis=1)
+    joined = pd.concat([table, against], axis=1)
+    if "pmi_offsets" in untouched.rows:
+        prior = pd.Series(untouched.values("prior_correct")).groupby(untouched.rows[column].to_numpy()).mean()
+        joined.insert(list(joined).index("b") + 1, "prior alone", joined[column].map(prior))
+    return joined
 
 
 def _numbers(run: SavedRun, differences: pd.DataFrame) -> dict[str, Any]:
