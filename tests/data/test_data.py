@@ -14,7 +14,7 @@ from culnig.data.options import overlap, read_yaml
 from culnig.errors import UsageError
 
 
-@pytest.mark.parametrize("name", ["everyday", "facts", "ability", "country_rc", "entail"])
+@pytest.mark.parametrize("name", ["everyday", "facts", "ability", "school", "country_rc", "entail"])
 def test_own_data_passes_the_linter(name):
     assert [p for p in lint(name) if p.error] == []
 

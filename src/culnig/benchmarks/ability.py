@@ -6,10 +6,9 @@ without the test split's items.
 
 from __future__ import annotations
 
-import random
-
+from culnig.benchmarks._kinds import kind_items
 from culnig.data.items import BENCHMARKS, Item, Split
-from culnig.data.options import place, read_yaml
+from culnig.data.options import read_yaml
 
 
 class Ability:
@@ -25,20 +24,8 @@ class Ability:
     def load(self, split: str, *, seed: int) -> list[Item]:
         items = []
         for kind in read_yaml("ability.yaml" if split == "test" else "ability_dev.yaml")["kinds"]:
-            for number, (x, gold, *wrong) in enumerate(kind["items"]):
-                rng = random.Random(f"{seed}/{kind['kind']}/{number}")
-                options, answer = place(str(gold), [str(w) for w in wrong], number, rng)
-                items.append(
-                    Item(
-                        id=f"{kind['kind']}/{number:02d}",
-                        benchmark="ability",
-                        country="none",
-                        question=kind["question"].replace("{x}", str(x)),
-                        options=options,
-                        answer=answer,
-                        topic=kind["kind"],
-                    )
-                )
+            rows = [(kind["question"].replace("{x}", str(x)), *answers) for x, *answers in kind["items"]]
+            items += kind_items(rows, benchmark="ability", topic=kind["kind"], seed=seed)
         return items
 
 
