@@ -136,7 +136,7 @@ def test_loaded_scores_are_mapped_not_read(tiny, word_items, tmp_path):
 def test_batches_shrink_to_what_memory_holds(tiny, word_items, monkeypatch):
     """A device that holds three rows at a time: same scores and results; the limit is met once, then known."""
     from culnig.attribution import batch as _work
-    from culnig.evaluation import multiple_choice as _run
+    from culnig.passes import answers as _run
 
     expected = culnig.score(tiny, word_items, policy=CF), culnig.evaluate(tiny, word_items, policy=CF)
     failures = []

@@ -145,7 +145,7 @@ class Prompting:
             "system": self.system,
             "template": self.template,
         }
-        return make_policy(values)
+        return make_policy(values, before="--")
 
 
 @dataclass(frozen=True)

@@ -143,8 +143,12 @@ class PromptConfig(Settings):
         return make_policy(self.model_dump() | {"formulation": formulation, "calibration": calibration})
 
 
-def make_policy(values: Mapping[str, Any]) -> PromptPolicy:
+def make_policy(values: Mapping[str, Any], before: str = "") -> PromptPolicy:
     """Return the policy of some values.
+
+    Args:
+        values: fields and their values.
+        before: stands before a field's name in an error ("--" on the command line).
 
     Raises:
         UsageError: a value that is not one of a field's, or two that do not go together.
@@ -154,5 +158,5 @@ def make_policy(values: Mapping[str, Any]) -> PromptPolicy:
     except ValidationError as error:
         first = error.errors()[0]
         message = first["msg"].removeprefix("Value error, ")
-        where = f"{str(first['loc'][0]).replace('_', '-')} {first['input']}: " if first["loc"] else ""
+        where = f"{before}{str(first['loc'][0]).replace('_', '-')} {first['input']}: " if first["loc"] else ""
         raise UsageError(f"{where}{message[0].lower()}{message[1:]}") from error
