@@ -126,15 +126,22 @@ class Prompting:
         str, typer.Option(help="given; cyclic: every cyclic order of the options (mcf).", rich_help_panel=PROMPTS)
     ] = "given"
 
+    def __post_init__(self) -> None:
+        """Check the options before a model is loaded; with the formulation left open, as far as they allow any."""
+        left_open = "cf" if self.calibration == "length" else "mcf"
+        self._policy(left_open if self.formulation == "auto" else self.formulation)
+
     def policy(self, lm: LanguageModel) -> PromptPolicy:
         """The prompt policy, with the formulation that suits the model where it is left to it.
 
         Raises:
-            UsageError: a value that is not one of an option's.
+            UsageError: a value that is not one of an option's, or two that do not go together.
         """
+        return self._policy(lm.formulation if self.formulation == "auto" else self.formulation)
+
+    def _policy(self, formulation: str) -> PromptPolicy:
         from culnig.prompts import default_calibration, make_policy
 
-        formulation = lm.formulation if self.formulation == "auto" else self.formulation
         values: dict[str, Any] = {
             "formulation": formulation,
             "calibration": default_calibration(formulation) if self.calibration == "auto" else self.calibration,
