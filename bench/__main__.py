@@ -51,6 +51,8 @@ def main() -> None:
         work.cf_packed,
         work.cf_unpacked,
     )
+    uncalibrated, pmi, contrast = best_of(repeats, work.evaluate_questions, work.offsets_pmi, work.offsets_contrast)
+    (scored,) = best_of(repeats, work.score_questions)
     extra = peak_extra_bytes(work.score, lm.device) / peak_extra_bytes(work.train, lm.device)
     select, sweep = selecting.seconds()
     rows = [
@@ -59,6 +61,10 @@ def main() -> None:
         ("scoring with oneDNN / plain forward with PyTorch's kernels", scoring / stock_forward, ""),
         ("forward + backward, frozen weights / plain no-grad forward, oneDNN", training / forward, ""),
         ("extra memory of scoring / forward + backward, frozen weights", extra, "<= 1.1"),
+        ("calibration pmi, once / evaluation of a set", pmi / uncalibrated, "<= 0.25"),
+        ("calibration pmi, once / scoring of a set", pmi / scored, "<= 0.25"),
+        ("calibration contrast, once / evaluation of a set", contrast / uncalibrated, ""),
+        ("calibration contrast, once / scoring of a set", contrast / scored, ""),
         ("suppressed / plain evaluation", masked / plain, "<= 1.02"),
         ("CF: prompt tokens computed, packed / one sequence an option", work.prompt_token_ratio(), "= 1 / options"),
         ("CF: time packed / one sequence an option", packed / unpacked, ""),

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, ClassVar
 
+import numpy as np
 import pandas as pd
 import plotly.graph_objects as go
 
 from culnig.evaluation import AnswerResult, Comparison, compare, compare_by
+from culnig.evaluation.comparing import aligned
 from culnig.figures import (
     ACCENT,
     INK,
@@ -42,6 +44,7 @@ class ShortAnswersStudy:
     titles: ClassVar = {
         "short-by-language": "Short answers by language",
         "short-changes": "Short answers: paired changes by language",
+        "short-examples": "Short answers before and after, as texts",
         "short-matchers": "Short answers: what finds the words of each language",
     }
 
@@ -64,6 +67,7 @@ class ShortAnswersStudy:
         scores = _scores(results)
         changes = _changes(results, run.config.correction)
         section.tables = {"short-by-language": scores, "short-changes": changes, "short-matchers": _matchers(results)}
+        section.tables["short-examples"] = examples(results)
         section.figures = [
             (
                 "Right answers by language, with 95 % intervals: untouched (black), culture-general set"
@@ -110,6 +114,32 @@ def _changes(results: dict[str, AnswerResult], correction: str) -> pd.DataFrame:
         table["p_adjusted"] = adjust(table["p"].to_numpy(dtype=float), correction)
         parts.append(table)
     return pd.concat(parts, ignore_index=True)
+
+
+def examples(results: dict[str, AnswerResult], each: int = 3) -> pd.DataFrame:
+    """Answers as texts: what the untouched model, the suppressed one and the first random set wrote to the same questions.
+
+    Args:
+        results: condition -> its answers; "none" and the culture-general set among them.
+        each: so many lost, gained and otherwise changed answers of each language, the first in the order of the items.
+    """
+    names = ["none", CULTURE_GENERAL, *[name for name in results if name not in ("none", CULTURE_GENERAL)][:1]]
+    rows = {name: aligned(results["none"], results[name]).rows for name in names}
+    first, second = rows["none"], rows[CULTURE_GENERAL]
+    change = np.select(
+        [first["correct"] & ~second["correct"], ~first["correct"] & second["correct"], first["text"] != second["text"]],
+        ["lost", "gained", "other words"],
+        "same",
+    )
+    table = pd.DataFrame(
+        {"language": first["language"], "country": first["country"], "id": first["id"], "change": change}
+    )
+    table["accepted"] = [", ".join(list(accepted)[:3]) for accepted in first["accepted"]]
+    table = table.assign(
+        **{{"none": "untouched"}.get(name, name): frame["text"].to_numpy() for name, frame in rows.items()}
+    )
+    chosen = table[table["change"] != "same"].groupby(["language", "change"], sort=True).head(each)
+    return chosen.sort_values(["language", "change"], kind="stable").reset_index(drop=True)
 
 
 def _matchers(results: dict[str, AnswerResult]) -> pd.DataFrame:
