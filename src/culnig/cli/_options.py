@@ -125,6 +125,10 @@ class Prompting:
     orders: Annotated[
         str, typer.Option(help="given; cyclic: every cyclic order of the options (mcf).", rich_help_panel=PROMPTS)
     ] = "given"
+    offsets_from: Annotated[
+        str,
+        typer.Option(help="untouched; current: measure offsets on the model as it is.", rich_help_panel=PROMPTS),
+    ] = "untouched"
 
     def __post_init__(self) -> None:
         """Check the options before a model is loaded; with the formulation left open, as far as they allow any."""
@@ -146,6 +150,7 @@ class Prompting:
             "formulation": formulation,
             "calibration": default_calibration(formulation) if self.calibration == "auto" else self.calibration,
             "orders": self.orders,
+            "offsets_from": self.offsets_from,
             "chat_template": self.chat_template,
             "bos": self.bos,
             "wordings": int(self.wordings) if self.wordings.isdigit() else self.wordings,

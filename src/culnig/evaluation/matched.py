@@ -20,7 +20,7 @@ class MatchedDrop:
 
     Attributes:
         metric: what dropped.
-        culture, facts: mean drops (untouched minus suppressed) over the pairs.
+        culture_drop, facts_drop: mean drops (untouched minus suppressed) over the pairs.
         difference: culture minus facts; what culture loses beyond recall.
         low, high: ends of its 95 % interval (BCa bootstrap over culture questions, each with its pairs).
         p: two-sided bootstrap p-value of no difference.
@@ -30,8 +30,8 @@ class MatchedDrop:
     """
 
     metric: str
-    culture: float
-    facts: float
+    culture_drop: float
+    facts_drop: float
     difference: float
     low: float
     high: float
@@ -72,8 +72,8 @@ def matched_drop(
     low, high, p = bootstrap_ratio(*by_question(fallen - forgotten, questions), seed)
     return MatchedDrop(
         metric=metric,
-        culture=float(fallen.mean()),
-        facts=float(forgotten.mean()),
+        culture_drop=float(fallen.mean()),
+        facts_drop=float(forgotten.mean()),
         difference=float((fallen - forgotten).mean()),
         low=low,
         high=high,

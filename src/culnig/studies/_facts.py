@@ -35,11 +35,11 @@ def add_facts(section: Section, run: SavedRun, name: str, controls: Sequence[str
     for label, conditions in labels.items():
         for kind in ("all", *_kinds(run)):
             pair = _pairs(run, conditions, kind)
-            rows += [{"condition": label, "facts": kind} | matched_drop(*pair, metric).to_dict() for metric in METRICS]
+            rows += [{"condition": label, "kind": kind} | matched_drop(*pair, metric).to_dict() for metric in METRICS]
     table = pd.DataFrame(rows)
     section.tables["facts"] = table
     section.numbers["facts"] = table.to_dict("records")
-    main = table[(table["condition"] == name) & (table["facts"] == "all") & (table["metric"] == "correct")].iloc[0]
+    main = table[(table["condition"] == name) & (table["kind"] == "all") & (table["metric"] == "correct")].iloc[0]
     section.text.append(_said(main, table))
     section.findings.append(
         Finding(
@@ -89,11 +89,11 @@ def _said(main: pd.Series, table: pd.DataFrame) -> str:
     )
     text = (
         f"Facts: {main['pairs']:,} culture items were paired with fact items of the same untouched margin"
-        f" ({main['unmatched']:,} found no partner). Accuracy changes by {points(-main['culture'])} points on culture and by"
-        f" {points(-main['facts'])} on facts, {verdict}: {points(-main['difference'])} points ({interval(_negative(main))})."
+        f" ({main['unmatched']:,} found no partner). Accuracy changes by {points(-main['culture_drop'])} points on culture and by"
+        f" {points(-main['facts_drop'])} on facts, {verdict}: {points(-main['difference'])} points ({interval(_negative(main))})."
     )
     random = table[
-        (table["condition"] != main["condition"]) & (table["facts"] == "all") & (table["metric"] == "correct")
+        (table["condition"] != main["condition"]) & (table["kind"] == "all") & (table["metric"] == "correct")
     ]
     if len(random):
         row = random.iloc[0]

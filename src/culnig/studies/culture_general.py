@@ -94,7 +94,7 @@ class CultureGeneralStudy:
                 figures.change_by(section.tables["culture-general-by-country"], "country"),
             ),
         ]
-        section.text = [_selection_text(run), _correction_text(run)]
+        section.text = [_selection_text(run), _ruler_text(run), _correction_text(run)]
         add_facts(section, run, NAME, random_names(run.config))
         guarded = add_guards(section, run, [NAME, *random_names(run.config)])
         found = guarded.pop(NAME)
@@ -309,6 +309,25 @@ def _correction_text(run: SavedRun) -> str:
         f" {name}: over the test sets within each comparison and metric, and over the countries (topics) of a table."
         " Where few answers change, as within a country, the exact test is cautious, and the bootstrap rejects too readily far below"
         " level 0.05 (docs/method.md)."
+    )
+
+
+RULERS = {
+    "none": "by their summed log-probability, as it is",
+    "length": "by their log-probability for their length",
+    "pmi": "by their log-probability minus that without the question",
+    "contrast": "by their log-probability minus that when other countries are asked about",
+}
+
+
+def _ruler_text(run: SavedRun) -> str:
+    """How an answer is judged."""
+    result = _result(run, "culture", "none")
+    if result.meta.get("formulation") == "mcf" and result.calibration == "none":
+        return "An answer is right if the greedy next token is the label of the right option (mcf)."
+    return (
+        f"Options are compared {RULERS[result.calibration]} (calibration {result.calibration}; docs/method.md)."
+        " Items that it does not apply to are marked in the results' column `calibration`."
     )
 
 
