@@ -165,6 +165,7 @@ class _Run:
                     policy=policy,
                     method=self.config.scoring,
                     blocks=self.config.blocks,
+                    block_groups=self.config.block_groups,
                     control=True if part.endswith("ctrl") else None,
                     token_budget=self.config.compute.token_budget,
                     checkpoint=checkpoint_of(path),

@@ -8,6 +8,7 @@ from culnig.selection.specific import select_specific
 from culnig.selection.stability import (
     Stability,
     bootstrap_general,
+    bootstrap_specific,
     jaccard_matrix,
     rank_correlation,
     selection_frequency,
@@ -22,6 +23,7 @@ __all__ = [
     "Stability",
     "bootstrap_budget",
     "bootstrap_general",
+    "bootstrap_specific",
     "jaccard_matrix",
     "rank_correlation",
     "select_at_budgets",
