@@ -148,9 +148,9 @@ def set_names(run: SavedRun, prefix: str = PREFIX) -> list[str]:
     return [name for name in run.set_names(prefix) if len(run.neurons(name))]
 
 
-def sizes(run: SavedRun) -> dict[str, int]:
+def sizes(run: SavedRun, prefix: str = PREFIX) -> dict[str, int]:
     """Country -> neurons in its set, empty sets included."""
-    return {name.removeprefix(PREFIX): len(run.neurons(name)) for name in run.set_names(PREFIX)}
+    return {name.removeprefix(prefix): len(run.neurons(name)) for name in run.set_names(prefix)}
 
 
 def drop_matrix(run: SavedRun, metric: str, prefix: str = PREFIX) -> pd.DataFrame:
