@@ -3,28 +3,44 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 
 import pandas as pd
 import pytest
 import yaml
 
+from culnig.data import Item
 from culnig.errors import UsageError
+from culnig.neurons import ATTENTION_POOL, MLP_POOL, Neuron
 from culnig.run.config import load_config
 from culnig.run.pipeline import run
 from culnig.studies.culture_specific import set_names
+from culnig.studies.instance import aligned
 from tests.helpers.configs import write_config
 
 pytestmark = pytest.mark.slow  # a whole run with several studies
 
 SETTINGS = {
-    "scoring": "culnig",
+    "scoring": "culnig,culnig:unweighted",
     "blocks": 6,
     "block_groups": True,
     "random_controls": 1,
     "guards": {"text": None, "conditions": "main"},
     "modules": {"random_controls": 1, "specific": True},
     "stability": {"resamples": 4, "halves": 2, "budget": 0.05},
-    "studies": ["culture_general", "culture_specific", "layers", "modules", "stability"],
+    "thresholds": {"t": [0.01], "r": [0.01], "specific_t": [0.05], "specific_z": [0.0]},
+    "studies": [
+        *(
+            "culture_general",
+            "culture_specific",
+            "layers",
+            "modules",
+            "stability",
+            "thresholds",
+            "ablations",
+            "instance",
+        )
+    ],
 }
 
 
@@ -33,6 +49,9 @@ def finished(tmp_path_factory, reference_dir):
     folder = tmp_path_factory.mktemp("analyses")
     path = write_config(folder, reference_dir)
     config = yaml.safe_load(path.read_text())
+    rows = [json.loads(line) for line in (folder / "neur.jsonl").read_text().splitlines()]
+    controls = [json.dumps(row | {"question": "", "control": True}) for row in rows]
+    (folder / "ctrl.jsonl").write_text("\n".join(controls))
     path.write_text(yaml.safe_dump(config | SETTINGS))
     return run(load_config(path), folder / "run")
 
@@ -74,6 +93,51 @@ def test_country_sets_are_resampled(finished):
     assert all(sizes[name.removeprefix("specific-")] == len(finished.neurons(name)) for name in set_names(finished))
     assert "culture-specific sets" in (finished.path / "report.html").read_text().lower()
     json.loads((finished.path / "results.json").read_text())
+
+
+def test_settings_of_country_sets(finished):
+    """Every setting has a row of effects, and the run's own row is the study's of culture-specific sets."""
+    rows = table(finished, "thresholds-specific").set_index("setting")
+    assert list(rows.index) == ["the run's own", "t=0.05", "z=0"]
+    assert list(rows["t"]) == [0.01, 0.05, 0.01] and list(rows["z"]) == [0.2, 0.2, 0.0]
+    own = table(finished, "specific-sets").set_index("country")
+    mean = own["own drop (log-odds)"].mean(), own["mean drop elsewhere"].mean()
+    assert tuple(rows.loc["the run's own", ["own drop", "others' drop"]]) == pytest.approx(mean)
+    assert rows.loc["t=0.05", "mean neurons"] > rows.loc["the run's own", "mean neurons"]
+    countries = table(finished, "thresholds-specific-countries")
+    assert countries[countries["setting"] == "z=0"]["own"].mean() == pytest.approx(rows.loc["z=0", "own drop"])
+
+
+def test_ablated_sets_have_the_full_sets_size(finished):
+    whole = finished.neurons("culture-general")
+    rows = table(finished, "ablations").set_index("without")
+    assert list(rows.index) == ["control", "country-reading", "weighting"]
+    for part, row in rows.iterrows():
+        chosen = finished.neurons(f"without-{part}")
+        for pool in (MLP_POOL, ATTENTION_POOL):
+            assert sum(n.module in pool for n in chosen) == sum(n.module in pool for n in whole)
+        assert row["jaccard"] == pytest.approx(chosen.jaccard(whole))
+    changes = table(finished, "ablations-changes")
+    assert set(changes["against"]) == {"untouched", "full rule"} and set(changes["role"]) == {"culture", "ability"}
+    page = (finished.path / "report.html").read_text()
+    assert "Not ablated: maximum (add culnig:sum to the run&#39;s scoring)" in page
+
+
+def test_contrasted_scores_add_up_to_the_difference(finished):
+    """The mean over items of the score minus its own control's is D, by which the neurons were chosen."""
+    rows, scores = table(finished, "instance"), finished.neurons("culture-general").scores
+    for row in rows.itertuples():
+        chosen_by = scores[Neuron(row.module, row.layer, row.neuron)]
+        assert rows.loc[row.Index, "contrasted mean"] == pytest.approx(chosen_by, rel=1e-3, abs=1e-8)
+    numbers = finished.results["instance"]
+    assert numbers["own_control"] and numbers["published_share_percent"] == 29
+    assert 0 < numbers["mean_share_contrasted"] < 1
+
+
+def test_controls_that_do_not_match():
+    items = [Item("a", "b", "X", "q", ["x", "y"], 0), Item("b", "b", "X", "q", ["x", "y"], 0)]
+    assert aligned(items, [replace(item, question="", control=True) for item in items])
+    assert not aligned(items, items[::-1]) and not aligned(items, items[:1])
 
 
 def test_blocks_by_country_need_blocks(tmp_path, reference_dir):

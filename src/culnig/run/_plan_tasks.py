@@ -115,7 +115,8 @@ def tasks_of(config: RunConfig, lm: LanguageModel, policy: PromptPolicy, token_b
         kept: dict[str, Any] = {"blocks": config.blocks or 0, "block_groups": config.block_groups}
         tasks.append(dataclasses.replace(task(part, "score", 1, items), **kept))
     if "instance" in config.studies:
-        tasks.append(task("instance", "score", 1, config.identify.neur.load(config.seed, config.sources)))
+        for data in (config.identify.neur, config.identify.ctrl):
+            tasks.append(task("instance", "score", 1, data.load(config.seed, config.sources)))
     names = test_names(config)
     for test in config.test:
         items = test.load(config.seed, config.sources)

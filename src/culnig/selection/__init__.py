@@ -1,6 +1,6 @@
 """Selection: scores -> neuron sets, and how stable they are.  Nothing here needs the model."""
 
-from culnig.selection.budget import bootstrap_budget, select_at_budgets
+from culnig.selection.budget import bootstrap_budget, select_at_budgets, select_of_size
 from culnig.selection.general import select_general
 from culnig.selection.random import select_random
 from culnig.selection.rules import GeneralRule, SpecificRule
@@ -28,6 +28,7 @@ __all__ = [
     "rank_correlation",
     "select_at_budgets",
     "select_general",
+    "select_of_size",
     "select_random",
     "select_specific",
     "selection_frequency",

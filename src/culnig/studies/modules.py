@@ -208,11 +208,11 @@ def changes_by_part(table: pd.DataFrame, column: str) -> go.Figure:
     """Paired changes of accuracy with intervals: a row for each value of a column and role.
 
     Args:
-        table: rows of `studies._compared.metric_table` with `column` before them.
+        table: rows of `metric_table` with `column` before them, against one or two things.
     """
     correct = table[table["metric"] == "correct"]
     figure = empty_figure(120 + 42 * len(correct[[column, "role"]].drop_duplicates()))
-    for against, colour in (("untouched", ACCENT), ("random", COOL)):
+    for against, colour in zip(dict.fromkeys(correct["against"]), (ACCENT, COOL), strict=False):
         part = correct[correct["against"] == against]
         figure.add_scatter(
             x=list(100 * part["difference"]),
