@@ -3,20 +3,22 @@
 from __future__ import annotations
 
 import json
+import random
 from dataclasses import replace
 
 import pandas as pd
 import pytest
 import yaml
 
-from culnig.data import Item
+from culnig.data import Item, load_languages
 from culnig.errors import UsageError
-from culnig.neurons import ATTENTION_POOL, MLP_POOL, Neuron
+from culnig.neurons import ATTENTION_POOL, GATE, MLP_POOL, Neuron
+from culnig.run.checks import check_config
 from culnig.run.config import load_config
 from culnig.run.pipeline import run
 from culnig.studies.culture_specific import set_names
 from culnig.studies.instance import aligned
-from tests.helpers.configs import write_config
+from tests.helpers.configs import WORDS, write_config
 
 pytestmark = pytest.mark.slow  # a whole run with several studies
 
@@ -30,16 +32,15 @@ SETTINGS = {
     "stability": {"resamples": 4, "halves": 2, "budget": 0.05},
     "thresholds": {"t": [0.01], "r": [0.01], "specific_t": [0.05], "specific_z": [0.0]},
     "studies": [
-        *(
-            "culture_general",
-            "culture_specific",
-            "layers",
-            "modules",
-            "stability",
-            "thresholds",
-            "ablations",
-            "instance",
-        )
+        "culture_general",
+        "culture_specific",
+        "layers",
+        "modules",
+        "stability",
+        "thresholds",
+        "ablations",
+        "instance",
+        "language_neurons",
     ],
 }
 
@@ -52,7 +53,14 @@ def finished(tmp_path_factory, reference_dir):
     rows = [json.loads(line) for line in (folder / "neur.jsonl").read_text().splitlines()]
     controls = [json.dumps(row | {"question": "", "control": True}) for row in rows]
     (folder / "ctrl.jsonl").write_text("\n".join(controls))
-    path.write_text(yaml.safe_dump(config | SETTINGS))
+    texts = folder / "texts"
+    texts.mkdir()
+    rng = random.Random(0)
+    for number, language in enumerate(("one", "two", "three")):  # each language has its own words
+        words = WORDS[100 * number : 100 * number + 100]
+        (texts / f"{language}.txt").write_text("\n\n".join(" ".join(rng.sample(words, 12)) for _ in range(6)))
+    config |= SETTINGS | {"language_neurons": {"texts": str(texts), "percentile": 80}}
+    path.write_text(yaml.safe_dump(config))
     return run(load_config(path), folder / "run")
 
 
@@ -138,6 +146,33 @@ def test_controls_that_do_not_match():
     items = [Item("a", "b", "X", "q", ["x", "y"], 0), Item("b", "b", "X", "q", ["x", "y"], 0)]
     assert aligned(items, [replace(item, question="", control=True) for item in items])
     assert not aligned(items, items[::-1]) and not aligned(items, items[:1])
+
+
+def test_language_neurons_are_as_many(finished):
+    chosen, whole = finished.neurons("language-neurons"), finished.neurons("culture-general")
+    assert len(chosen) == len(whole) and {neuron.module for neuron in chosen} == {GATE}
+    languages = table(finished, "language-neurons").set_index("language")
+    assert list(languages.index) == ["one", "three", "two"] and (languages["texts"] == 6).all()
+    assert (languages["tokens"] >= 6 * 12).all() and languages["neurons"].sum() >= len(chosen)
+    rows = table(finished, "language-neurons-overlap").set_index("set")
+    assert rows.loc["culture-general", "jaccard"] == pytest.approx(whole.jaccard(chosen))
+    assert set(rows.index) == {"culture-general", *set_names(finished)}
+    assert set(table(finished, "language-neurons-changes")["against"]) == {"untouched", "culture-general"}
+
+
+def test_texts_in_several_languages(tmp_path):
+    texts = load_languages()
+    assert len(texts) == 6 and {len(sentences) for sentences in texts.values()} == {8}
+    (tmp_path / "one.txt").write_text("w1 w2")
+    with pytest.raises(UsageError, match="two languages at least"):
+        load_languages(tmp_path)
+
+
+def test_missing_texts_end_the_run_before_a_model_is_loaded(tmp_path, reference_dir):
+    path = write_config(tmp_path, reference_dir)
+    settings = ["studies=[language_neurons]", f"language_neurons.texts={tmp_path / 'none'}"]
+    with pytest.raises(UsageError, match=r"^language_neurons: .*two languages at least"):
+        check_config(load_config(path, settings))
 
 
 def test_blocks_by_country_need_blocks(tmp_path, reference_dir):

@@ -103,6 +103,43 @@ def score(
     saved = Checkpoint(_of_rank(checkpoint), meta | {"batches": [len(chunk) for chunk in whole]}, checkpoint_minutes)
     _run(accumulator, distributed.share(whole), saved, progress)
     distributed.sum_over_processes(accumulator.sums.values())
+    return _summed(accumulator, mine, meta, _kept_blocks(accumulator, blocked, mine) if blocked else {})
+
+
+def score_prompts(
+    lm: LanguageModel,
+    prompts: Prompts,
+    policy: PromptPolicy,
+    method: str | Sequence[str],
+    *,
+    token_budget: int | None = None,
+    progress: Progress | None = None,
+) -> Scores:
+    """Score neurons on prompts that are token ids already, such as texts that nothing is asked about.
+
+    Args:
+        lm: the model.
+        prompts: the prompts; a method that compares values with others needs what `add_references` adds.
+        policy: how they were made, for the record.
+        method, token_budget, progress: as for `score`.
+
+    Raises:
+        UsageError: an unknown method.
+        ModelError: a model that lacks what a method needs.
+    """
+    methods = _checked(parse_methods(method), lm, None)
+    accumulator = Accumulator(lm, prompts, methods, budget=token_budget)
+    keys = list(range(len(prompts.encoded)))
+    whole = batches([prompts.row(key) for key in keys], token_budget or lm.token_budget)
+    meta = _describe(lm, prompts, policy, methods, accumulator)
+    _run(accumulator, distributed.share(whole), Checkpoint(None, meta, 0), progress)
+    distributed.sum_over_processes(accumulator.sums.values())
+    return _summed(accumulator, keys, meta, {})
+
+
+def _summed(accumulator: Accumulator, mine: Sequence[int], meta: dict[str, Any], blocks: dict[str, Any]) -> Scores:
+    """The scores of the prompts of some numbers, once all their batches are through."""
+    prompts = accumulator.prompts
     groups, lengths = prompts.group_of[mine], [prompts.row(key).length for key in mine]
     return Scores(
         sums=accumulator.result("sum"),
@@ -110,7 +147,7 @@ def score(
         groups=prompts.groups,
         meta=meta,
         tokens=np.bincount(groups, weights=lengths, minlength=len(prompts.groups)).astype(np.int64),
-        **(_kept_blocks(accumulator, blocked, mine) if blocked else {}),
+        **blocks,
     )
 
 
