@@ -112,7 +112,7 @@ class Scores:
                 f"no sums by block and group of {', '.join(self.methods)}: score with --blocks 20 --block-groups"
             )
         w, meta = self._resample(weights, self.group_block_count.sum(axis=1))
-        sums = {key: np.tensordot(w, blocks, axes=(0, 0)) for key, blocks in self.group_blocks.items()}
+        sums = {key: _weighted_sum(w, blocks) for key, blocks in self.group_blocks.items()}
         return Scores(sums, w @ self.group_block_count, self.groups, meta)
 
     def _resample(self, weights: Sequence[float] | np.ndarray, count: np.ndarray) -> tuple[np.ndarray, dict[str, Any]]:
@@ -205,6 +205,15 @@ class Scores:
         optional = {name: tensors.get(name) for name in COUNTS}
         count = np.array(tensors["count"])
         return cls(sums, count, list(groups), meta, blocks=blocks, group_blocks=group_blocks, **optional)
+
+
+def _weighted_sum(weights: np.ndarray, blocks: np.ndarray) -> np.ndarray:
+    """Sum over the first axis in float64, a block at a time: all of them together may not fit."""
+    total = np.zeros(blocks.shape[1:])
+    for weight, block in zip(weights, blocks, strict=True):
+        if weight:
+            total += np.multiply(block, weight, dtype=np.float64)
+    return total
 
 
 COUNTS = ("tokens", "block_count", "group_block_count")

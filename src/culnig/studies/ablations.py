@@ -159,6 +159,6 @@ def _said(run: SavedRun, part: Part) -> str:
             found = compare(one, full, seed=run.config.seed)
             said.append(f"{role} {points(found.difference)} points ({interval(found.to_dict())})")
     return (
-        f"Without {part.replace('-', ' ')} ({WHAT[part]}), accuracy under {run.config.operation} differs from that under the"
-        f" full rule's set by: {', '.join(said)}."
+        f"Without {part.replace('-', ' ')} ({WHAT[part]}), accuracy differs from that under the full rule's"
+        f" set by: {', '.join(said)}."
     )
