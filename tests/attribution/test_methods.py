@@ -238,7 +238,7 @@ EVERY = "culnig,culnig:sum:diff,atp:control,atp:dataset,relp,lape,mean_contrast,
 @pytest.mark.parametrize("family", ["llama", pytest.param("mixtral", marks=pytest.mark.slow)])
 def test_every_method_resumes_shards_and_saves(family, items, tmp_path):
     lm = model_of(family)
-    options = {"policy": MCF, "method": EVERY, "blocks": 3, "token_budget": 60}
+    options = {"policy": MCF, "method": EVERY, "blocks": 3, "block_groups": True, "token_budget": 60}
     whole = culnig.score(lm, items, **options)
     whole.save(tmp_path / "whole.safetensors")
 
@@ -261,7 +261,8 @@ def test_every_method_resumes_shards_and_saves(family, items, tmp_path):
     assert loaded.methods == whole.methods == merged.methods and list(loaded.sums) == list(whole.sums)
     np.testing.assert_array_equal(merged.tokens, whole.tokens)
     np.testing.assert_array_equal(merged.block_count, loaded.block_count)
-    for kind in ("sums", "blocks"):
+    np.testing.assert_array_equal(merged.group_block_count, loaded.group_block_count)
+    for kind in ("sums", "blocks", "group_blocks"):
         for key, tensor in getattr(whole, kind).items():
             np.testing.assert_array_equal(getattr(loaded, kind)[key], tensor)
             close = 1e-4 * np.nanmax(np.abs(tensor))
@@ -295,6 +296,29 @@ def test_blocks_replace_a_second_scoring(lm, word_items):
         scores.of_blocks([0, 0, 0, 0])
     with pytest.raises(UsageError, match="give 2 at least"):
         culnig.score(lm, word_items, policy=MCF, blocks=1)
+
+
+def test_blocks_keep_groups_apart(lm, word_items):
+    """Sums by block and group add up to those by block and to those by group; what selection never takes has none."""
+    options = {"policy": MCF, "blocks": 4, "method": "culnig,lape"}
+    scores = culnig.score(lm, word_items, block_groups=True, **options)
+    plain = culnig.score(lm, word_items, **options)
+    assert not plain.group_blocks and plain.group_block_count is None and "block_groups" not in plain.meta
+    for key in plain.sums:
+        np.testing.assert_array_equal(plain.sums[key], scores.sums[key])
+    assert {key for key in scores.blocks if key[1] != UP} == set(scores.group_blocks)
+    np.testing.assert_array_equal(scores.group_block_count.sum(1), scores.block_count)
+    np.testing.assert_array_equal(scores.group_block_count.sum(0), scores.count)
+    for key, sums in scores.group_blocks.items():
+        close = 1e-5 * np.abs(sums).max()
+        np.testing.assert_allclose(sums.sum(0), scores.sums[key], atol=close)
+        np.testing.assert_allclose(sums.sum(1), scores.blocks[key], atol=close)
+    whole = scores.of_method("culnig").of_group_blocks([1] * 4)
+    assert whole.groups == scores.groups and list(whole.count) == list(scores.count)
+    with pytest.raises(UsageError, match="--block-groups"):
+        plain.of_group_blocks([1] * 4)
+    with pytest.raises(UsageError, match="give a number of blocks"):
+        culnig.score(lm, word_items, policy=MCF, block_groups=True)
 
 
 def test_draws_and_wordings_of_a_question_share_a_block():

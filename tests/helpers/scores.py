@@ -40,3 +40,21 @@ def blocks(seed, signal=0.0, count=None):
     whole = {key: block.sum(axis=0, keepdims=True) for key, block in kept.items()}
     meta = meta | {"method": "culnig", "block_items": count.tolist()}
     return Scores(whole, np.array([count.sum()]), ["all"], meta, None, kept, count)
+
+
+def group_blocks(seed, signal=0.0, groups=("China", "Iran", "Spain"), missing=None):
+    """Sums by block and group in which neurons of each group stand out in every block; `missing` has one block alone."""
+    rng, plan = np.random.default_rng(seed), np.random.default_rng(98)
+    size = len(groups)
+    kept = {}
+    for m, n in MODULES.items():
+        own = plan.random((size, LAYERS, n)) < 0.05
+        noise = rng.normal(size=(BLOCKS, size, LAYERS, n))
+        kept["culnig", m] = (noise + signal * own).astype(np.float32)
+    count = np.full((BLOCKS, size), 5)
+    if missing is not None:
+        count[1:, groups.index(missing)] = 0
+    meta = make(seed).meta | {"method": "culnig", "block_items": count.sum(1).tolist()}
+    sums = {key: block.sum(axis=0) for key, block in kept.items()}
+    pooled = {key: block.sum(axis=1) for key, block in kept.items()}
+    return Scores(sums, count.sum(0), list(groups), meta, None, pooled, count.sum(1), kept, count)

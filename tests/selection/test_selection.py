@@ -9,7 +9,8 @@ import pytest
 
 from culnig import NeuronSet, select_general, select_random, select_specific
 from culnig.errors import UsageError
-from culnig.selection import sweep_general
+from culnig.neurons import MLP_POOL
+from culnig.selection import GeneralRule, select_of_size, sweep_general
 from culnig.selection.pools import floor_count, top
 from tests.helpers.scores import MODULES, make
 
@@ -164,3 +165,16 @@ def test_large_selection_is_quick():
     select_general(neur, ctrl, crc)
     select_specific(neur, ctrl, crc, countries=groups[:8])
     assert time.monotonic() - started < 60
+
+
+def test_a_set_of_a_given_size():
+    """The rule that made a set makes it again from its size; without a part, another one as large comes out."""
+    neur, ctrl, crc, ability = (make(i) for i in (1, 2, 3, 4))
+    rule = GeneralRule(t_mlp=0.1, t_attn=0.1, r=0.1, r_ability=0.1)
+    whole = select_general(neur, ctrl, crc, ability=ability, **rule.model_dump())
+    again = select_of_size(whole, neur, ctrl, crc, ability=ability, rule=rule)
+    assert list(again) == list(whole) and again.scores == whole.scores
+    for parts in ((neur, None, crc), (neur, ctrl, None)):
+        other = select_of_size(whole, *parts, ability=ability, rule=rule)
+        assert len(other) == len(whole) and other != whole
+        assert sum(n.module in MLP_POOL for n in other) == sum(n.module in MLP_POOL for n in whole)

@@ -12,6 +12,7 @@ from culnig import Neuron, NeuronSet, Scores, select_general, select_specific
 from culnig.errors import UsageError
 from culnig.selection import (
     bootstrap_general,
+    bootstrap_specific,
     jaccard_matrix,
     rank_correlation,
     selection_frequency,
@@ -20,7 +21,7 @@ from culnig.selection import (
 )
 from culnig.selection.stability import chance_jaccard
 from tests.helpers.cli import invoke, use
-from tests.helpers.scores import BLOCKS, LAYERS, blocks, make
+from tests.helpers.scores import BLOCKS, LAYERS, blocks, group_blocks, make
 
 
 def test_weights_are_repetitions():
@@ -60,6 +61,43 @@ def test_a_signal_is_stable_and_noise_is_not():
     assert abs(noise.table.query("kind == 'half'")["rank_all"].mean()) < 0.1
     frequency = found.frequency().query("chosen")["frequency"]
     assert frequency.median() > 0.9 and noise.frequency().query("chosen")["frequency"].median() < 0.9
+
+
+RULE = {"t": 0.1, "r": 0.01, "z": 0.5}
+
+
+def test_countries_are_resampled_together():
+    """All blocks once give the sets of the score files, and a resample goes through the rule itself."""
+    parts = [group_blocks(i, 4.0 * (i == 1)) for i in (1, 2, 3)]
+    made = bootstrap_specific(*parts, resamples=2, halves=2, seed=7, **RULE)
+    whole = select_specific(*parts, **RULE)
+    assert {name: list(each.chosen) for name, each in made.items()} == {name: list(s) for name, s in whole.items()}
+    rng = np.random.default_rng(7)
+    drawn = [np.bincount(rng.integers(BLOCKS, size=BLOCKS), minlength=BLOCKS) for _ in range(3)]
+    again = select_specific(*(p.of_group_blocks(drawn[i]) for p, i in zip(parts, (0, 0, 2), strict=True)), **RULE)
+    for country, each in made.items():
+        assert each.sets[0] == again[country] and len(each.halves) == 2
+        assert list(each.table["kind"]) == ["bootstrap"] * 2 + ["half"] * 2
+        assert each.table["jaccard"][2] == each.halves[0][0].jaccard(each.halves[0][1])
+
+
+def test_a_countrys_signal_is_stable_and_noise_is_not():
+    found, noise = (
+        bootstrap_specific(*(group_blocks(i, s * (i == 1)) for i in (1, 2, 3)), resamples=5, halves=5, **RULE)
+        for s in (4.0, 0.0)
+    )
+    means = [np.mean([e.table.query("kind == 'half'")["jaccard"].mean() for e in m.values()]) for m in (found, noise)]
+    assert means[0] > 2 * means[1]
+
+
+def test_resamples_without_a_country_are_drawn_again():
+    parts = [group_blocks(i, missing="Iran") for i in (1, 2, 3)]
+    made = bootstrap_specific(*parts, resamples=4, halves=0, **RULE)
+    assert all(len(each.sets) == 4 for each in made.values())
+    with pytest.raises(UsageError, match="left a country without items"):
+        bootstrap_specific(*parts, resamples=0, halves=1, **RULE)  # one of two halves always lacks it
+    with pytest.raises(UsageError, match="--block-groups"):
+        bootstrap_specific(*(blocks(i) for i in (1, 2, 3)))
 
 
 def test_unequal_blocks_are_resampled_apart():

@@ -27,10 +27,13 @@ def score_items(
     *,
     policy: PromptPolicy,
     method: str = "culnig",
+    control: bool | None = None,
     token_budget: int | None = None,
     progress: Callable[[int], None] | None = None,
 ) -> np.ndarray:
     """What each prompt adds to each neuron's sum, float32 [prompts, neurons]; their mean over prompts is S(D).
+
+    `control` clamps scores at 0 from below, as in `score`; None leaves it to each item's own flag.
 
     Raises:
         UsageError: no items or neurons, a neuron the model does not have or the method does not score.
@@ -42,7 +45,8 @@ def score_items(
     parsed = parse_method(method)
     if other := {neuron.module for neuron in chosen} - set(parsed.modules(lm)):
         raise UsageError(f"{parsed.name} does not score {', '.join(sorted(other))}")
-    prompts = prepare(lm, items, policy, target=getattr(parsed, "target", "p"), token_budget=token_budget)
+    target = getattr(parsed, "target", "p")
+    prompts = prepare(lm, items, policy, control=control, target=target, token_budget=token_budget)
     add_references(lm, prompts, [parsed], policy, list(prompts.items), token_budget)
     keeper = _Keeper(lm, prompts, [parsed], neurons=chosen, budget=token_budget)
     rows = [prompts.row(key) for key in range(len(prompts.encoded))]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +19,7 @@ from culnig.attribution.store import Scores, block_numbers, items_a_block
 from culnig.data import Item, account_of, items_hash
 from culnig.errors import UsageError
 from culnig.models import LanguageModel
-from culnig.neurons import Site
+from culnig.neurons import ATTENTION_POOL, MLP_POOL, Site
 from culnig.passes.forward import Row, batches
 from culnig.passes.memory import Fitting
 from culnig.prompts import PromptPolicy, template_hash
@@ -40,6 +41,7 @@ def score(
     method: str | Sequence[str] = "culnig",
     modules: Sequence[str] | None = None,
     blocks: int | None = None,
+    block_groups: bool = False,
     control: bool | None = None,
     token_budget: int | None = None,
     padded_zeros: int | None = None,
@@ -61,6 +63,7 @@ def score(
             can share passes do.
         modules: score only these ("mlp.gate_proj"); None is all that a method scores.
         blocks: keep the sums of so many random blocks of items too, for item bootstraps and split halves.
+        block_groups: keep them with groups apart as well, to resample culture-specific sets; K x G x 4 bytes a neuron.
         control: clamp every item's score at 0 from below; None leaves it to each item's own flag.
         token_budget: padded tokens a batch; changes speed and memory, not results.  None suits the device.
         padded_zeros: reproduce a trap of the published implementation: batches of this many prompts in the order
@@ -89,18 +92,54 @@ def score(
     )
     mine = _shard_keys(len(prompts.encoded), shard)
     add_references(lm, prompts, methods, policy, chosen, token_budget)
-    block_of = block_numbers(prompts, blocks) if blocks is not None else None
-    accumulator = Accumulator(
-        lm, prompts, methods, modules=modules, block_of=block_of, blocks=blocks or 0, budget=token_budget
-    )
+    blocked = _blocked(prompts, blocks, block_groups)
+    accumulator = Accumulator(lm, prompts, methods, modules=modules, blocks=blocked, budget=token_budget)
     whole = batches([prompts.row(key) for key in mine], token_budget or lm.token_budget)
     meta = _describe(lm, prompts, policy, methods, accumulator)
     meta |= {"padded_zeros": padded_zeros, "shard": shard, "rows": account}
-    if blocks and block_of is not None:
-        meta |= {"blocks": blocks, "block_items": items_a_block(prompts, block_of, blocks)}
+    if blocked:
+        meta |= {"blocks": blocked.number, "block_items": items_a_block(prompts, blocked.of, blocked.number)}
+        meta |= {"block_groups": True} if block_groups else {}
     saved = Checkpoint(_of_rank(checkpoint), meta | {"batches": [len(chunk) for chunk in whole]}, checkpoint_minutes)
     _run(accumulator, distributed.share(whole), saved, progress)
     distributed.sum_over_processes(accumulator.sums.values())
+    return _summed(accumulator, mine, meta, _kept_blocks(accumulator, blocked, mine) if blocked else {})
+
+
+def score_prompts(
+    lm: LanguageModel,
+    prompts: Prompts,
+    policy: PromptPolicy,
+    method: str | Sequence[str],
+    *,
+    token_budget: int | None = None,
+    progress: Progress | None = None,
+) -> Scores:
+    """Score neurons on prompts that are token ids already, such as texts that nothing is asked about.
+
+    Args:
+        lm: the model.
+        prompts: the prompts; a method that compares values with others needs what `add_references` adds.
+        policy: how they were made, for the record.
+        method, token_budget, progress: as for `score`.
+
+    Raises:
+        UsageError: an unknown method.
+        ModelError: a model that lacks what a method needs.
+    """
+    methods = _checked(parse_methods(method), lm, None)
+    accumulator = Accumulator(lm, prompts, methods, budget=token_budget)
+    keys = list(range(len(prompts.encoded)))
+    whole = batches([prompts.row(key) for key in keys], token_budget or lm.token_budget)
+    meta = _describe(lm, prompts, policy, methods, accumulator)
+    _run(accumulator, distributed.share(whole), Checkpoint(None, meta, 0), progress)
+    distributed.sum_over_processes(accumulator.sums.values())
+    return _summed(accumulator, keys, meta, {})
+
+
+def _summed(accumulator: Accumulator, mine: Sequence[int], meta: dict[str, Any], blocks: dict[str, Any]) -> Scores:
+    """The scores of the prompts of some numbers, once all their batches are through."""
+    prompts = accumulator.prompts
     groups, lengths = prompts.group_of[mine], [prompts.row(key).length for key in mine]
     return Scores(
         sums=accumulator.result("sum"),
@@ -108,9 +147,46 @@ def score(
         groups=prompts.groups,
         meta=meta,
         tokens=np.bincount(groups, weights=lengths, minlength=len(prompts.groups)).astype(np.int64),
-        blocks=accumulator.result("block"),
-        block_count=None if block_of is None else np.bincount(block_of[mine], minlength=blocks or 0).astype(np.int64),
+        **blocks,
     )
+
+
+@dataclass(frozen=True)
+class Blocks:
+    """The random blocks of a job's prompts.
+
+    Attributes:
+        of: [P], the block of each prompt.
+        number: how many blocks.
+        groups: sums are kept by block and group, too.
+    """
+
+    of: np.ndarray
+    number: int
+    groups: bool
+
+
+def _blocked(prompts: Prompts, number: int | None, groups: bool) -> Blocks | None:
+    if number is None:
+        if groups:
+            raise UsageError("block_groups keeps blocks with groups apart; give a number of blocks, too (20)")
+        return None
+    return Blocks(block_numbers(prompts, number), number, groups)
+
+
+def _kept_blocks(accumulator: Accumulator, blocked: Blocks, mine: Sequence[int]) -> dict[str, Any]:
+    """The fields of `Scores` about blocks, given the numbers of the prompts that were scored."""
+    found: dict[str, Any] = {"blocks": accumulator.result("block")}
+    found["block_count"] = np.bincount(blocked.of[mine], minlength=blocked.number).astype(np.int64)
+    if blocked.groups:
+        size = len(accumulator.prompts.groups)
+        counts = np.bincount(accumulator.index["group_block"][mine], minlength=blocked.number * size)
+        found["group_block_count"] = counts.reshape(blocked.number, size).astype(np.int64)
+        found["group_blocks"] = {
+            key: sums.reshape(blocked.number, size, *sums.shape[1:])
+            for key, sums in accumulator.result("group_block").items()
+        }
+    return found
 
 
 def _run(accumulator: Accumulator, work: Sequence[Any], saved: Checkpoint, progress: Progress | None) -> None:
@@ -217,7 +293,8 @@ class Accumulator:
     """Runs batches and sums each site's per-item scores, in float64 on the device.
 
     Attributes:
-        sums: "sum/<statistic>/<module>/<layer>" -> [G, N], and "block/..." -> [K, N].
+        sums: "sum/<statistic>/<module>/<layer>" -> [G, N], "block/..." -> [K, N], and "group_block/..." -> [K x G, N].
+        index: the same kinds -> the row of those sums that each prompt is added to, [P].
     """
 
     def __init__(
@@ -227,33 +304,39 @@ class Accumulator:
         methods: Sequence[Method],
         *,
         modules: Sequence[str] | None = None,
-        block_of: np.ndarray | None = None,
-        blocks: int = 0,
+        blocks: Blocks | None = None,
         budget: int | None = None,
     ) -> None:
         self.lm = lm
         self.prompts = prompts
         self.methods = list(methods)
-        self.block_of = block_of
-        self.blocks = blocks
         self.budget = budget
+        self.index = {"sum": prompts.group_of}
+        self._sizes = {"sum": len(prompts.groups)}
+        if blocks:
+            self.index["block"], self._sizes["block"] = blocks.of, blocks.number
+        if blocks and blocks.groups:
+            self.index["group_block"] = blocks.of * len(prompts.groups) + prompts.group_of
+            self._sizes["group_block"] = blocks.number * len(prompts.groups)
         self.modules = {m.name: [n for n in m.modules(lm) if modules is None or n in modules] for m in methods}
         self._scored = {module for scored in self.modules.values() for module in scored}
         self.sums: Totals = {}
-        for kind, statistic, method, size in self._families():
-            for module in self.modules[method.name]:
+        for kind, statistic, modules in self._families():
+            for module in modules:
                 for layer in range(lm.num_layers):
-                    self.sums[f"{kind}/{statistic}/{module}/{layer}"] = self._zeros(Site(module, layer), size)
+                    zeros = self._zeros(Site(module, layer), self._sizes[kind])
+                    self.sums[f"{kind}/{statistic}/{module}/{layer}"] = zeros
         self._staged: list[tuple[str, Site, int, torch.Tensor]] = []
         self._fitting = Fitting(self._run)
 
-    def _families(self) -> Iterator[tuple[str, str, Method, int]]:
-        """(sum or block, statistic, its method, number of groups or blocks)."""
+    def _families(self) -> Iterator[tuple[str, str, list[str]]]:
+        """(kind of sums, statistic, modules) of all that is kept."""
         for method in self.methods:
+            modules = self.modules[method.name]
+            selected = [module for module in modules if module in MLP_POOL + ATTENTION_POOL]
             for part in method.statistics:
-                yield "sum", method.name + part, method, len(self.prompts.groups)
-                if self.blocks and method.pooled:
-                    yield "block", method.name + part, method, self.blocks
+                for kind in self.index if method.pooled else ("sum",):
+                    yield kind, method.name + part, selected if kind == "group_block" else modules
 
     def _zeros(self, site: Site, size: int) -> torch.Tensor:
         # MPS has no float64; there the sums are float32.
@@ -295,20 +378,19 @@ class Accumulator:
             self._staged.append((statistic, site, first, scores))
 
     def _commit(self, keys: Sequence[int]) -> None:
-        group = Placed(torch.from_numpy(self.prompts.group_of[keys]))
-        block = Placed(torch.from_numpy(self.block_of[keys])) if self.block_of is not None else None
+        index_of = {kind: Placed(torch.from_numpy(index[keys])) for kind, index in self.index.items()}
         for statistic, site, first, scores in self._staged:
-            for kind, index in (("sum", group), ("block", block)):
+            for kind, index in index_of.items():
                 sums = self.sums.get(f"{kind}/{statistic}/{site.module}/{site.layer}")
-                if sums is not None and index is not None:
+                if sums is not None:
                     neurons = sums[:, first : first + scores.shape[1]]
                     neurons.index_add_(0, index.on(scores.device), scores.to(sums.dtype))
 
     def result(self, kind: str) -> dict[tuple[str, str], np.ndarray]:
-        """(statistic, module) -> float32 [G, L, N] ("sum") or [K, L, N] ("block")."""
+        """(statistic, module) -> float32 [G, L, N] ("sum"), [K, L, N] ("block") or [K x G, L, N] ("group_block")."""
         found: dict[tuple[str, str], Any] = {}
-        for of, statistic, method, _ in self._families():
-            for module in self.modules[method.name] if of == kind else ():
+        for of, statistic, modules in self._families():
+            for module in modules if of == kind else ():
                 keys = [f"{kind}/{statistic}/{module}/{layer}" for layer in range(self.lm.num_layers)]
                 found[statistic, module] = np.stack([self.sums[key].float().cpu().numpy() for key in keys], axis=1)
         return found

@@ -31,6 +31,9 @@ class Scores:
         blocks: (method, module) -> float32 [K, L, N], the same sums over K random blocks of items, groups pooled; empty
             unless they were asked for.
         block_count: [K] int64, number of prompts in each block.
+        group_blocks: (method, module) -> float32 [K, G, L, N], the same sums with groups kept apart, of the modules that
+            selection takes neurons of; empty unless they were asked for.
+        group_block_count: [K, G] int64, number of prompts of each group in each block.
 
     A method with a second statistic keeps it under its name and a suffix ("mean_contrast+squares").
     """
@@ -42,6 +45,8 @@ class Scores:
     tokens: np.ndarray | None = None
     blocks: dict[tuple[str, str], np.ndarray] = field(default_factory=dict)
     block_count: np.ndarray | None = None
+    group_blocks: dict[tuple[str, str], np.ndarray] = field(default_factory=dict)
+    group_block_count: np.ndarray | None = None
 
     def __repr__(self) -> str:
         return f"Scores({self.meta.get('model', '?')}, {len(self.groups)} groups, {int(self.count.sum())} prompts)"
@@ -70,7 +75,8 @@ class Scores:
             return {key: tensors[key] for key in tensors if key[0].partition("+")[0] == wanted}
 
         meta = self.meta | {"method": wanted}
-        return Scores(own(self.sums), self.count, self.groups, meta, self.tokens, own(self.blocks), self.block_count)
+        kept = own(self.blocks), self.block_count, own(self.group_blocks), self.group_block_count
+        return Scores(own(self.sums), self.count, self.groups, meta, self.tokens, *kept)
 
     def of_blocks(self, weights: Sequence[float] | np.ndarray) -> Scores:
         """The scores of a resample of the items, from the per-block sums: one group, "all".
@@ -89,15 +95,35 @@ class Scores:
                 f"no per-block sums of {', '.join(self.methods)}: score with --blocks 20"
                 " (methods that compare groups, as lape does, have none: blocks pool the groups)"
             )
-        w = np.asarray(weights, dtype=np.float64)
-        if w.shape != self.block_count.shape:
-            raise UsageError(f"{w.size} weights for {len(self.block_count)} blocks")
-        count = float(w @ self.block_count)
-        if count <= 0:
-            raise UsageError("the blocks that are taken hold no prompts")
+        w, meta = self._resample(weights, self.block_count)
         sums = {key: np.tensordot(w, blocks, axes=(0, 0))[None] for key, blocks in self.blocks.items()}
+        return Scores(sums, np.array([w @ self.block_count]), ["all"], meta)
+
+    def of_group_blocks(self, weights: Sequence[float] | np.ndarray) -> Scores:
+        """The scores of a resample of the items with groups kept apart, for culture-specific selection; see `of_blocks`.
+
+        A group whose items are in none of the blocks that are taken has a count of 0.
+
+        Raises:
+            UsageError: no sums by block and group were kept, another number of weights, or a resample without prompts.
+        """
+        if self.group_block_count is None or not self.group_blocks:
+            raise UsageError(
+                f"no sums by block and group of {', '.join(self.methods)}: score with --blocks 20 --block-groups"
+            )
+        w, meta = self._resample(weights, self.group_block_count.sum(axis=1))
+        sums = {key: _weighted_sum(w, blocks) for key, blocks in self.group_blocks.items()}
+        return Scores(sums, w @ self.group_block_count, self.groups, meta)
+
+    def _resample(self, weights: Sequence[float] | np.ndarray, count: np.ndarray) -> tuple[np.ndarray, dict[str, Any]]:
+        """The weights as float64 [K], checked, and what a resample's scores say of themselves."""
+        w = np.asarray(weights, dtype=np.float64)
+        if w.shape != count.shape:
+            raise UsageError(f"{w.size} weights for {len(count)} blocks")
+        if w @ count <= 0:
+            raise UsageError("the blocks that are taken hold no prompts")
         items = float(w @ np.asarray(self.meta["block_items"], dtype=np.float64))
-        return Scores(sums, np.array([count]), ["all"], self.meta | {"num_items": items})
+        return w, self.meta | {"num_items": items}
 
     @property
     def modules(self) -> list[str]:
@@ -121,13 +147,20 @@ class Scores:
         return self.total(module, method) / int(self.count.sum())
 
     def save(self, path: Path | str) -> None:
-        """Write a safetensors file: `sum/<method>/<module>`, `count`, `tokens`, `block/...`, and a JSON header under `culnig`."""
+        """Write a safetensors file: `sum/<method>/<module>`, `count`, and a JSON header under `culnig`.
+
+        Where they are there, `tokens`, `block/...`, `block_count`, `group_block/...` and `group_block_count` are written too.
+        """
         from safetensors.numpy import save_file
 
-        tensors = {f"sum/{method}/{module}": np.ascontiguousarray(v) for (method, module), v in self.sums.items()}
-        tensors |= {f"block/{method}/{module}": np.ascontiguousarray(v) for (method, module), v in self.blocks.items()}
+        kinds = {"sum": self.sums, "block": self.blocks, "group_block": self.group_blocks}
+        tensors = {
+            f"{kind}/{method}/{module}": np.ascontiguousarray(v)
+            for kind, family in kinds.items()
+            for (method, module), v in family.items()
+        }
         tensors["count"] = self.count.astype(np.int64)
-        optional = {"tokens": self.tokens, "block_count": self.block_count}
+        optional = {name: getattr(self, name) for name in COUNTS}
         tensors |= {key: value.astype(np.int64) for key, value in optional.items() if value is not None}
         header = {"culnig": json.dumps({"groups": self.groups, **self.meta}, ensure_ascii=False)}
         with atomic_path(path) as temporary:
@@ -153,7 +186,7 @@ class Scores:
             raise DataError(f"{path}: not a readable score file ({error})") from error
         if not isinstance(meta, dict) or "count" not in tensors or "groups" not in meta:
             raise DataError(f"{path}: not a score file: no `culnig` header; `culnig score` writes such files")
-        kinds: dict[str, dict[tuple[str, str], np.ndarray]] = {"sum": {}, "block": {}}
+        kinds: dict[str, dict[tuple[str, str], np.ndarray]] = {"sum": {}, "block": {}, "group_block": {}}
         for key, tensor in tensors.items():
             kind, _, rest = key.partition("/")
             if kind in kinds:
@@ -168,16 +201,23 @@ class Scores:
         def place(key: tuple[str, str]) -> tuple[int, str, int]:
             return order.get(key[0].partition("+")[0], 99), key[0], order.get(key[1], 99)
 
-        sums, blocks = ({key: kinds[kind][key] for key in sorted(kinds[kind], key=place)} for kind in ("sum", "block"))
-        return cls(
-            sums,
-            np.array(tensors["count"]),
-            list(groups),
-            meta,
-            tensors.get("tokens"),
-            blocks,
-            tensors.get("block_count"),
-        )
+        sums, blocks, group_blocks = ({key: kind[key] for key in sorted(kind, key=place)} for kind in kinds.values())
+        optional = {name: tensors.get(name) for name in COUNTS}
+        count = np.array(tensors["count"])
+        return cls(sums, count, list(groups), meta, blocks=blocks, group_blocks=group_blocks, **optional)
+
+
+def _weighted_sum(weights: np.ndarray, blocks: np.ndarray) -> np.ndarray:
+    """Sum over the first axis in float64, a block at a time: all of them together may not fit."""
+    total = np.zeros(blocks.shape[1:])
+    for weight, block in zip(weights, blocks, strict=True):
+        if weight:
+            total += np.multiply(block, weight, dtype=np.float64)
+    return total
+
+
+COUNTS = ("tokens", "block_count", "group_block_count")
+"""Counts that a file need not have."""
 
 
 def _mapped(path: Path) -> dict[str, np.ndarray]:
@@ -205,7 +245,7 @@ def _mapped(path: Path) -> dict[str, np.ndarray]:
 
 SAME = (
     *("model_hash", "dtype", "data_hash", "method", "modules", "formulation", "prompts"),
-    *("padded_zeros", "num_prompts", "blocks"),
+    *("padded_zeros", "num_prompts", "blocks", "block_groups"),
 )
 
 
@@ -235,13 +275,19 @@ def merge_scores(shards: Sequence[Scores]) -> Scores:
     if len(numbers) > n:
         raise UsageError(f"a shard is there twice: {', '.join(f'{i}/{n}' for i, _ in sorted(numbers))}")
     ordered = [scores for _, scores in sorted(zip(numbers, shards, strict=True), key=lambda pair: pair[0])]
-    sums, blocks = _added([s.sums for s in ordered]), _added([s.blocks for s in ordered])
-    count, tokens, block_count = (
-        _counts([getattr(s, name) for s in ordered]) for name in ("count", "tokens", "block_count")
-    )
+    tensors = {name: _added([getattr(s, name) for s in ordered]) for name in ("sums", "blocks", "group_blocks")}
+    counts: dict[str, Any] = {name: _counts([getattr(s, name) for s in ordered]) for name in COUNTS}
+    count = np.sum([s.count for s in ordered], axis=0)
     meta = ordered[0].meta | {"shard": None, "merged": n}
-    assert count is not None
-    return Scores(sums, count, ordered[0].groups, meta, tokens, blocks, block_count)
+    return Scores(
+        tensors["sums"],
+        count,
+        ordered[0].groups,
+        meta,
+        blocks=tensors["blocks"],
+        group_blocks=tensors["group_blocks"],
+        **counts,
+    )
 
 
 def _added(parts: list[dict[tuple[str, str], np.ndarray]]) -> dict[tuple[str, str], np.ndarray]:

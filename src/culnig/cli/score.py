@@ -34,6 +34,10 @@ def score(
     blocks: Annotated[
         int | None, typer.Option(help="Keep sums of so many blocks of items too, to resample them (20).")
     ] = None,
+    block_groups: Annotated[
+        bool,
+        typer.Option("--block-groups", help="Keep them by country as well, to resample culture-specific sets."),
+    ] = False,
     choosing: o.Choosing,
     prompting: o.Prompting,
     loading: o.Loading,
@@ -72,6 +76,7 @@ def score(
             method=method,
             modules=o.split_list(modules),
             blocks=blocks,
+            block_groups=block_groups,
             control=True if control else None,
             token_budget=token_budget,
             padded_zeros=padded_zeros,

@@ -3,7 +3,7 @@
 from culnig.data.item_files import items_hash, read_items, write_items
 from culnig.data.items import BENCHMARKS, Account, Answer, Benchmark, Item, ItemList, Split, account_of
 from culnig.data.load import DataConfig, current_name, load_items, parse_name, with_place
-from culnig.data.texts import load_texts
+from culnig.data.texts import load_languages, load_texts
 
 __all__ = [
     "BENCHMARKS",
@@ -18,6 +18,7 @@ __all__ = [
     "current_name",
     "items_hash",
     "load_items",
+    "load_languages",
     "load_texts",
     "parse_name",
     "read_items",

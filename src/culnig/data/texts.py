@@ -1,14 +1,15 @@
-"""Plain running text, for perplexity: the embedded sample, or a text file of the user's."""
+"""Plain text: running text for perplexity, and the same sentences in several languages; embedded, or the user's files."""
 
 from __future__ import annotations
 
 from importlib import resources
 from pathlib import Path
 
-from culnig.errors import DataError
+from culnig.errors import DataError, UsageError
 from culnig.files import require_file
 
 EMBEDDED = "plain"
+SENTENCES = "sentences"
 
 
 def load_texts(source: str | Path = EMBEDDED) -> list[str]:
@@ -40,3 +41,24 @@ def load_texts(source: str | Path = EMBEDDED) -> list[str]:
     if not paragraphs:
         raise DataError(f"{source}: no text in it")
     return paragraphs
+
+
+def load_languages(source: str | Path = SENTENCES) -> dict[str, list[str]]:
+    """Texts in several languages: language -> its texts.
+
+    Args:
+        source: "sentences", eight plain sentences in six languages, written for this project; or a folder of UTF-8 files
+            `<language>.txt`, whose paragraphs are set apart by blank lines.
+
+    Raises:
+        UsageError: no such folder, or fewer than two languages in it.
+        DataError: a file that is not UTF-8, or has nothing in it.
+    """
+    if str(source) == SENTENCES:
+        import yaml
+
+        return yaml.safe_load((resources.files("culnig.data") / "sentences.yaml").read_text(encoding="utf-8"))
+    files = sorted(Path(source).glob("*.txt"))
+    if len(files) < 2:
+        raise UsageError(f"{source}: {len(files)} files <language>.txt; a folder with two languages at least is needed")
+    return {path.stem: load_texts(path) for path in files}

@@ -67,11 +67,11 @@ def memory_of(shape: Skeleton, tasks: Sequence[Task], program: int, activations:
 
 
 def _sums(shape: Skeleton, task: Task) -> int:
-    """float64 sums, their float32 copies by module and the bytes of the file; and a batch's own scores."""
+    """float64 sums by group and block, their float32 copies by module and the bytes of the file; and a batch's own scores."""
     if task.kind != "score":
         return 0
     neurons = shape.lm.num_neurons
-    return neurons * (task.groups * (8 + 4 + 4) + max(map(len, task.batches)) * 8)
+    return neurons * (task.sums * (8 + 4 + 4) + max(map(len, task.batches)) * 8)
 
 
 def _workspace(shape: Skeleton, task: Task) -> int:

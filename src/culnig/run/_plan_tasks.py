@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
@@ -35,6 +36,8 @@ class Task:
         largest: the inputs of the first batch of a scoring task, which has the longest rows.
         batches: the batches.
         kinds: the offsets that a calibrating task measures.
+        blocks: blocks of items whose sums a scoring task keeps; 0 is none.
+        block_groups: it keeps them by group as well.
     """
 
     name: str
@@ -44,11 +47,16 @@ class Task:
     largest: list[Any]
     batches: list[list[Row]]
     kinds: tuple[Calibration, ...] = ()
+    blocks: int = 0
+    block_groups: bool = False
 
     @property
-    def groups(self) -> int:
-        """Groups that scores are summed by."""
-        return len({item.country for item in self.inputs}) if self.kind == "score" else 0
+    def sums(self) -> int:
+        """Sums that a scoring task keeps for each neuron: by group, by block, and by block and group."""
+        if self.kind != "score":
+            return 0
+        groups = len({item.country for item in self.inputs})
+        return groups + self.blocks * (1 + groups * self.block_groups)
 
     @property
     def prompts(self) -> int:
@@ -104,9 +112,11 @@ def tasks_of(config: RunConfig, lm: LanguageModel, policy: PromptPolicy, token_b
     for part, data in scored_sets(config).items():
         items = data.load(config.seed, config.sources)
         tasks += [task(part, "calibrate", 1, items, needed(policy.calibration))] if calibrated else []
-        tasks.append(task(part, "score", 1, items))
+        kept: dict[str, Any] = {"blocks": config.blocks or 0, "block_groups": config.block_groups}
+        tasks.append(dataclasses.replace(task(part, "score", 1, items), **kept))
     if "instance" in config.studies:
-        tasks.append(task("instance", "score", 1, config.identify.neur.load(config.seed, config.sources)))
+        for data in (config.identify.neur, config.identify.ctrl):
+            tasks.append(task("instance", "score", 1, data.load(config.seed, config.sources)))
     names = test_names(config)
     for test in config.test:
         items = test.load(config.seed, config.sources)

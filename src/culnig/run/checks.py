@@ -63,6 +63,8 @@ def _check_study(name: str, study: Study, config: RunConfig) -> None:
     for role in getattr(study, "needs", ()):
         if config.test_of(role) is None:
             raise UsageError(f"the study {name} needs a test set of the role {role}; add one under `test`")
+    if check := getattr(study, "check", None):
+        _named(name, check, config)
     if config.model.quantize and getattr(study, "trains_weights", False):
         raise UsageError(
             f"the study {name} trains weights, and those of a quantised model cannot be: unset model.quantize"

@@ -103,6 +103,8 @@ class _Run:
         self._check(self.provenance.check_scores)
         self.score()
         distributed.wait()
+        self.measure(first=True)
+        distributed.wait()
         self.select()
         self.evaluate()
         self.measure()
@@ -165,6 +167,7 @@ class _Run:
                     policy=policy,
                     method=self.config.scoring,
                     blocks=self.config.blocks,
+                    block_groups=self.config.block_groups,
                     control=True if part.endswith("ctrl") else None,
                     token_budget=self.config.compute.token_budget,
                     checkpoint=checkpoint_of(path),
@@ -243,10 +246,10 @@ class _Run:
         """The run's policy; where the model writes its answers, the same with the formulation for that."""
         return self.policy.for_writing if test.role == "short" else self.policy
 
-    def measure(self) -> None:
-        """What studies need the model for besides evaluations."""
+    def measure(self, *, first: bool = False) -> None:
+        """What studies need the model for besides evaluations; `first` is for those that select from it."""
         for name, study in self.studies:
-            if not isinstance(study, Measuring):
+            if not isinstance(study, Measuring) or getattr(study, "measures_first", False) != first:
                 continue
             self._check(self.provenance.check_measured, name, study)
             if not study.measured(self.dir):

@@ -158,8 +158,8 @@ def _step(task: Task, costs: Shape, measured: Measured | None, tflops: float | N
 
 
 def _disk(shape: Skeleton, tasks: list[Task]) -> int:
-    """Score files at 4 bytes a neuron and group, about 150 bytes an evaluated item, and a report."""
-    scores = sum(4 * shape.lm.num_neurons * task.groups for task in tasks)
+    """Score files at 4 bytes a neuron and sum, about 150 bytes an evaluated item, and a report."""
+    scores = sum(4 * shape.lm.num_neurons * task.sums for task in tasks)
     rows = sum(task.times * len(task.inputs) for task in tasks if task.kind in ("evaluate", "write"))
     return scores + 150 * rows + 6_000_000
 

@@ -1,6 +1,6 @@
 """Selection: scores -> neuron sets, and how stable they are.  Nothing here needs the model."""
 
-from culnig.selection.budget import bootstrap_budget, select_at_budgets
+from culnig.selection.budget import bootstrap_budget, select_at_budgets, select_of_size
 from culnig.selection.general import select_general
 from culnig.selection.random import select_random
 from culnig.selection.rules import GeneralRule, SpecificRule
@@ -8,6 +8,7 @@ from culnig.selection.specific import select_specific
 from culnig.selection.stability import (
     Stability,
     bootstrap_general,
+    bootstrap_specific,
     jaccard_matrix,
     rank_correlation,
     selection_frequency,
@@ -22,10 +23,12 @@ __all__ = [
     "Stability",
     "bootstrap_budget",
     "bootstrap_general",
+    "bootstrap_specific",
     "jaccard_matrix",
     "rank_correlation",
     "select_at_budgets",
     "select_general",
+    "select_of_size",
     "select_random",
     "select_specific",
     "selection_frequency",

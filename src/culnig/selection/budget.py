@@ -1,4 +1,4 @@
-"""Equal budgets: the same share of every module's neurons, whatever the method; for comparing methods."""
+"""Equal budgets: the same share of every module's neurons, or the size of a given set, whatever the method or the rule."""
 
 from __future__ import annotations
 
@@ -8,8 +8,8 @@ import numpy as np
 
 from culnig.attribution import Scores
 from culnig.errors import UsageError
-from culnig.neurons import NeuronSet
-from culnig.selection.general import general_difference, removed, used
+from culnig.neurons import Neuron, NeuronSet
+from culnig.selection.general import general_difference, pools, removed, used
 from culnig.selection.pools import Pool, check_together, floor_count, method_of, present, provenance, top_ranked
 from culnig.selection.rules import GeneralRule
 from culnig.selection.stability import Selection, Stability, Weights, reselect
@@ -53,9 +53,8 @@ def select_at_budgets(
     for module in modules:
         pool = Pool(neur, (module,))
         difference = general_difference(pool, neur, ctrl, rule.preset)
-        kept = difference.astype(np.float64)
-        kept[removed(pool, rule, crc, ability, ctrl)] = -np.inf
-        ranked.append((pool, difference, top_ranked(kept, max(1, floor_count(max(shares), pool.size)))))
+        out = removed(pool, rule, crc, ability, ctrl)
+        ranked.append((pool, difference, _best(difference, out, max(1, floor_count(max(shares), pool.size)))))
     sets = []
     for share in shares:
         chosen = {
@@ -73,6 +72,52 @@ def select_at_budgets(
             )
         )
     return sets
+
+
+def select_of_size(
+    like: NeuronSet,
+    neur: Scores,
+    ctrl: Scores | None,
+    crc: Scores | None,
+    *,
+    ability: Scores | None = None,
+    rule: GeneralRule | None = None,
+) -> NeuronSet:
+    """Culture-general neurons: of the MLP and of the attention pool the best, as many as another set holds of it.
+
+    As in `select_at_budgets`, the next best step in for neurons that are taken out.  For the rule and the scores that made
+    `like`, this is `like`.
+
+    Args:
+        like: the set whose size is taken.
+        neur, ctrl, crc, ability: as for `select_general`; of one method.
+        rule: preset, r and r_ability; None is the default.
+
+    Raises:
+        UsageError: as `select_general`.
+    """
+    scores = present(neur=neur, ctrl=ctrl, crc=crc, ability=ability)
+    check_together(**scores)
+    rule = rule or GeneralRule()
+    chosen: dict[Neuron, float] = {}
+    for pool, _ in pools(neur, rule):
+        count = sum(neuron.module in pool.shapes for neuron in like)
+        difference = general_difference(pool, neur, ctrl, rule.preset)
+        order = _best(difference, removed(pool, rule, crc, ability, ctrl), count)
+        chosen |= {pool.neuron(position): float(difference[position]) for position in order}
+    return NeuronSet(
+        chosen,
+        model_name=neur.meta["model"],
+        provenance=provenance(rule, "culture-general, of a given size", **used(method_of(neur), scores)),
+        expert_widths=neur.meta.get("expert_widths"),
+    )
+
+
+def _best(difference: np.ndarray, out: np.ndarray, count: int) -> np.ndarray:
+    """Positions of the largest values, without those that are taken out."""
+    kept = difference.astype(np.float64)
+    kept[out] = -np.inf
+    return top_ranked(kept, count)
 
 
 def bootstrap_budget(

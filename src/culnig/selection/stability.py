@@ -18,7 +18,7 @@ from culnig.errors import UsageError
 from culnig.neurons import ATTENTION_POOL, MLP_POOL, Neuron, NeuronSet
 from culnig.selection.general import general_difference, select_general
 from culnig.selection.pools import Pool
-from culnig.selection.specific import select_specific
+from culnig.selection.specific import group_difference, select_specific
 from culnig.selection.sweep import sweep_general
 from culnig.statistics.agreement import rank_correlation
 from culnig.statistics.overlap import chance_jaccard
@@ -86,24 +86,82 @@ def bootstrap_general(
     return reselect(_Selector(parts, rule), parts, resamples=resamples, halves=halves, seed=seed, progress=progress)
 
 
-def reselect(
-    select: Callable[[Weights], Selection],
+def bootstrap_specific(
+    neur: Scores,
+    ctrl: Scores,
+    crc: Scores,
+    *,
+    resamples: int = 200,
+    halves: int = 20,
+    seed: int = 0,
+    progress: Callable[[int], None] | None = None,
+    **rule: Any,
+) -> dict[str, Stability]:
+    """Select culture-specific neurons again from resampled blocks of items; all countries share a resample.
+
+    Blocks are drawn as by `bootstrap_general`.  A draw that leaves a country without items is drawn again.
+
+    Args:
+        neur, ctrl, crc: scores with sums by block and group, as `select_specific` takes them.
+        resamples, halves, seed, progress: as for `bootstrap_general`.
+        **rule: thresholds, preset and countries, as for `select_specific`.
+
+    Returns:
+        Country -> its selections.
+
+    Raises:
+        UsageError: a part without sums by block and group, nothing to do, blocks so few that a country is always
+            missing from some draw, or as `select_specific`.
+    """
+    parts = {"neur": neur, "ctrl": ctrl, "crc": crc}
+    for name, part in parts.items():
+        if part.group_block_count is None:
+            raise UsageError(
+                f"the {name} scores hold no sums by block and group; score them again with --blocks 20 --block-groups"
+            )
+
+    def select(weights: Weights) -> dict[str, Selection]:
+        drawn = {name: part.of_group_blocks(weights[name]) for name, part in parts.items()}
+        sets = select_specific(drawn["neur"], drawn["ctrl"], drawn["crc"], **rule)
+        pool = Pool(drawn["neur"], MLP_POOL + ATTENTION_POOL)
+        difference = group_difference(pool, drawn["neur"], drawn["ctrl"], rule.get("preset", "corrected"))
+        index = drawn["neur"].groups.index
+        return {
+            country: Selection(chosen, {"all": difference[index(country)]}, {"all": pool})
+            for country, chosen in sets.items()
+        }
+
+    def usable(weights: Weights) -> bool:
+        return all((weights[name] @ part.group_block_count > 0).all() for name, part in parts.items())
+
+    return reselect_all(select, parts, usable=usable, resamples=resamples, halves=halves, seed=seed, progress=progress)
+
+
+def reselect(select: Callable[[Weights], Selection], parts: Mapping[str, Scores], **draws: Any) -> Stability:
+    """`reselect_all` for a rule that makes one set."""
+    return reselect_all(lambda weights: {"": select(weights)}, parts, **draws)[""]
+
+
+def reselect_all(
+    select: Callable[[Weights], dict[str, Selection]],
     parts: Mapping[str, Scores],
     *,
+    usable: Callable[[Weights], bool] = lambda weights: True,
     resamples: int,
     halves: int,
     seed: int,
     progress: Callable[[int], None] | None = None,
-) -> Stability:
+) -> dict[str, Stability]:
     """Select from resampled blocks, whatever the rule.
 
     Args:
-        select: block weights of every part -> the selection.
+        select: block weights of every part -> the selections, by name.
         parts: scores with per-block sums, neur and ctrl among them.
+        usable: whether something can be selected from such weights; others are drawn again.
         resamples, halves, seed, progress: see `bootstrap_general`.
 
     Raises:
-        UsageError: fewer than two blocks in a part, or nothing to do.
+        UsageError: fewer than two blocks in a part, nothing to do, or no usable draw.
     """
     for name, part in parts.items():
         if part.block_count is None or len(part.block_count) < 2:
@@ -113,23 +171,39 @@ def reselect(
     paired = np.array_equal(_counts(parts["neur"]), _counts(parts["ctrl"]))
     rng = np.random.default_rng(seed)
     whole = select({name: np.ones(len(_counts(part)), dtype=int) for name, part in parts.items()})
-    made = Stability(whole.chosen, paired=paired)
-    rows = []
+    made = {name: Stability(each.chosen, paired=paired) for name, each in whole.items()}
+    rows: dict[str, list[dict[str, Any]]] = {name: [] for name in whole}
     for _ in range(resamples):
-        one = select(_resample(parts, rng, paired))
-        made.sets.append(one.chosen)
-        rows.append({"kind": "bootstrap"} | _agreement(one, whole, whole.chosen))
+        [weights] = _usable(lambda: [_resample(parts, rng, paired)], usable)
+        for name, one in select(weights).items():
+            made[name].sets.append(one.chosen)
+            rows[name].append({"kind": "bootstrap"} | _agreement(one, whole[name], whole[name].chosen))
         if progress:
             progress(1)
     for _ in range(halves):
-        first, second = (select(weights) for weights in _split(parts, rng, paired))
-        made.halves.append((first.chosen, second.chosen))
-        # Two halves add up to the whole that chose the neurons: that alone pulls a correlation over them below 0.
-        rows.append({"kind": "half"} | _agreement(first, second, whole.chosen) | {"rank_chosen": float("nan")})
+        first, second = (select(each) for each in _usable(lambda: _split(parts, rng, paired), usable))
+        for name, stability in made.items():
+            stability.halves.append((first[name].chosen, second[name].chosen))
+            agreement = _agreement(first[name], second[name], stability.chosen)
+            # Two halves add up to the whole that chose the neurons: that alone pulls a correlation over them below 0.
+            rows[name].append({"kind": "half"} | agreement | {"rank_chosen": float("nan")})
         if progress:
             progress(1)
-    made.table = pd.DataFrame(rows)
+    for name, stability in made.items():
+        stability.table = pd.DataFrame(rows[name])
     return made
+
+
+def _usable(draw: Callable[[], Sequence[Weights]], usable: Callable[[Weights], bool]) -> Sequence[Weights]:
+    """The first of 100 draws all of whose weights are usable."""
+    for _ in range(100):
+        drawn = draw()
+        if all(map(usable, drawn)):
+            return drawn
+    raise UsageError(
+        "100 draws of blocks in a row each left a country without items; score more items of every country, or leave"
+        " out countries with few"
+    )
 
 
 @dataclass(frozen=True)

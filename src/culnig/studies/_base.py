@@ -138,7 +138,7 @@ class Study(Protocol):
     A study that has settings also has `settings`, a class derived from `culnig.settings.Settings` with a default for every
     field, and `section`, the name of its section in a run's config.  It may also have `needs`, the roles of test sets it
     cannot do without, and `trains_weights`, where it trains weights themselves, which quantised models do not allow.
-    Both are checked before a model is loaded.
+    Both are checked before a model is loaded, and so is what its `check(config)` finds wrong, if it has one.
     """
 
     order: int
@@ -184,7 +184,10 @@ class MeasurementContext:
 
 @runtime_checkable
 class Measuring(Protocol):
-    """A study that needs the model for more than evaluations; its files are in `run.measured_path(...)`."""
+    """A study that needs the model for more than evaluations; its files are in `run.measured_path(...)`.
+
+    It measures after evaluation.  With `measures_first = True` it does so before selection, and may select from its files.
+    """
 
     def measured(self, run: SavedRun) -> bool:
         """Whether its files are all there."""

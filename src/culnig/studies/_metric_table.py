@@ -1,4 +1,4 @@
-"""Paired changes of a condition on the first culture and the first ability test set, as rows of a table."""
+"""Paired changes of a condition on the first test set of each of some roles, as rows of a table."""
 
 from __future__ import annotations
 
@@ -17,7 +17,13 @@ METRICS = ("correct", "log_odds")
 
 
 def metric_table(
-    run: SavedRun, condition: str, controls: Sequence[str] = (), where: dict[str, Any] | None = None
+    run: SavedRun,
+    condition: str,
+    controls: Sequence[str] = (),
+    where: dict[str, Any] | None = None,
+    *,
+    label: str = "random",
+    roles: Sequence[str] = ROLES,
 ) -> list[dict[str, Any]]:
     """Rows for each role and metric: against the untouched model, and against the mean of controls if there are any.
 
@@ -26,15 +32,17 @@ def metric_table(
         condition: what changed.
         controls: conditions to compare with besides.
         where: columns that every row begins with.
+        label: what the controls are called in the column `against`.
+        roles: roles of the test sets; those that the run does not have are left out.
     """
     rows: list[dict[str, Any]] = []
-    for role in ROLES:
+    for role in roles:
         if (test := run.config.test_of(role)) is None:
             continue
         masked = run.result_on(test, condition)
         others: list[tuple[str, list[EvalResult]]] = [("untouched", [run.result_on(test, "none")])]
         if controls:
-            others.append(("random", [run.result_on(test, name) for name in controls]))
+            others.append((label, [run.result_on(test, name) for name in controls]))
         for against, results in others:
             rows += [
                 {**(where or {}), "role": role, "against": against}

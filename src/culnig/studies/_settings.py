@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Literal, TypeVar
 
-from pydantic import Field, field_validator
+from pydantic import Field, ValidationInfo, field_validator
 
 from culnig.attribution import parse_methods
 from culnig.data import DataConfig, parse_name
@@ -77,6 +77,10 @@ class RunSettings(Settings):
         "culnig", description="scoring methods with their options (culnig,culnig:sum,atp); studies select by the first"
     )
     blocks: int | None = Field(None, ge=2, description="keep sums of so many blocks of items, to resample them (20)")
+    block_groups: bool = Field(
+        False,
+        description="keep them by country as well, to resample culture-specific sets; blocks x countries as large",
+    )
     sources: dict[str, str] = Field({}, description="benchmark -> file, folder or hub id that its rows come from")
     operation: str = Field("suppress", description="suppress, enhance or scale=FACTOR")
     culture_general: GeneralRule = GeneralRule()
@@ -108,6 +112,13 @@ class RunSettings(Settings):
         except UsageError as error:
             raise ValueError(str(error)) from error
         return text
+
+    @field_validator("block_groups")
+    @classmethod
+    def _of_blocks(cls, kept: bool, info: ValidationInfo) -> bool:
+        if kept and info.data.get("blocks") is None:
+            raise ValueError("there are no blocks to keep by country; set blocks, too (20)")
+        return kept
 
     @field_validator("scoring")
     @classmethod

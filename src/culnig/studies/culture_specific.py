@@ -54,11 +54,11 @@ class CultureSpecificStudy:
         return {PREFIX + country: neurons for country, neurons in sets.items()}
 
     def conditions(self, run: SavedRun) -> list[Condition]:
-        return _conditions(run.config, set_names(run))
+        return country_conditions(run.config, set_names(run))
 
     def planned(self, config: RunSettings, countries: list[str]) -> list[Condition]:
         targets = [country for country in countries if country in TARGETS] or countries
-        return _conditions(config, [PREFIX + country for country in targets])
+        return country_conditions(config, [PREFIX + country for country in targets])
 
     def analyse(self, run: SavedRun) -> Section:
         if not set_names(run):
@@ -67,7 +67,7 @@ class CultureSpecificStudy:
         matrices = {metric: drop_matrix(run, metric) for metric in UNITS}
         for metric, matrix in matrices.items():
             section.tables[f"specific-drop-{metric.replace('_', '-')}"] = matrix.rename_axis("set").reset_index()
-        tests = pd.DataFrame([_own_country(run, matrix, metric) for metric, matrix in matrices.items()])
+        tests = pd.DataFrame([own_country(run, matrix, metric) for metric, matrix in matrices.items()])
         section.tables["specific-own-country"] = tests
         section.tables["specific-sets"] = _set_table(run, matrices["log_odds"])
         raw = matrices["log_odds"]
@@ -128,35 +128,56 @@ def _verdict(main: pd.Series, countries: int) -> str:
     )
 
 
-def _conditions(config: RunSettings, names: list[str]) -> list[Condition]:
-    targets = tuple(name.removeprefix(PREFIX) for name in names)
+def country_conditions(
+    config: RunSettings, names: list[str], targets: tuple[str, ...] | None = None
+) -> list[Condition]:
+    """The untouched model, and each country's set suppressed on the items that `specific_test` says.
+
+    Args:
+        config: the run's settings.
+        names: names of the sets.
+        targets: the countries that have a set; None takes them from names that begin with `PREFIX`.
+    """
+    targets = targets or tuple(name.removeprefix(PREFIX) for name in names)
     countries = targets if config.specific_test == "targets" else None
     return [UNTOUCHED, *(Condition(n, n, config.operation, ("culture",), countries) for n in names)]
 
 
-def set_names(run: SavedRun) -> list[str]:
-    """Names of the culture-specific sets that hold any neuron, in the countries' order."""
-    return [name for name in run.set_names(PREFIX) if len(run.neurons(name))]
+def set_names(run: SavedRun, prefix: str = PREFIX) -> list[str]:
+    """Names of the countries' sets that hold any neuron, in the countries' order; a prefix names another kind of them."""
+    return [name for name in run.set_names(prefix) if len(run.neurons(name))]
 
 
-def sizes(run: SavedRun) -> dict[str, int]:
+def sizes(run: SavedRun, prefix: str = PREFIX) -> dict[str, int]:
     """Country -> neurons in its set, empty sets included."""
-    return {name.removeprefix(PREFIX): len(run.neurons(name)) for name in run.set_names(PREFIX)}
+    return {name.removeprefix(prefix): len(run.neurons(name)) for name in run.set_names(prefix)}
 
 
-def drop_matrix(run: SavedRun, metric: str) -> pd.DataFrame:
-    """Mean of a metric without suppression minus with: [sets, countries]."""
+def drop_matrix(run: SavedRun, metric: str, prefix: str = PREFIX) -> pd.DataFrame:
+    """Mean of a metric without suppression minus with: [sets, countries]; of the sets whose names begin with a prefix."""
 
     def by_country(result: EvalResult | None) -> pd.Series:
         assert result is not None
         return result.rows.groupby("country")[metric].mean()
 
     untouched = by_country(run.result("culture", "none"))
-    drops = {name.removeprefix(PREFIX): untouched - by_country(run.result("culture", name)) for name in set_names(run)}
+    names = set_names(run, prefix)
+    drops = {name.removeprefix(prefix): untouched - by_country(run.result("culture", name)) for name in names}
     return pd.DataFrame(drops).T.dropna(axis=1)  # a country without items under the sets is no column
 
 
-def _own_country(run: SavedRun, matrix: pd.DataFrame, metric: str) -> dict[str, float | str | int]:
+def own_and_others(matrix: pd.DataFrame) -> pd.DataFrame:
+    """A row a set of a drop matrix: the drop of its own country, and the mean drop of the others."""
+    rows = {
+        country: {"own": matrix.loc[country, country], "others": matrix.loc[country].drop(country).mean()}
+        for country in matrix.index
+        if country in matrix.columns
+    }
+    return pd.DataFrame.from_dict(rows, orient="index", columns=["own", "others"])
+
+
+def own_country(run: SavedRun, matrix: pd.DataFrame, metric: str) -> dict[str, float | str | int]:
+    """The own-country effect of a drop matrix with its test; NaN below three countries."""
     targets = [country for country in matrix.index if country in matrix.columns]
     if len(targets) < FEWEST:
         nan = float("nan")

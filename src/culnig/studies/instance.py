@@ -10,6 +10,7 @@ import plotly.graph_objects as go
 from pydantic import Field
 
 from culnig import distributed
+from culnig.data import Item
 from culnig.evaluation.multiple_choice import count_rows
 from culnig.figures import (
     ACCENT,
@@ -20,6 +21,7 @@ from culnig.neurons import NeuronSet
 from culnig.settings import Settings
 from culnig.studies._base import STUDIES, Condition, MeasurementContext, Section
 from culnig.studies._culture_general_set import CULTURE_GENERAL, culture_general_set
+from culnig.studies.published import read_published
 
 if TYPE_CHECKING:
     from culnig.studies._saved import SavedRun
@@ -33,7 +35,11 @@ class InstanceSettings(Settings):
 
 
 class InstanceStudy:
-    """A second scoring pass over `neur` keeps each item's score of the culture-general set's best neurons (`instance.top`)."""
+    """A second scoring pass over `neur` keeps each item's score of the culture-general set's best neurons (`instance.top`).
+
+    A pass over the controls does the same.  An item's contrasted score is its own minus that of its control, the same item
+    without the question; its mean over items is D, by which the neurons were chosen.
+    """
 
     settings = InstanceSettings
     section = "instance"
@@ -57,25 +63,35 @@ class InstanceStudy:
 
         from culnig.attribution.per_item import score_items
 
-        items = context.items(run.config.identify.neur)
-        with context.reporter.step("score item by item", count_rows(items, context.policy), "prompts") as progress:
-            values = score_items(
-                context.lm,
-                items,
-                _best(run),
-                policy=context.policy,
-                method=run.scores("neur").method,
-                token_budget=context.token_budget,
-                progress=progress,
+        found, asked = {}, {}
+        for part in ("neur", "ctrl"):
+            items = asked[part] = context.items(
+                run.config.identify.neur if part == "neur" else run.config.identify.ctrl
             )
+            total = count_rows(items, context.policy)
+            with context.reporter.step(f"score {part} item by item", total, "prompts") as progress:
+                found[part] = score_items(
+                    context.lm,
+                    items,
+                    _best(run),
+                    policy=context.policy,
+                    method=run.scores("neur").method,
+                    control=True if part == "ctrl" else None,
+                    token_budget=context.token_budget,
+                    progress=progress,
+                )
+        control = found["ctrl"]
+        if not (aligned(asked["neur"], asked["ctrl"]) and len(control) == len(found["neur"])):
+            control = control.mean(axis=0, keepdims=True)
         if distributed.is_main():
             with atomic_path(run.per_item_path) as temporary:
-                save_file({"scores": values}, str(temporary))
+                save_file({"scores": found["neur"], "control": control}, str(temporary))
 
     def analyse(self, run: SavedRun) -> Section:
         from safetensors.numpy import load_file
 
-        values, best = load_file(str(run.per_item_path))["scores"], _best(run)
+        saved, best = load_file(str(run.per_item_path)), _best(run)
+        values = saved["scores"]
         share = (values > 0).mean(axis=0)
         table = pd.DataFrame(
             {
@@ -101,10 +117,54 @@ class InstanceStudy:
             f" (from {share.min():.0%} to {share.max():.0%}). The score is the maximum over positions, which favours values"
             " above 0."
         ]
+        if "control" in saved:
+            _add_contrasted(section, values, saved["control"])
+        else:
+            section.text.append("This run was made before the controls were scored item by item.")
         return section
 
 
 STUDIES.register("instance")(InstanceStudy())
+
+
+def aligned(items: list[Item], controls: list[Item]) -> bool:
+    """Whether each item's control, the same item without the question, is at the same place of the controls."""
+    names = [[(item.id, item.options) for item in part] for part in (items, controls)]
+    return names[0] == names[1]
+
+
+def _add_contrasted(section: Section, values: np.ndarray, control: np.ndarray) -> None:
+    """Add the share of prompts with a contrasted score above 0, beside the published one.
+
+    Args:
+        section: the study's section, with its table.
+        values: [prompts, neurons].
+        control: [prompts, neurons] of each prompt's own control, or [1, neurons], their mean.
+    """
+    contrasted = values - control
+    share = (contrasted > 0).mean(axis=0)
+    section.tables["instance"] = section.tables["instance"].assign(
+        **{"contrasted positive": share, "contrasted mean": contrasted.mean(axis=0)}
+    )
+    own = len(control) == len(values)
+    published = read_published()["share_positive"]
+    section.numbers |= {
+        "mean_share_contrasted": float(share.mean()),
+        "own_control": own,
+        "published_share_percent": published,
+    }
+    section.figures.append(
+        (
+            f"The same after the control's score is taken off: share of {len(values):,} prompts with a contrasted score"
+            " above 0.",
+            histogram(100 * share, "% of prompts with a contrasted score above 0", "neurons"),
+        )
+    )
+    what = "its own control" if own else "the mean of all controls, since they do not match the items one by one"
+    section.text.append(
+        f"Contrasted with {what}, they score above 0 on {share.mean():.0%} of the prompts on average (from {share.min():.0%}"
+        f" to {share.max():.0%}). The paper reports that its top neurons score above 0 on {published} % of items."
+    )
 
 
 def _best(run: SavedRun) -> NeuronSet:

@@ -1,4 +1,4 @@
-"""Where culture-general neurons sit: the share and the density of every layer and module."""
+"""Where culture-general and culture-specific neurons sit: the share and the density of every layer and module."""
 
 from __future__ import annotations
 
@@ -16,22 +16,29 @@ from culnig.figures import (
 from culnig.neurons import ATTENTION_POOL, MLP_POOL, NeuronSet, Site
 from culnig.studies._base import STUDIES, Condition, Section
 from culnig.studies._culture_general_set import CULTURE_GENERAL, culture_general_set
+from culnig.studies.culture_specific import PREFIX, set_names
 
 if TYPE_CHECKING:
     from culnig.studies._saved import SavedRun
     from culnig.studies._settings import RunSettings
 
 DENSEST = 15
+ALL = "all countries"
+"""Row of the countries' sets added up; a neuron of two sets counts twice."""
 
 
 class LayersStudy:
-    """Counts, shares of the set, and densities (selected of all the module's neurons) by layer and by module."""
+    """Counts, shares of the set, and densities (selected of all the module's neurons) by layer and by module.
+
+    Culture-specific sets are shown where the run has them, each and added up.
+    """
 
     order = 15
     title = "Layers and modules"
     titles: ClassVar = {
         "layers-modules": "By module",
         "layers-densest": "Densest modules",
+        "layers-specific": "Culture-specific sets by module and depth, share of the set",
     }
 
     def select(self, run: SavedRun) -> dict[str, NeuronSet]:
@@ -85,10 +92,42 @@ class LayersStudy:
             f" third holds {depth['first_third']:.0%}, the middle third {depth['middle_third']:.0%}, the last"
             f" {depth['last_third']:.0%}.{where}"
         ]
+        if set_names(run):
+            _add_specific(section, run, shapes)
         return section
 
 
 STUDIES.register("layers")(LayersStudy())
+
+
+def _add_specific(section: Section, run: SavedRun, shapes: dict[str, tuple[int, int]]) -> None:
+    """Add the countries' sets: a row a country by module and third of the layers, and a map by country and layer."""
+    countries = {name.removeprefix(PREFIX): site_table(run.neurons(name), shapes) for name in set_names(run)}
+    first = next(iter(countries.values()))
+    count = pd.concat([table["neurons"] for table in countries.values()], axis=1).sum(axis=1)
+    everyone = first.assign(neurons=count, share=count / count.sum(), density=count / first["width"])
+    rows, by_layer = [], {}
+    for country, sites in (countries | {ALL: everyone}).items():
+        modules, layers = (_summed(sites, by) for by in ("module", "layer"))
+        row = {"country": country, "neurons": int(sites["neurons"].sum())}
+        rows.append(row | dict(zip(modules["module"], modules["share"], strict=True)) | _depth(layers))
+        by_layer[country] = layers.set_index("layer")["share"]
+    table, shares = pd.DataFrame(rows), pd.DataFrame(by_layer).T
+    section.tables |= {
+        "layers-specific": table,
+        "layers-specific-sites": pd.concat([sites.assign(country=name) for name, sites in countries.items()]),
+        "layers-specific-layers": shares.rename_axis("country").reset_index().rename(columns=str),
+    }
+    section.numbers["specific"] = rows
+    caption = "Culture-specific sets: share of each country's set in every layer, %."
+    section.figures.append((caption, heat_map(100 * shares, "% of the set", "%{z:.0f}")))
+    together = rows[-1]
+    section.text.append(
+        f"The {len(countries)} culture-specific sets hold {together['neurons']:,} neurons, those of several countries"
+        f" counted in each. Of these, {sum(together.get(m, 0.0) for m in MLP_POOL):.0%} are in MLP modules; by layer,"
+        f" the first third holds {together['first_third']:.0%}, the middle third {together['middle_third']:.0%}, the"
+        f" last {together['last_third']:.0%}."
+    )
 
 
 def site_table(neurons: NeuronSet, shapes: dict[str, tuple[int, int]]) -> pd.DataFrame:

@@ -96,7 +96,7 @@ class OverlapStudy:
         shapes = run.scores("neur").shapes()
         rows = []
         for (a, one), (b, other) in combinations(sets.items(), 2):
-            chance = _chance(one, other, shapes)
+            chance = pooled_chance(one, other, shapes)
             jaccard = one.jaccard(other)
             rows.append(
                 {
@@ -140,7 +140,7 @@ def _set_name(benchmark: str) -> str:
     return overlap_part(benchmark, "neur").removesuffix("-neur")
 
 
-def _chance(one: NeuronSet, other: NeuronSet, shapes: dict[str, tuple[int, int]]) -> float:
+def pooled_chance(one: NeuronSet, other: NeuronSet, shapes: dict[str, tuple[int, int]]) -> float:
     """Jaccard at the expected overlap of random sets with as many neurons in each pool (MLP; q, k, v)."""
     shared = 0.0
     for pool in (MLP_POOL, ATTENTION_POOL):

@@ -44,6 +44,7 @@ from culnig.studies._compared_methods import (
     parts_of,
     sets_of,
 )
+from culnig.studies._country_stability import add_country_stability
 
 if TYPE_CHECKING:
     from culnig.studies._saved import SavedRun
@@ -79,6 +80,7 @@ class StabilityStudy:
     title = "Stability of the selected neurons"
     titles: ClassVar = {
         "stability": "Stability of each method's set",
+        "stability-specific": "Stability of the culture-specific sets",
         "stability-wordings": "Other prompt wordings",
         "stability-size": "Size of the culture-general set against t and r",
     }
@@ -152,6 +154,9 @@ class StabilityStudy:
             section.text.append(_wording_text(run))
         _add_sizes(section, run, first)
         section.numbers = {"resampled": section.tables["stability"].to_dict("records")}
+        if first in made and set(MODULES) - {UP} <= set(run.scores("neur", first).modules):
+            draws = {"resamples": config.resamples, "halves": config.halves, "seed": run.config.seed}
+            add_country_stability(section, run, first, draws)
         section.findings = _findings(section.tables["stability"], first)
         return section
 
