@@ -50,8 +50,8 @@ def _lost(cells: pd.DataFrame) -> int:
 def _seen(cells: pd.DataFrame) -> str:
     """How many cells lose more than their random sets, and their mean."""
     return (
-        f"in {_lost(cells)} of {len(cells)} cases the set costs more accuracy than its random sets do, and the mean difference is"
-        f" {points(cells['difference'].mean())} points"
+        f"in {_lost(cells)} of {len(cells)} cases the set costs more accuracy than its random sets do (adjusted p below"
+        f" {LEVEL:g}), and the mean difference is {points(cells['difference'].mean())} points"
     )
 
 
@@ -66,24 +66,25 @@ def paragraphs(run: SavedRun, cells: pd.DataFrame, pairs: pd.DataFrame) -> Itera
     count = run.config.section(TransferSettings).random_controls
     yield (
         f"One rule found a set on each of {', '.join(held(run))}. The model answers every test set under each set"
-        f" ({run.config.operation}), and under {count} random sets of the same modules and layers. Intervals are 95 %"
+        f" ({run.config.operation}), and under {count} random {'set' if count == 1 else 'sets'} of the same modules and layers. Intervals are 95 %"
         f" intervals over questions. A star marks an adjusted p below {LEVEL:g}; p-values are corrected over the cells of a"
         " matrix."
     )
     if empty := [label for label in sets(run.config) if label not in held(run)]:
         yield f"No neuron reached the thresholds on {', '.join(empty)}, so there is nothing to suppress."
     for items, what in (("all", "All items"), ("known", "Known items")):
-        for own, where in ((True, "on the test set of its own benchmark"), (False, "on other culture test sets")):
+        for own, where in ((True, "on a set's own benchmark"), (False, "on other benchmarks")):
             if len(part := _main(cells, items=items, own=own)):
                 yield f"{what}, {where}: {_seen(part)}."
     crossed = bool((cells["wording"] != "all").any())
     yield "An item is known if the untouched model answers it correctly. " + (
-        "Known items are chosen by the answers in the other wording, so that no row is both chosen and measured by the same"
-        " answer. Items chosen by the measured answers themselves would lose accuracy by chance alone (regression to the"
-        " mean). Luck that both wordings share is left, and the random sets share it."
+        "A row is chosen by the answer in the other wording, and measured by its own. Items chosen by the measured answers"
+        " themselves would lose accuracy by chance alone (regression to the mean). Luck that both wordings share is left. A set"
+        " that changes more answers than its random sets loses more of that luck."
         if crossed
         else "The run has one wording, so known items are chosen by the answers that the change starts from. Their accuracy can"
-        " only fall, by chance too (regression to the mean). Only the difference from the random sets can be read there."
+        " only fall, by chance too (regression to the mean), and it falls more under a set that changes more answers. Read all"
+        " items instead, or run with two wordings (prompts.wordings)."
     )
     if len(pairs):
         yield (
