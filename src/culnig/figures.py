@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from typing import Literal
 
 import numpy as np
 import pandas as pd
@@ -223,6 +224,52 @@ def heat_map(grid: pd.DataFrame, unit: str, cell: str) -> go.Figure:
     )
     figure.update_xaxes(showgrid=False)
     figure.update_yaxes(autorange="reversed", showgrid=False)
+    return figure
+
+
+def signed_map(
+    grid: pd.DataFrame,
+    unit: str,
+    *,
+    hover: str,
+    outlined: Sequence[tuple[str, str]] = (),
+    cells: pd.DataFrame | None = None,
+    red: Literal["high", "low"] = "high",
+) -> go.Figure:
+    """Return a heat map of numbers around 0, in red and blue.
+
+    Args:
+        grid: the numbers.
+        unit: what they are, beside the colour bar.
+        hover: plotly's template for a cell under the pointer.
+        outlined: cells (row, column) in a frame.
+        cells: the text of each cell, as many rows and columns; None is the number.
+        red: whether high numbers are red or low ones.
+    """
+    values = grid.to_numpy(dtype=float)
+    limit = float(np.nanmax(np.abs(values), initial=0.0)) or 1.0
+    figure = empty_figure(150 + (34 if cells is None else 48) * len(grid))
+    figure.add_heatmap(
+        z=values,
+        x=list(grid.columns),
+        y=list(grid.index),
+        colorscale=DIVERGING,
+        reversescale=red == "low",
+        zmin=-limit,
+        zmax=limit,
+        xgap=2,
+        ygap=2,
+        text=None if cells is None else cells.to_numpy(),
+        texttemplate="%{text}" if cells is not None else "%{z:.2f}" if grid.shape[1] <= 12 else "%{z:.1f}",
+        textfont={"size": 10 if cells is None else 12},
+        colorbar={"title": {"text": unit, "side": "right"}, "thickness": 10, "outlinewidth": 0},
+        hovertemplate=f"{hover}<extra></extra>",
+    )
+    for row, column in outlined:
+        i, j = list(grid.index).index(row), list(grid.columns).index(column)
+        figure.add_shape(type="rect", x0=j - 0.5, x1=j + 0.5, y0=i - 0.5, y1=i + 0.5, line={"color": INK, "width": 1.5})
+    figure.update_xaxes(side="top", tickangle=-40 if cells is None else 0, showgrid=False, title="")
+    figure.update_yaxes(autorange="reversed", showgrid=False, title="")
     return figure
 
 

@@ -15,9 +15,9 @@ from culnig.selection import select_of_size
 from culnig.settings import Settings
 from culnig.studies._base import STUDIES, UNTOUCHED, Condition, Section
 from culnig.studies._culture_general_set import CULTURE_GENERAL, culture_general_set
+from culnig.studies._found_on import pooled_chance
 from culnig.studies._metric_table import changes, metric_table
 from culnig.studies.modules import changes_by_part
-from culnig.studies.overlap import pooled_chance
 
 if TYPE_CHECKING:
     from culnig.studies._saved import SavedRun

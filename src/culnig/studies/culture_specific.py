@@ -10,11 +10,7 @@ import plotly.graph_objects as go
 
 from culnig.data.countries import TARGETS
 from culnig.evaluation import EvalResult
-from culnig.figures import (
-    DIVERGING,
-    INK,
-    empty_figure,
-)
+from culnig.figures import signed_map
 from culnig.neurons import NeuronSet
 from culnig.selection import select_specific
 from culnig.statistics.matrices import double_centre, own_country_effect
@@ -219,29 +215,6 @@ def _set_table(run: SavedRun, matrix: pd.DataFrame) -> pd.DataFrame:
 
 def drop_map(matrix: pd.DataFrame, unit: str, *, diagonal: bool = False) -> go.Figure:
     """Heat map of a drop matrix, sets in rows and countries in columns; red is a drop, blue a gain."""
-    values = matrix.to_numpy(dtype=float)
-    limit = float(np.nanmax(np.abs(values), initial=0.0)) or 1.0
-    figure = empty_figure(150 + 34 * len(matrix))
-    figure.add_heatmap(
-        z=values,
-        x=list(matrix.columns),
-        y=list(matrix.index),
-        colorscale=DIVERGING,
-        zmin=-limit,
-        zmax=limit,
-        xgap=2,
-        ygap=2,
-        texttemplate="%{z:.2f}" if matrix.shape[1] <= 12 else "%{z:.1f}",
-        textfont={"size": 10},
-        colorbar={"title": {"text": unit, "side": "right"}, "thickness": 10, "outlinewidth": 0},
-        hovertemplate="set of %{y}, items of %{x}: %{z:.3f}<extra></extra>",
-    )
-    for i, name in enumerate(matrix.index):
-        if name in matrix.columns and (diagonal or matrix.shape[1] > len(matrix)):
-            j = list(matrix.columns).index(name)
-            figure.add_shape(
-                type="rect", x0=j - 0.5, x1=j + 0.5, y0=i - 0.5, y1=i + 0.5, line={"color": INK, "width": 1.5}
-            )
-    figure.update_xaxes(side="top", tickangle=-40, showgrid=False, title="")
-    figure.update_yaxes(autorange="reversed", showgrid=False, title="")
-    return figure
+    marked = diagonal or matrix.shape[1] > len(matrix)
+    own = [(name, name) for name in matrix.index if marked and name in matrix.columns]
+    return signed_map(matrix, unit, hover="set of %{y}, items of %{x}: %{z:.3f}", outlined=own)

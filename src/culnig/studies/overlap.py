@@ -2,33 +2,23 @@
 
 from __future__ import annotations
 
-import re
-from itertools import combinations
 from typing import TYPE_CHECKING, ClassVar
 
-import pandas as pd
-import plotly.graph_objects as go
 from pydantic import Field, field_validator
 
 from culnig.data import DataConfig
-from culnig.figures import (
-    heat_map,
-)
-from culnig.neurons import ATTENTION_POOL, MLP_POOL, NeuronSet
-from culnig.selection import jaccard_matrix, select_general
+from culnig.figures import heat_map
+from culnig.neurons import NeuronSet
+from culnig.selection import jaccard_matrix
 from culnig.settings import Settings
 from culnig.studies._base import STUDIES, Condition, Section
+from culnig.studies._found_on import FoundOn, check_distinct, pair_table, scored_parts, select_on, set_name
 
 if TYPE_CHECKING:
     from culnig.studies._saved import SavedRun
     from culnig.studies._settings import RunSettings
 
-
-class FoundOn(Settings):
-    """A benchmark that neurons are found on, for the overlap of sets."""
-
-    neur: DataConfig
-    ctrl: DataConfig
+NAME = "overlap"
 
 
 def _everyday_topics() -> dict[str, FoundOn]:
@@ -50,11 +40,7 @@ class OverlapSettings(Settings):
     @field_validator("benchmarks")
     @classmethod
     def _distinct(cls, benchmarks: dict[str, FoundOn]) -> dict[str, FoundOn]:
-        taken: dict[str, str] = {}
-        for name in benchmarks:
-            other = taken.setdefault(overlap_part(name, "neur").casefold(), name)
-            if other != name:
-                raise ValueError(f"'{other}' and '{name}' would share one score file; rename one of them")
+        check_distinct(benchmarks)
         return benchmarks
 
 
@@ -62,7 +48,7 @@ class OverlapStudy:
     """Select culture-general neurons by the run's rule on each of several benchmarks, and compare the sets."""
 
     settings = OverlapSettings
-    section = "overlap"
+    section = NAME
     order = 50
     title = "Overlap of sets found on different benchmarks"
     titles: ClassVar = {
@@ -70,20 +56,11 @@ class OverlapStudy:
     }
 
     def select(self, run: SavedRun) -> dict[str, NeuronSet]:
-        rule = run.config.culture_general.model_dump()
-        plain = run.scores("ability") if run.config.identify.ability else None
-        sets = {}
-        for name in run.config.section(OverlapSettings).benchmarks:
-            neur, ctrl = (run.scores(overlap_part(name, part)) for part in ("neur", "ctrl"))
-            chosen = select_general(neur, ctrl, run.scores("crc"), ability=plain, **rule)
-            sets[_set_name(name)] = chosen
-        return sets
+        found = select_on(run, NAME, run.config.section(OverlapSettings).benchmarks)
+        return {set_name(NAME, benchmark): neurons for benchmark, neurons in found.items()}
 
     def scored(self, config: RunSettings) -> dict[str, DataConfig]:
-        sets: dict[str, DataConfig] = {}
-        for name, found in config.section(OverlapSettings).benchmarks.items():
-            sets |= {overlap_part(name, "neur"): found.neur, overlap_part(name, "ctrl"): found.ctrl}
-        return sets
+        return scored_parts(NAME, config.section(OverlapSettings).benchmarks)
 
     def conditions(self, run: SavedRun) -> list[Condition]:
         return []
@@ -92,32 +69,15 @@ class OverlapStudy:
         return []
 
     def analyse(self, run: SavedRun) -> Section:
-        sets = {name: run.neurons(_set_name(name)) for name in run.config.section(OverlapSettings).benchmarks}
-        shapes = run.scores("neur").shapes()
-        rows = []
-        for (a, one), (b, other) in combinations(sets.items(), 2):
-            chance = pooled_chance(one, other, shapes)
-            jaccard = one.jaccard(other)
-            rows.append(
-                {
-                    "a": a,
-                    "b": b,
-                    "neurons a": len(one),
-                    "neurons b": len(other),
-                    "shared": len(one & other),
-                    "jaccard": jaccard,
-                    "jaccard by chance": chance,
-                    "times chance": jaccard / chance if chance else float("nan"),
-                }
-            )
-        table, matrix = pd.DataFrame(rows), jaccard_matrix(sets)
+        sets = {name: run.neurons(set_name(NAME, name)) for name in run.config.section(OverlapSettings).benchmarks}
+        table, matrix = pair_table(sets, run.scores("neur").shapes()), jaccard_matrix(sets)
         section = Section(self.title, titles=self.titles)
         section.tables = {"overlap": table, "overlap-jaccard": matrix.rename_axis("set").reset_index()}
-        section.numbers = {"pairs": rows}
+        section.numbers = {"pairs": table.to_dict("records")}
         section.figures = [
             (
                 "Jaccard index of the sets found on each benchmark, selected by one rule.",
-                overlap_map(matrix),
+                heat_map(matrix, "Jaccard", "%{z:.2f}"),
             )
         ]
         section.text = [
@@ -128,29 +88,4 @@ class OverlapStudy:
         return section
 
 
-STUDIES.register("overlap")(OverlapStudy())
-
-
-def overlap_part(benchmark: str, part: str) -> str:
-    """Name of the score file of one benchmark of the study `overlap`."""
-    return f"overlap-{re.sub(r'[^A-Za-z0-9._-]+', '-', benchmark)}-{part}"
-
-
-def _set_name(benchmark: str) -> str:
-    return overlap_part(benchmark, "neur").removesuffix("-neur")
-
-
-def pooled_chance(one: NeuronSet, other: NeuronSet, shapes: dict[str, tuple[int, int]]) -> float:
-    """Jaccard at the expected overlap of random sets with as many neurons in each pool (MLP; q, k, v)."""
-    shared = 0.0
-    for pool in (MLP_POOL, ATTENTION_POOL):
-        size = sum(shapes[m][0] * shapes[m][1] for m in pool if m in shapes)
-        m, n = (sum(neuron.module in pool for neuron in each) for each in (one, other))
-        shared += m * n / size if size else 0.0
-    union = len(one) + len(other) - shared
-    return shared / union if union else 1.0
-
-
-def overlap_map(matrix: pd.DataFrame) -> go.Figure:
-    """Heat map of the Jaccard index of every pair of sets."""
-    return heat_map(matrix, "Jaccard", "%{z:.2f}")
+STUDIES.register(NAME)(OverlapStudy())
