@@ -92,7 +92,7 @@ def oracle(
         raise UsageError("no neurons to suppress")
     check_belongs(NeuronSet(chosen), lm.shapes, lm.name)
     prompts = prepare(
-        lm, items, policy or lm.policy(formulation), control=control, target=target, token_budget=token_budget
+        lm, items, policy or lm.scoring_policy(formulation), control=control, target=target, token_budget=token_budget
     )
     encoded = prompts.encoded
     probability = np.full(len(encoded), np.nan)

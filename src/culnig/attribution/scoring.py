@@ -83,7 +83,7 @@ def score(
         ModelError: a model that lacks what a method needs.
     """
     methods = _checked(parse_methods(method), lm, modules)
-    policy = policy or lm.policy(formulation)
+    policy = policy or lm.scoring_policy(formulation)
     account = account_of(items)
     chosen = list(items)
     target = "diff" if any(getattr(m, "target", "") == "diff" for m in methods) else "p"

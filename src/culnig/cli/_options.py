@@ -52,7 +52,7 @@ Calibrated = Annotated[
     str,
     typer.Option(
         help="Taken off an option's log-probability: none, length, pmi (its log-probability without the question), contrast"
-        " (asked of other countries); auto: pmi for cf, none for mcf.",
+        " (asked of other countries); auto: pmi for cf, none for mcf and for scores.",
         rich_help_panel=PROMPTS,
     ),
 ]
@@ -142,6 +142,13 @@ class Prompting:
             UsageError: a value that is not one of an option's, or two that do not go together.
         """
         return self._policy(lm.formulation if self.formulation == "auto" else self.formulation)
+
+    def scoring_policy(self, lm: LanguageModel) -> PromptPolicy:
+        """The same for scores, which are not calibrated where it is left to them."""
+        from culnig.prompts import SCORE_CALIBRATION
+
+        policy = self.policy(lm)
+        return policy if self.calibration != "auto" else policy.model_copy(update={"calibration": SCORE_CALIBRATION})
 
     def _policy(self, formulation: str) -> PromptPolicy:
         from culnig.prompts import default_calibration, make_policy

@@ -62,7 +62,7 @@ def compare(
     changes = row_changes(before, after)
     scores: tuple[Scores, Scores] | None = None
     if items:
-        rows, policy = choosing.load(items), prompting.policy(before)
+        rows, policy = choosing.load(items), prompting.scoring_policy(before)
         scores = (_scored(before, rows, policy, show), _scored(after, rows, policy, show))
     elif base_scores and tuned_scores:
         scores = (Scores.load(base_scores), Scores.load(tuned_scores))

@@ -83,7 +83,7 @@ def fidelity(
             **({"methods": method} if method else {}),
             modules=o.split_list(modules),
             sampling=sampling,
-            policy=prompting.policy(lm),
+            policy=prompting.scoring_policy(lm),
             token_budget=token_budget,
             reporter=show,
         )

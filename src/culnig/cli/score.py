@@ -66,7 +66,7 @@ def score(
     chosen = choosing.load(items)
     show = o.reporter(as_json)
     lm = loading.load(model, show)
-    policy = prompting.policy(lm)
+    policy = prompting.scoring_policy(lm)
     prompts = len(chosen) * (policy.wordings if isinstance(policy.wordings, int) else 1)
     with show.step(f"score {items}", prompts, "prompts") as progress:
         scores = compute(

@@ -16,7 +16,7 @@ from culnig.models.families import FAMILIES, Family
 from culnig.models.fingerprint import Hashes, hashes_of
 from culnig.models.sites import SiteModule, execution_device, locate, output_width
 from culnig.neurons import Site
-from culnig.prompts import PromptPolicy, default_calibration
+from culnig.prompts import SCORE_CALIBRATION, PromptPolicy, default_calibration
 
 Lift = Callable[[], Callable[[], None]]
 """Undoes an edit, and returns what does it again."""
@@ -92,6 +92,14 @@ class LanguageModel:
         return PromptPolicy.model_validate(
             {"formulation": formulation, "calibration": default_calibration(formulation)}
         )
+
+    def scoring_policy(self, formulation: str | None = None) -> PromptPolicy:
+        """The default prompt policy of scores: as `policy`, but for the calibration of P.
+
+        Raises:
+            UsageError: an unknown formulation.
+        """
+        return self.policy(formulation).model_copy(update={"calibration": SCORE_CALIBRATION})
 
     def __repr__(self) -> str:
         return f"LanguageModel({self.name}, {self.num_layers} layers, {self.num_neurons:,} neurons, {self.dtype})"

@@ -1,11 +1,19 @@
 """Prompts: an item, a template and a policy give the token ids that the model sees."""
 
 from culnig.prompts.encoding import Encoded, encode, encode_prompts
-from culnig.prompts.policies import PromptConfig, PromptPolicy, default_calibration, make_policy
+from culnig.prompts.policies import (
+    SCORE_CALIBRATION,
+    PromptConfig,
+    PromptPolicy,
+    default_calibration,
+    make_policy,
+    recorded,
+)
 from culnig.prompts.rendering import Prompt, render, template_hash
 from culnig.prompts.template import Template, load_template
 
 __all__ = [
+    "SCORE_CALIBRATION",
     "Encoded",
     "Prompt",
     "PromptConfig",
@@ -16,6 +24,7 @@ __all__ = [
     "encode_prompts",
     "load_template",
     "make_policy",
+    "recorded",
     "render",
     "template_hash",
 ]

@@ -85,6 +85,10 @@ def default_calibration(formulation: str) -> Calibration:
     return "pmi" if formulation == "cf" else "none"
 
 
+SCORE_CALIBRATION: Calibration = "none"
+"""The calibration of P in scores where none is named, chosen on `everyday:neur` (docs/results.md)."""
+
+
 @dataclass(frozen=True, slots=True)
 class ChatTemplate:
     """A tokenizer's chat template.
@@ -117,6 +121,11 @@ def chat_template_of(tokenizer: Any) -> ChatTemplate:
     return ChatTemplate(DEFAULT, given[DEFAULT])
 
 
+def recorded(prompts: Mapping[str, Any] | None) -> dict[str, Any]:
+    """Return what a file says of its prompts, completed by what files of earlier versions do not say."""
+    return {"calibration": "none", "offsets_from": "untouched", "orders": "given"} | dict(prompts) if prompts else {}
+
+
 class PromptConfig(Settings):
     """How items are put to the model."""
 
@@ -129,6 +138,9 @@ class PromptConfig(Settings):
     calibration: Literal["auto", "none", "length", "pmi", "contrast"] = Field(
         "auto", description="taken off an option's log-probability; auto: pmi for cf, none for mcf, as published"
     )
+    score_calibration: Literal["auto", "none", "length", "pmi", "contrast"] = Field(
+        "auto", description="the same for P in scores; auto: none, as published"
+    )
     offsets_from: Literal["untouched", "current"] = "untouched"
     orders: Literal["given", "cyclic"] = "given"
 
@@ -140,7 +152,21 @@ class PromptConfig(Settings):
         """
         formulation = recommended if self.formulation == "auto" else self.formulation
         calibration = default_calibration(formulation) if self.calibration == "auto" else self.calibration
-        return make_policy(self.model_dump() | {"formulation": formulation, "calibration": calibration})
+        return self._policy(formulation, calibration)
+
+    def scoring_policy(self, recommended: str) -> PromptPolicy:
+        """Return the prompt policy that scores are made under: the same, but for the calibration.
+
+        Raises:
+            UsageError: two settings that do not go together.
+        """
+        formulation = recommended if self.formulation == "auto" else self.formulation
+        calibration = SCORE_CALIBRATION if self.score_calibration == "auto" else self.score_calibration
+        return self._policy(formulation, calibration)
+
+    def _policy(self, formulation: str, calibration: str) -> PromptPolicy:
+        values = self.model_dump(exclude={"score_calibration"})
+        return make_policy(values | {"formulation": formulation, "calibration": calibration})
 
 
 def make_policy(values: Mapping[str, Any], before: str = "") -> PromptPolicy:

@@ -108,10 +108,11 @@ def tasks_of(config: RunConfig, lm: LanguageModel, policy: PromptPolicy, token_b
         return Task(name, kind, times, inputs, largest, made, kinds)
 
     calibrated = bool(needed(policy.calibration)) and policy.offsets_from == "untouched"
+    offsets = needed(config.prompts.scoring_policy(policy.formulation).calibration)
     tasks = []
     for part, data in scored_sets(config).items():
         items = data.load(config.seed, config.sources)
-        tasks += [task(part, "calibrate", 1, items, needed(policy.calibration))] if calibrated else []
+        tasks += [task(part, "calibrate", 1, items, offsets)] if offsets and policy.offsets_from == "untouched" else []
         kept: dict[str, Any] = {"blocks": config.blocks or 0, "block_groups": config.block_groups}
         tasks.append(dataclasses.replace(task(part, "score", 1, items), **kept))
     if "instance" in config.studies:

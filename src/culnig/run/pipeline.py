@@ -135,7 +135,7 @@ class _Run:
             with self.reporter.step("load the model"):
                 self._model = load_model(**m.model_dump(), say=self.reporter.say)
             if distributed.is_main():
-                self.provenance.check_model(self._model, self.policy)
+                self.provenance.check_model(self._model, self.policy, self.scoring_policy)
             distributed.wait()
             if self.dir.offsets_path.is_file():
                 load_offsets(self._model, self.dir.offsets_path)
@@ -143,7 +143,13 @@ class _Run:
 
     @property
     def policy(self) -> PromptPolicy:
+        """How items are put to the model, and how answers are judged."""
         return self.config.prompts.policy(self.model.formulation)
+
+    @property
+    def scoring_policy(self) -> PromptPolicy:
+        """The same for scores, which have a calibration of their own."""
+        return self.config.prompts.scoring_policy(self.model.formulation)
 
     def score(self) -> None:
         for part, data in self.dir.scored.items():
@@ -156,8 +162,8 @@ class _Run:
                 distributed.wait()
                 continue
             items = self._items(data)
-            model, policy = self.model, self.policy
-            self._calibrate(part, items, needed(policy.calibration))
+            model, policy = self.model, self.scoring_policy
+            self._calibrate(part, items, policy, needed(policy.calibration))
             total = len(items) * (policy.wordings if isinstance(policy.wordings, int) else 1)
             with self.reporter.step(f"score {part}", total, "prompts") as progress:
                 begun = time.monotonic()
@@ -180,11 +186,11 @@ class _Run:
                 self._seconds[f"score {part}"] = time.monotonic() - begun
             _give_back_memory()
 
-    def _calibrate(self, name: str, items: list[Item], kinds: tuple[Calibration, ...]) -> None:
+    def _calibrate(self, name: str, items: list[Item], policy: PromptPolicy, kinds: tuple[Calibration, ...]) -> None:
         """Measure on the untouched model what calibrates the options of a set; kept in the run's folder."""
-        if not kinds or self.config.prompts.offsets_from == "current":
+        if not kinds or policy.offsets_from == "current":
             return
-        model, policy = self.model, self.policy
+        model = self.model
         encoded = encode(render(items, policy), model.tokenizer, policy, model.max_length)
         if not lacks_offsets(model, encoded, policy, kinds):
             return
@@ -232,7 +238,8 @@ class _Run:
             for label in dict.fromkeys(test.label for test, _ in jobs):
                 role = next(test.role for test in self.config.test if test.label == label)
                 if role != "short":
-                    self._calibrate(label, items[label], measured_for(role, self.policy.calibration))
+                    kinds = measured_for(role, self.policy.calibration)
+                    self._calibrate(label, items[label], self.policy, kinds)
             work = [(test, condition, condition.of(items[test.label], test.role)) for test, condition in jobs]
             total = sum(count_rows(part, self._policy_of(test)) for test, _, part in work)
             begun = time.monotonic()
@@ -255,7 +262,9 @@ class _Run:
             if not study.measured(self.dir):
                 begun = time.monotonic()
                 budget = self.config.compute.token_budget
-                context = MeasurementContext(self.model, self.policy, self._items, self.reporter, budget)
+                context = MeasurementContext(
+                    self.model, self.policy, self.scoring_policy, self._items, self.reporter, budget
+                )
                 study.measure(self.dir, context)
                 if distributed.is_main():
                     self.provenance.record_measured(name, study, self.model)

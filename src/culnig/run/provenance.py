@@ -23,7 +23,7 @@ from culnig.files import read_json, sha256_json, write_json
 from culnig.models import LanguageModel
 from culnig.models.fingerprint import same_model
 from culnig.neurons import NeuronSet
-from culnig.prompts import PromptPolicy, template_hash
+from culnig.prompts import PromptPolicy, recorded, template_hash
 from culnig.run.checks import data_of_study
 from culnig.run.directory import RunDirectory
 from culnig.selection.pools import RULE_VERSION
@@ -200,13 +200,13 @@ class Provenance:
             "neurons_hash": neurons_hash(self._set(tuning.watched)),
         }
 
-    def check_model(self, lm: LanguageModel, policy: PromptPolicy) -> None:
-        """Check that all scores and results of the untuned model are of this one, and of this prompt policy."""
-        prompts = policy.resolved(lm.tokenizer)
+    def check_model(self, lm: LanguageModel, policy: PromptPolicy, scoring: PromptPolicy) -> None:
+        """Check that all scores and results of the untuned model are of this one, and of these prompt policies."""
+        prompts, scored = policy.resolved(lm.tokenizer), scoring.resolved(lm.tokenizer)
         own = lm.description
         for path in sorted((self.run.path / "scores").glob("*.safetensors")):
             if path != self.run.per_item_path:
-                self._check_model(path, Scores.load(path).meta, own, prompts)
+                self._check_model(path, Scores.load(path).meta, own, scored)
         for path in sorted((self.run.path / "evals").glob("*/*.parquet")):
             meta = read_meta(path)
             if "tuning" not in meta:
@@ -217,11 +217,9 @@ class Provenance:
             self._check_model(path, read_json(path, "a record")["base"], own, {})
 
     def _check_model(self, path: Path, meta: Meta, own: Meta, prompts: Meta) -> None:
-        asked = meta.get("prompts") or {}
+        asked = recorded(meta.get("prompts"))
         # Short answers have a formulation of their own, and no options to calibrate.
         skipped = {"formulation", "template"} | (NOT_WRITTEN if asked.get("formulation") == "short" else set())
-        if asked and "calibration" in prompts:
-            asked = {"calibration": "none"} | dict(asked)  # files of earlier versions do not say it
         different = [] if same_model(meta, own) else ["model_hash"]
         if any(asked[key] != prompts[key] for key in asked if key in prompts and key not in skipped):
             different.append("prompts")

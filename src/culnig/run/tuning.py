@@ -89,7 +89,9 @@ def take_scores(run: RunDirectory, part: str, model: LanguageModel, provenance: 
     other = RunDirectory.open(folder)
     path = other.scores_path(part)
     scores = Scores.load(path)
-    different = [what for what in ("scoring", "prompts") if getattr(run.config, what) != getattr(other.config, what)]
+    different = ["scoring"] if run.config.scoring != other.config.scoring else []
+    mine, theirs = (each.config.prompts.scoring_policy(model.formulation) for each in (run, other))
+    different += ["prompts"] if mine != theirs else []
     different += provenance.differing(path, scores.meta, provenance.of_part(part, run.scored[part]))
     provenance.tell_lacking()
     if different:

@@ -12,6 +12,7 @@ from culnig.attribution.method import Method, parse_method
 from culnig.errors import UsageError
 from culnig.models.fingerprint import same_model
 from culnig.neurons import Neuron
+from culnig.prompts import recorded
 
 RULE_VERSION = 1
 """Version of the selection rules; raise it where the same scores and settings would give another set."""
@@ -107,7 +108,7 @@ def check_together(**scores: Scores) -> None:
             ("formulation", "formulation"),
             ("prompts", "prompt policy"),
         ):
-            a, b = first.meta.get(field), other.meta.get(field)
+            a, b = (recorded(s.meta.get(field)) if field == "prompts" else s.meta.get(field) for s in (first, other))
             if a != b:
                 raise UsageError(
                     f"the {name} scores were made with another {what} than the {first_name} scores ({b} and {a});"

@@ -169,7 +169,8 @@ class MeasurementContext:
 
     Attributes:
         lm: the untouched model.
-        policy: how items are put to it.
+        policy: how items are put to it, and how answers are judged.
+        scoring_policy: the same for scores, which have a calibration of their own.
         items: data entry of the config -> its items.
         reporter: shows progress.
         token_budget: padded tokens a batch.
@@ -177,6 +178,7 @@ class MeasurementContext:
 
     lm: LanguageModel
     policy: PromptPolicy
+    scoring_policy: PromptPolicy
     items: Callable[[DataConfig], list[Item]]
     reporter: Reporter
     token_budget: int | None

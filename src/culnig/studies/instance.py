@@ -68,13 +68,13 @@ class InstanceStudy:
             items = asked[part] = context.items(
                 run.config.identify.neur if part == "neur" else run.config.identify.ctrl
             )
-            total = count_rows(items, context.policy)
+            total = count_rows(items, context.scoring_policy)
             with context.reporter.step(f"score {part} item by item", total, "prompts") as progress:
                 found[part] = score_items(
                     context.lm,
                     items,
                     _best(run),
-                    policy=context.policy,
+                    policy=context.scoring_policy,
                     method=run.scores("neur").method,
                     control=True if part == "ctrl" else None,
                     token_budget=context.token_budget,

@@ -102,12 +102,12 @@ class StabilityStudy:
     def measure(self, run: SavedRun, context: MeasurementContext) -> None:
         """Score with more wordings; what the first ones gave is taken off again in the analysis."""
         wordings = run.config.section(StabilitySettings).wordings
-        if not isinstance(context.policy.wordings, int) or context.policy.wordings >= wordings:
+        if not isinstance(context.scoring_policy.wordings, int) or context.scoring_policy.wordings >= wordings:
             raise UsageError(
-                f"stability.wordings = {wordings} must be more than prompts.wordings = {context.policy.wordings}, which is scored"
+                f"stability.wordings = {wordings} must be more than prompts.wordings = {context.scoring_policy.wordings}, which is scored"
                 " already"
             )
-        policy = context.policy.model_copy(update={"wordings": wordings})
+        policy = context.scoring_policy.model_copy(update={"wordings": wordings})
         for part in REWORDED:
             items = context.items(getattr(run.config.identify, part))
             with context.reporter.step(

@@ -124,7 +124,7 @@ def measure_fidelity(
         UsageError: no items, a method that estimates something else, an unknown module, a sample that cannot be drawn.
     """
     chosen, how, show = list(items), sampling or Sampling(), reporter or Silent()
-    policy = policy or lm.policy(formulation)
+    policy = policy or lm.scoring_policy(formulation)
     parsed = [_checked(method) for method in parse_methods(methods)]
     wanted = [module for module in (modules or SELECTABLE) if modules or module in lm.shapes]
     names = [method.name for method in parsed]

@@ -75,7 +75,7 @@ class FidelityStudy:
             context.items(config.items),
             methods=config.methods,
             sampling=Sampling(config.layers, config.per_cell, config.largest, config.groups, run.config.seed),
-            policy=context.policy,
+            policy=context.scoring_policy,
             token_budget=context.token_budget,
             reporter=context.reporter,
         )
