@@ -67,7 +67,7 @@ class Item:
 
     @property
     def gold(self) -> str:
-        """Return the text of the gold answer."""
+        """The text of the gold answer."""
         if self.target is not None:
             return self.target
         if self.answers:
