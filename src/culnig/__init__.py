@@ -15,7 +15,7 @@ Shapes in docstrings use these letters, everywhere in the package:
     V  tokens of the vocabulary     H  width of a hidden state     P  prompts of a job
     Q  positions of a batch whose logits are needed                C  countries
 
-N counts the neurons of one layer; with experts it counts those of all experts, or of one where a docstring says so.
+N counts the neurons of one layer.  With experts it counts those of all experts, or of one if a docstring says so.
 """
 
 from __future__ import annotations
@@ -58,7 +58,7 @@ __all__ = [*_HOME, "__version__"]
 
 
 def __getattr__(name: str) -> Any:
-    # Names load on first use: `culnig --help` must not wait for torch.
+    # Names are imported on first use, so that `culnig --help` does not wait for torch.
     if name not in _HOME:
         raise AttributeError(f"module 'culnig' has no attribute '{name}'")
     home = importlib.import_module(_HOME[name])

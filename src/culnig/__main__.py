@@ -1,4 +1,4 @@
-"""`python -m culnig`, and so `accelerate launch -m culnig`."""
+"""Entry point of `python -m culnig`, and therefore of `accelerate launch -m culnig`."""
 
 from culnig.cli import main
 

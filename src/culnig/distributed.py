@@ -1,4 +1,4 @@
-"""Several processes on one job, by accelerate and torch.distributed; one process is the plain case.
+"""Run one job in several processes, by accelerate and torch.distributed; a single process is the simple case.
 
 `accelerate launch -m culnig ...` and `torchrun -m culnig ...` start the processes; nothing else is needed.
 
@@ -28,15 +28,15 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 
 COLLECTIVE_TIMEOUT = timedelta(hours=6)
-"""Limit of one collective operation; within training, one process may write a checkpoint while the others wait."""
+"""Limit of one collective operation.  In training, one process may write a checkpoint while the others wait."""
 BEAT = 1.0
 """Seconds between two signs of life."""
 SILENT_BEATS = 600
-"""A process that gives so many signs of life fewer than expected is taken for dead."""
+"""A process counts as dead when it has given this many signs of life fewer than expected."""
 PATIENCE = 20.0
-"""Seconds that a failed process 0 waits at most for the others to read its message."""
+"""Longest time in seconds that a failed process 0 waits for the others to read its message."""
 GRACE = 2.0
-"""Seconds that a failed process has to print its own message before the others end."""
+"""Seconds in which a failed process can print its own message before the others end."""
 
 
 class ProcessFailed(CulnigError):
@@ -44,9 +44,9 @@ class ProcessFailed(CulnigError):
 
 
 class _Board:
-    """What the processes tell each other, in a store of their own connection.
+    """Messages between the processes, in a store with its own connection.
 
-    The store is the one that torchrun, or process 0, keeps under MASTER_ADDR and MASTER_PORT.  No call blocks in it.
+    The store is the one that torchrun, or process 0, keeps under MASTER_ADDR and MASTER_PORT.  No call to it blocks.
     """
 
     def __init__(self, store: Any, rank: int, size: int) -> None:
@@ -62,7 +62,7 @@ class _Board:
         atexit.register(self.stop_watching)
 
     def meet(self) -> None:
-        """Return when every process has called this as often as this one.
+        """Return when every process has made as many calls of this method as this process.
 
         Raises:
             ProcessFailed: another process has failed.
@@ -76,7 +76,7 @@ class _Board:
         self._watcher.join(timeout=10)
 
     def close(self) -> None:
-        """Meet for the last time; process 0, which may hold the store, leaves last."""
+        """Meet for the last time; process 0 leaves last, because it may hold the store."""
         self.stop_watching()
         self.meet()
         if self.rank == 0:
@@ -85,7 +85,7 @@ class _Board:
             self.store.add("left", 1)
 
     def _await(self, key: str, mine: int, wanted: int) -> None:
-        """Add `mine` to a counter, and return when it has reached `wanted`."""
+        """Add `mine` to a counter, and return when the counter has reached `wanted`."""
         pause = 0.001
         here = self.store.add(key, mine)
         while here < wanted:
@@ -97,38 +97,38 @@ class _Board:
             here = self.store.add(key, 0)
 
     def tell(self, message: str, code: int) -> None:
-        """Leave the message of a failure; the first one stays."""
-        with suppress(RuntimeError):  # the store may have gone with the process that holds it
+        """Write the message of a failure; only the first one is kept."""
+        with suppress(RuntimeError):  # the store may have ended with the process that holds it
             self.store.compare_set("failed", "", json.dumps([self.rank, message, code]))
 
     def linger(self) -> None:
-        """Process 0 may hold the store: let the others read there why it ends."""
+        """Let the other processes read why process 0 ends, because it may hold the store."""
         patience = time.monotonic() + PATIENCE
         with suppress(RuntimeError):
             while self.rank == 0 and self.store.add("read", 0) < self.size - 1 and time.monotonic() < patience:
                 time.sleep(0.1)
 
     def failure(self) -> ProcessFailed | None:
-        """The failure of another process; once it has been read, the store may go."""
+        """Return the failure of another process, or None; once every process has read it, the store may end."""
         if self._read is None and self.store.check(["failed"]):
             rank, message, code = json.loads(self.store.get("failed"))
             if rank == self.rank:
                 return None
             failed = ProcessFailed(f"stopped, because process {rank} failed: {message}")
             failed.exit_code = code
-            self._read = failed  # before process 0 is told that it may leave
+            self._read = failed  # set before process 0 learns that it may leave
             self.store.add("read", 1)
         return self._read
 
     def cause(self) -> ProcessFailed | None:
-        """The failure of another process, also where the store has gone with it."""
+        """Return the failure of another process, or None; a broken connection to the store is also a failure."""
         try:
             return self.failure()
         except RuntimeError as error:
             return ProcessFailed(f"stopped, because the connection to process 0 broke: {error}")
 
     def _watch(self) -> None:
-        """End this process some time after another one has failed, wherever it is by then."""
+        """End this process soon after another one has failed, whatever it is doing."""
         peers = [0] if self.rank else range(1, self.size)
         beats, silent = dict.fromkeys(peers, -1), dict.fromkeys(peers, 0)
         while not self._closed.wait(BEAT):
@@ -138,7 +138,7 @@ class _Board:
                     latest = self.store.add(f"beat/{peer}", 0)
                     silent[peer] = silent[peer] + 1 if latest == beats[peer] else 0
                     beats[peer] = latest
-            except RuntimeError:  # the store has gone, and with it the process that holds it
+            except RuntimeError:  # the store has ended with the process that holds it
                 pass
             failure = self.cause()
             if dead := [peer for peer in peers if silent[peer] >= SILENT_BEATS]:
@@ -149,12 +149,12 @@ class _Board:
 
 
 _board: _Board | None = None
-"""The connection to the other processes, once there is one."""
+"""The connection to the other processes; None before it is made and after it is closed."""
 
 
 @lru_cache(maxsize=1)
 def _state() -> Any:
-    """accelerate's process state; None where there is a single process."""
+    """Return accelerate's process state; None for a single process."""
     global _board
     if size() <= 1:
         return None
@@ -164,40 +164,40 @@ def _state() -> Any:
 
     state = PartialState(cpu=not torch.cuda.is_available(), timeout=COLLECTIVE_TIMEOUT)
     place, port = os.environ["MASTER_ADDR"], int(os.environ["MASTER_PORT"])
-    attempt = os.environ.get("TORCHELASTIC_RESTART_COUNT", "0")  # torchrun keeps its store when it starts workers again
+    attempt = os.environ.get("TORCHELASTIC_RESTART_COUNT", "0")  # torchrun keeps its store when it restarts the workers
     store = TCPStore(place, port, is_master=False, timeout=timedelta(minutes=5))
     _board = _Board(PrefixStore(f"culnig/{attempt}", store), rank(), size())
     return state
 
 
 def rank() -> int:
-    """This process's number, from 0."""
+    """Return this process's number, from 0."""
     return int(os.environ.get("RANK", "0")) if size() > 1 else 0
 
 
 def size() -> int:
-    """How many processes there are."""
+    """Return the number of processes."""
     return max(1, int(os.environ.get("WORLD_SIZE", "1")))
 
 
 def is_main() -> bool:
-    """Whether this is the process that writes."""
+    """Return whether this is the process that writes."""
     return rank() == 0
 
 
 def device() -> torch.device | None:
-    """The device of this process; None where there is a single one."""
+    """Return the device of this process; None for a single process."""
     state = _state()
     return state.device if state else None
 
 
 def share(parts: Sequence[T]) -> Sequence[T]:
-    """This process's part of some work: every size-th."""
+    """Return this process's share of some work: every size-th part."""
     return parts[rank() :: size()]
 
 
 def wait() -> None:
-    """Let all processes come here; there is no time limit.
+    """Wait until all processes are here; there is no time limit.
 
     Raises:
         ProcessFailed: another process has failed.
@@ -207,14 +207,14 @@ def wait() -> None:
 
 
 def sum_over_processes(tensors: Iterable[torch.Tensor]) -> None:
-    """Add tensors up over all processes, in place."""
+    """Add up tensors over all processes, in place."""
     if (state := _state()) is None:
         return
     import torch
 
     wait()
     for tensor in tensors:
-        # NCCL reduces only tensors on a GPU, and the sums of an offloaded layer are on the CPU.
+        # NCCL reduces only tensors on a GPU, but the sums of an offloaded layer are on the CPU.
         reduced = tensor.to(state.device)
         torch.distributed.all_reduce(reduced)
         if reduced is not tensor:
@@ -222,18 +222,18 @@ def sum_over_processes(tensors: Iterable[torch.Tensor]) -> None:
 
 
 def gather(values: dict[int, T]) -> dict[int, T]:
-    """The union of all processes' dictionaries, on every process."""
+    """Return the union of all processes' dictionaries, on every process."""
     if _state() is None:
         return values
     from accelerate.utils import gather_object
 
     wait()
-    # gather_object takes and gives lists.
+    # gather_object takes and returns lists.
     return dict(gather_object(list(values.items())))
 
 
 def decided_by_main(choice: bool) -> bool:
-    """What process 0 has chosen, on every process."""
+    """Return the choice of process 0, on every process."""
     if (state := _state()) is None:
         return choice
     import torch
@@ -245,12 +245,12 @@ def decided_by_main(choice: bool) -> bool:
 
 @contextmanager
 def guard() -> Iterator[None]:
-    """Tell the other processes of an error that leaves the block, so that they end too."""
-    _state()  # only processes that know each other can tell
+    """Report an error that leaves the block to the other processes, so that they end too."""
+    _state()  # a process can report only if it is connected to the others
     try:
         yield
     except BaseException as error:
-        # A collective operation breaks with an error of its own where another process has left it.
+        # A collective operation raises its own error when another process has left it.
         if _board is not None and isinstance(error, RuntimeError) and (failure := _board.cause()):
             raise failure from error
         code = getattr(error, "exit_code", getattr(error, "code", 1))
@@ -272,7 +272,7 @@ def leave(code: int) -> NoReturn:
 
 
 def finish() -> None:
-    """Let all processes end together, and close their connections; nothing may be shared after it."""
+    """Let all processes end together, and close their connections; no collective call may follow."""
     global _board
     if _board is not None and (state := _state()) is not None:
         _board.close()

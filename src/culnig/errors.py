@@ -1,20 +1,20 @@
-"""Errors a user can act on.
+"""Errors that a user can correct.
 
-Every message says what is wrong, where, and what to do about it, in one line.  The command line prints the message
-and exits with `exit_code`; anything that is not a `CulnigError` is a bug and keeps its traceback.
+Every message says in one line what is wrong, where, and what to do about it.  The command line prints the message and
+exits with `exit_code`.  Any other exception is a bug and keeps its traceback.
 """
 
 from __future__ import annotations
 
 
 class CulnigError(Exception):
-    """Base class: something went wrong that the user can put right."""
+    """Base class: an error that the user can correct."""
 
     exit_code = 1
 
 
 class UsageError(CulnigError):
-    """A command, option, name or path that makes no sense (exit code 2)."""
+    """A command, option, name or path that is wrong (exit code 2)."""
 
     exit_code = 2
 
@@ -28,16 +28,16 @@ class ModelError(CulnigError):
 
 
 class PromptError(CulnigError):
-    """A prompt that cannot be rendered or encoded as the run asks for."""
+    """A prompt that cannot be rendered or encoded as the run requires."""
 
 
 class FetchError(CulnigError):
-    """Something that must be downloaded and could not be; the message says how to provide it by hand."""
+    """A download that failed; the message says how to provide the file by hand."""
 
 
 class CulnigWarning(UserWarning):
-    """Something that a user should know and that stops nothing; the command line prints it as one line."""
+    """A fact that the user should know and that stops nothing; the command line prints it as one line."""
 
 
 class OldNameWarning(CulnigWarning):
-    """A name that has changed was used; what it stands for was read all the same."""
+    """An old name was used; it was read under its present name."""

@@ -1,4 +1,4 @@
-"""Plotly figures with one look: the toolkit, and the figures that several studies share."""
+"""Plotly figures with one style: the tools, and the figures that several studies share."""
 
 from __future__ import annotations
 
@@ -14,9 +14,9 @@ from culnig.neurons import MODULES, Site
 INK, MUTED, GRID = "#1f2430", "#8a8f9c", "#e8e6e1"
 ACCENT, COOL, QUIET = "#b5472f", "#2f6690", "#b9bcc4"
 WIDE = 30
-"""Largest over smallest value from which on an axis is logarithmic."""
+"""An axis is logarithmic if the largest value is at least this many times the smallest."""
 SERIES, SOLID = (INK, ACCENT, COOL, MUTED, "#6a8f3c", "#8a5fa8"), 4
-"""Colours of things that are many and alike; lines after so many are dotted, for those that lie on another."""
+"""Colours of many similar lines; lines after the first `SOLID` are dotted, so that lines under them stay visible."""
 PALETTE = ("#2f6690", "#5b8c5a", "#8e6c8a", "#c79a2b", "#3a9ca6", "#7a5c3e", "#a3486b", "#56617a", "#9aa83a", "#d0836b")
 WARM_SCALE = [[0.0, "#fbfaf7"], [0.25, "#f3d9c9"], [0.6, "#d98862"], [1.0, "#8f2d17"]]
 DIVERGING = [[0.0, "#2f6690"], [0.5, "#fbfaf7"], [1.0, "#b5472f"]]
@@ -32,7 +32,7 @@ ROLE_NAMES = {
 
 
 def empty_figure(height: int, **layout: object) -> go.Figure:
-    """A figure in the reports' look, of so many pixels height, with nothing on it."""
+    """Return an empty figure in the style of the reports, `height` pixels high."""
     figure = go.Figure()
     figure.update_layout(
         template="none",
@@ -51,7 +51,7 @@ def empty_figure(height: int, **layout: object) -> go.Figure:
 
 
 def accuracy_by_condition(table: pd.DataFrame) -> go.Figure:
-    """Dots with intervals: untouched, suppressed, and the random controls, a band for each test set.
+    """Draw dots with intervals: untouched, suppressed and the random controls, with a band for each test set.
 
     Args:
         table: columns role, test, condition, accuracy, low, high (shares).
@@ -97,7 +97,7 @@ def accuracy_by_condition(table: pd.DataFrame) -> go.Figure:
 
 
 def layer_map(counts: Mapping[Site, int], shapes: Mapping[str, tuple[int, int]]) -> go.Figure:
-    """Heat map of the number of neurons in each module (rows) of each layer (columns)."""
+    """Draw a heat map of the number of neurons in each module (rows) of each layer (columns)."""
     modules = [m for m in MODULES if m in shapes and any(site.module == m for site in counts)]
     modules += sorted({site.module for site in counts} - set(modules))
     layers = max(shapes[m][0] for m in modules) if modules else 1
@@ -122,7 +122,7 @@ def layer_map(counts: Mapping[Site, int], shapes: Mapping[str, tuple[int, int]])
 
 
 def change_by(table: pd.DataFrame, column: str) -> go.Figure:
-    """Paired change of accuracy with intervals for each value of a column, largest loss first."""
+    """Draw the paired change of accuracy with intervals for each value of a column, largest loss first."""
     ordered = table.sort_values("difference")
     figure = empty_figure(90 + 24 * len(ordered))
     colours = np.where(ordered["high"] < 0, ACCENT, np.where(ordered["low"] > 0, COOL, MUTED))
@@ -141,11 +141,15 @@ def change_by(table: pd.DataFrame, column: str) -> go.Figure:
 
 
 def loss_curves(tables: Mapping[str, pd.DataFrame]) -> go.Figure:
-    """Training loss by update, a line for each table (columns step, loss, eval_loss); dots where it was validated."""
+    """Draw the training loss by update, with a line for each table and dots where it was validated.
+
+    Args:
+        tables: name -> table with the columns step, loss and eval_loss.
+    """
     figure = empty_figure(320)
     for number, (name, table) in enumerate(tables.items()):
         colour = SERIES[number % len(SERIES)]
-        # A dozen answers an update make a rough curve; the running mean is what can be read.
+        # The loss of an update is noisy, because it averages only about a dozen answers; a running mean is readable.
         smooth = table["loss"].rolling(max(1, len(table) // 20), min_periods=1).mean()
         line = {"color": colour, "width": 2, "dash": "solid" if number < SOLID else "dot"}
         figure.add_scatter(x=table["step"], y=smooth, mode="lines", name=name, line=line)
@@ -174,7 +178,7 @@ def error_bars(
 
     Args:
         value, low, high: columns of a table, or single numbers.
-        unit: what they are multiplied by; 100 gives points.
+        unit: factor of all values; 100 gives points.
         **look: colour, thickness and the like.
     """
     above, below = (unit * np.atleast_1d(high - value), unit * np.atleast_1d(value - low))
@@ -183,19 +187,19 @@ def error_bars(
 
 
 def colours(methods: Sequence[str]) -> dict[str, str]:
-    """Method -> colour: CULNIG's own in the accent, random in grey."""
+    """Return method -> colour: the accent colour for CULNIG's own method, grey for random."""
     fixed = {"culnig": ACCENT, "random": QUIET}
     others = [method for method in methods if method not in fixed]
     return {method: PALETTE[i % len(PALETTE)] for i, method in enumerate(others)} | fixed
 
 
 def short_module(module: str) -> str:
-    """ "mlp.gate_proj" -> "gate"."""
+    """Return the short name of a module: "gate" for "mlp.gate_proj"."""
     return module.split(".")[-1].removesuffix("_proj")
 
 
 def legend_below(figure: go.Figure) -> go.Figure:
-    """Show the legend under the plot, out of the way of the data."""
+    """Move the legend under the plot, where it hides no data."""
     legend = {
         "orientation": "h",
         "y": -60 / figure.layout.height - 0.06,
@@ -274,10 +278,10 @@ def signed_map(
 
 
 def size_curves(table: pd.DataFrame, along: str, by: str) -> go.Figure:
-    """Mean size of a set along one threshold, a line for each value of another.
+    """Draw the mean size of a set along one threshold, with a line for each value of another.
 
     Args:
-        table: columns `along`, `by` and size; other columns are averaged over.
+        table: columns `along`, `by` and size; sizes are averaged over all other columns.
     """
     figure = empty_figure(320)
     means = table.groupby([by, along])["size"].mean().reset_index()

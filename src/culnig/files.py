@@ -1,4 +1,4 @@
-"""Writing files so that a final name never holds half a file, and reading them with errors that help."""
+"""Write files so that a final name never holds an incomplete file, and read files with helpful errors."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 
 def cache_dir() -> Path:
-    """The user's cache folder: `$CULNIG_CACHE`, else the platform's usual place."""
+    """Return the user's cache folder: `$CULNIG_CACHE` if set, otherwise the platform's usual place."""
     if override := os.environ.get("CULNIG_CACHE"):
         return Path(override)
     from platformdirs import user_cache_path
@@ -31,7 +31,7 @@ def cache_dir() -> Path:
 
 
 def data_dir() -> Path:
-    """Where benchmarks look for their files, a folder each: `$CULNIG_DATA`, else `data` in the cache folder."""
+    """Return the folder of benchmark files: `$CULNIG_DATA` if set, otherwise `data` in the cache folder."""
     override = os.environ.get("CULNIG_DATA")
     return Path(override) if override else cache_dir() / "data"
 
@@ -63,10 +63,10 @@ def atomic_path(path: Path | str) -> Iterator[Path]:
 
 
 def check_writable(path: Path | str) -> None:
-    """Fail now, not after an hour of work, when `path` cannot be written.
+    """Raise an error now, not after an hour of work, if `path` cannot be written.
 
     Raises:
-        UsageError: as `atomic_path` would at the end.
+        UsageError: as `atomic_path` would raise at the end.
     """
     path = Path(path)
     if path.is_dir():
@@ -102,14 +102,14 @@ def write_json(path: Path | str, value: Any) -> None:
 
 
 def json_text(value: Any, default: Callable[[Any], Any] | None = None) -> str:
-    """Return a value as JSON that any reader takes.
+    """Return a value as JSON that every reader accepts.
 
-    JSON knows neither NaN nor infinity: NaN, "not measured", becomes null, and infinity the string "Infinity" or
+    JSON has neither NaN nor infinity.  NaN ("not measured") becomes null, and infinity becomes the string "Infinity" or
     "-Infinity".  Numbers and arrays of numpy become plain ones.
 
     Args:
-        value: what to write.
-        default: makes a JSON value of anything else; None refuses it.
+        value: the value to write.
+        default: converts any other object to a JSON value; None refuses such objects.
     """
     return json.dumps(_plain(value), indent=1, ensure_ascii=False, allow_nan=False, default=default)
 
@@ -144,10 +144,10 @@ def read_json(path: Path | str, what: str) -> Any:
 
 
 def require_file(path: Path | str, what: str) -> Path:
-    """The path, if it is a file.
+    """Return the path if it is a file.
 
     Raises:
-        UsageError: it is not there, or is a folder.
+        UsageError: the path does not exist, or is a folder.
     """
     path = Path(path)
     if path.is_dir():
@@ -158,7 +158,7 @@ def require_file(path: Path | str, what: str) -> Path:
 
 
 def sha256_file(path: Path | str) -> str:
-    """SHA-256 of a file, as hex digits."""
+    """Return the SHA-256 of a file as hex digits."""
     with Path(path).open("rb") as stream:
         return hashlib.file_digest(stream, "sha256").hexdigest() if hasattr(hashlib, "file_digest") else _sha256(stream)
 
@@ -171,7 +171,7 @@ def _sha256(stream: Any) -> str:  # Python 3.10 has no hashlib.file_digest
 
 
 def sha256_json(value: Any) -> str:
-    """Hash of a value's canonical JSON; equal values give equal hashes on every machine."""
+    """Return the hash of a value's canonical JSON; equal values give equal hashes on every machine."""
     text = json.dumps(value, sort_keys=True, ensure_ascii=False, separators=(",", ":"))
     return hashlib.sha256(text.encode("utf-8")).hexdigest()
 
@@ -181,11 +181,11 @@ _RESERVED = re.compile(r"(con|prn|aux|nul|conin\$|conout\$|com[0-9¹²³]|lpt[0-
 
 
 def safe_name(text: str) -> str:
-    """Return the file name of a group, a set or a condition; `unsafe_name` gives the text back.
+    """Return the file name of a group, a set or a condition; `unsafe_name` reverses it.
 
-    Characters that a file system forbids or changes become %XX: separators, `%` and control characters, dots and spaces
-    at the ends, the first letter of names that Windows reserves, and letters that Unicode normalisation would replace.
-    Any other text, such as "South Korea" or "sweep-t=0.01", is its own name.
+    Characters that a file system forbids or changes become %XX.  These are separators, `%` and control characters; dots
+    at the ends; the first letter of names that Windows reserves; and letters that Unicode normalisation would
+    replace.  Any other text, such as "South Korea" or "sweep-t=0.01", is its own name.
     """
     last = len(text) - 1
 
@@ -201,7 +201,7 @@ def safe_name(text: str) -> str:
 
 
 def unsafe_name(name: str) -> str:
-    """Return the text that `safe_name` made a file name of."""
+    """Return the text from which `safe_name` made a file name."""
     return "" if name == "%" else unquote(name, errors="surrogatepass")
 
 
@@ -209,7 +209,7 @@ def safe_names(texts: Iterable[str]) -> dict[str, str]:
     """Return the file name of each text.
 
     Raises:
-        UsageError: two texts differ in case alone; macOS and Windows would keep only one of their files.
+        UsageError: two texts differ only in case; macOS and Windows would keep only one of their files.
     """
     named: dict[str, str] = {}
     taken: dict[str, str] = {}

@@ -1,4 +1,4 @@
-"""Numbers as text, the same everywhere: points with their sign, intervals, percentages."""
+"""Format numbers as text in one way everywhere: points with their sign, intervals, percentages."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from typing import Any
 
 
 def format_number(value: float, spec: str) -> str:
-    """Return a number as text by a format specification; "infinite" or "unknown" where it is no finite number."""
+    """Format a number by a format specification; return "infinite", "−infinite" or "unknown" for other values."""
     if math.isfinite(value):
         return format(value, spec)
     return "unknown" if math.isnan(value) else "infinite" if value > 0 else "−infinite"
@@ -28,7 +28,7 @@ def interval(row: Any, name: str = "") -> str:
 
     Args:
         row: a mapping or an object with `low` and `high`.
-        name: with a name, `<name>_low` and `<name>_high` of a mapping.
+        name: if given, the ends are `<name>_low` and `<name>_high` of a mapping.
     """
     if not hasattr(row, "__getitem__"):
         return f"{points(row.low)} to {points(row.high)}"

@@ -1,4 +1,4 @@
-"""What the machine offers: its memory, and the most that this process has held, on every operating system."""
+"""Memory of the machine, and peak memory of this process, on every operating system."""
 
 from __future__ import annotations
 
@@ -13,10 +13,10 @@ def total_memory() -> int:
 
 
 def peak_memory() -> int:
-    """Return the most bytes of main memory that this process has held so far."""
+    """Return the peak main memory of this process so far, in bytes."""
     try:
         import resource
-    except ImportError:  # Windows has no such module; psutil knows the peak there, and only there
+    except ImportError:  # Windows has no such module, but only there psutil knows the peak
         import psutil
 
         return int(psutil.Process().memory_info().peak_wset)

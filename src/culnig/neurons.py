@@ -1,7 +1,7 @@
-"""What a neuron is, and sets of them.
+"""Neurons, and sets of them.
 
-A *neuron* is one output coordinate of a projection inside a decoder layer; its identity is (module, layer, index).  The
-module carries its canonical name (`mlp.gate_proj`, `self_attn.q_proj`, ...), whatever the architecture calls it.
+A *neuron* is one output coordinate of a projection inside a decoder layer; its identity is (module, layer, index).
+Modules have canonical names (`mlp.gate_proj`, `self_attn.q_proj`, ...), whatever an architecture calls them.
 """
 
 from __future__ import annotations
@@ -18,11 +18,11 @@ QUERY, KEY, VALUE = "self_attn.q_proj", "self_attn.k_proj", "self_attn.v_proj"
 MLP_POOL: tuple[str, ...] = (GATE,)
 ATTENTION_POOL: tuple[str, ...] = (QUERY, KEY, VALUE)
 MODULES: tuple[str, ...] = (GATE, UP, QUERY, KEY, VALUE)
-"""The canonical sites, in the order in which reports list them."""
+"""The canonical modules, in the order of the reports."""
 
 
 class Site(NamedTuple):
-    """A projection of one layer: the place where a row of neurons lives."""
+    """A projection of one layer; its outputs are neurons."""
 
     module: str
     layer: int
@@ -33,7 +33,7 @@ class Neuron(NamedTuple):
 
     module: str
     layer: int
-    index: int  # type: ignore[assignment]  # shadows tuple.index, which nobody asks a neuron for
+    index: int  # type: ignore[assignment]  # shadows tuple.index, which no caller needs
 
     @property
     def site(self) -> Site:
@@ -44,18 +44,18 @@ class Neuron(NamedTuple):
 
 
 class NeuronSet:
-    """An ordered set of neurons, each with the score it was chosen by.
+    """An ordered set of neurons, each with the score for which it was chosen.
 
-    Order is that of selection (best first); equality and the set algebra look at identities alone.
+    The order is that of selection (best first).  Equality and set operations compare only the identities.
 
     Attributes:
         scores: neuron -> attribution score.
         model_name: the model the neurons belong to; "" if unknown.
-        dataset_ids: data set -> ids of the items the scores were computed on.
-        provenance: how the set came about (thresholds, file hashes, versions); JSON values only.
+        dataset_ids: data set -> ids of the items that gave the scores.
+        provenance: how the set was made (thresholds, file hashes, versions); JSON values only.
         extra: neuron -> further JSON fields of its row (for example scores by country).
         expert_widths: module -> neurons of one expert, in models with experts; there a neuron's expert is
-            index // width, and its row says so in `expert_idx`.
+            index // width, and its row holds it as `expert_idx`.
     """
 
     def __init__(
@@ -88,7 +88,7 @@ class NeuronSet:
     def __eq__(self, other: object) -> bool:
         return isinstance(other, NeuronSet) and self.scores.keys() == other.scores.keys()
 
-    __hash__ = None  # type: ignore[assignment]  # mutable provenance; a set is compared, not hashed
+    __hash__ = None  # type: ignore[assignment]  # provenance is mutable; sets are compared, not hashed
 
     def __repr__(self) -> str:
         return f"NeuronSet({len(self)} neurons of {self.model_name or 'an unnamed model'})"
@@ -114,27 +114,27 @@ class NeuronSet:
         return union
 
     def jaccard(self, other: NeuronSet) -> float:
-        """|intersection| / |union|; 1 for two empty sets."""
+        """Return |intersection| / |union|; 1 for two empty sets."""
         union = len(self.scores.keys() | other.scores.keys())
         return len(self.scores.keys() & other.scores.keys()) / union if union else 1.0
 
     def top(self, k: int) -> NeuronSet:
-        """The first k neurons in order of selection."""
+        """Return the first k neurons in order of selection."""
         return self._kept(list(self)[:k], f"top {k}")
 
     def by_site(self) -> dict[Site, list[int]]:
-        """Site -> sorted neuron indices."""
+        """Return site -> sorted neuron indices."""
         sites: dict[Site, list[int]] = {}
         for neuron in self:
             sites.setdefault(neuron.site, []).append(neuron.index)
         return {site: sorted(indices) for site, indices in sorted(sites.items())}
 
     def counts(self) -> dict[Site, int]:
-        """Site -> number of neurons in it."""
+        """Return site -> number of neurons in it."""
         return {site: len(indices) for site, indices in self.by_site().items()}
 
     def to_json(self) -> dict[str, Any]:
-        """The published implementation's layout, plus `provenance` (and, in models with experts, each neuron's expert)."""
+        """Return the published implementation's layout, `provenance`, and each neuron's expert if there are experts."""
         return {
             "model_name": self.model_name,
             "dataset_ids": self.dataset_ids,
@@ -162,11 +162,11 @@ class NeuronSet:
 
     @classmethod
     def load(cls, path: Path | str) -> NeuronSet:
-        """Read a neuron file, ours or the published implementation's.
+        """Read a neuron file, in our layout or in the published implementation's.
 
         Raises:
-            UsageError: no such file.
-            DataError: not a neuron file, or a row without its fields.
+            UsageError: the file does not exist.
+            DataError: the file is not a neuron file, or a row lacks fields.
         """
         data = read_json(path, "a neuron set (JSON)")
         rows = data.get("top_neurons") if isinstance(data, dict) else None
@@ -211,7 +211,7 @@ def check_belongs(neurons: NeuronSet, shapes: Mapping[str, tuple[int, int]], mod
     Args:
         neurons: the set.
         shapes: module -> (L, N) of the model.
-        model: the model's name, for the message.
+        model: the model's name for messages.
 
     Raises:
         UsageError: a neuron lies outside the model, or the set was made on another one.

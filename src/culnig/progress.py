@@ -1,4 +1,4 @@
-"""Progress: a line or a bar a step, on stderr; nothing when the output is for a machine."""
+"""Report progress on stderr, with a line or a bar for each step; report nothing if the output is for a machine."""
 
 from __future__ import annotations
 
@@ -11,18 +11,18 @@ Advance = Callable[[int], None]
 
 
 class Reporter(Protocol):
-    """What long work tells about itself."""
+    """Where long work reports its progress."""
 
     def say(self, text: str) -> None:
-        """A line."""
+        """Print a line."""
 
     def step(self, name: str, total: int | None = None, unit: str = "") -> AbstractContextManager[Advance]:
-        """A step of work; what it yields is called with the number of units just done."""
+        """Begin a step of work; call the yielded function with the number of units just done."""
         ...
 
 
 class Silent:
-    """Tells nothing."""
+    """A reporter that prints nothing."""
 
     def say(self, text: str) -> None:
         """Say nothing."""
@@ -34,7 +34,7 @@ class Silent:
 
 
 class Terminal:
-    """Bars with time left on a terminal; a line a step where stderr is a file."""
+    """A reporter with progress bars on a terminal; if stderr is a file, with one line for each step."""
 
     def __init__(self) -> None:
         from rich.console import Console
@@ -59,7 +59,7 @@ class Terminal:
         amount = f"{total:,} {unit}, " if total else ""
         self.console.print(f"[green]✓[/green] {name} [dim]({amount}{seconds:.1f} s)[/dim]")
 
-    def _bar(self):  # type: ignore[no-untyped-def]  # rich's type, imported late
+    def _bar(self):  # type: ignore[no-untyped-def]  # rich's type, which is imported late
         from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
         return Progress(
@@ -73,7 +73,7 @@ class Terminal:
 
 
 class Occasionally:
-    """Calls something at most every so many seconds, however often it is called itself."""
+    """Calls a function at most once in the given number of seconds."""
 
     def __init__(self, seconds: float, call: Callable[[], None]) -> None:
         self._seconds = seconds
@@ -81,7 +81,7 @@ class Occasionally:
         self._last = time.monotonic()
 
     def __call__(self) -> None:
-        """Call it, if it is time."""
+        """Call the function if enough time has passed."""
         if time.monotonic() - self._last >= self._seconds:
             self._call()
             self._last = time.monotonic()

@@ -1,10 +1,10 @@
-"""One way to register things by name: benchmarks, model families, methods, studies.
+"""Register objects by name: benchmarks, model families, methods, studies.
 
-A registry discovers its members lazily: first the modules of its own package, then the entry points of installed
-packages.  Adding a member is adding one file with one decorator in it.
+A registry finds its members when it is first asked: first the modules of its own package, then the entry points of
+installed packages.  To add a member, add one file with one decorator in it.
 
-A plugin is taken whole or not at all: where its entry point fails, nothing that it registered stays, in any registry.
-One warning names the plugin, and so does the error for a name that is then missing; everything else works.
+A plugin is loaded completely or not at all: if its entry point fails, all its registrations are removed from every
+registry.  One warning names the plugin, and so does the error for a name that is then missing.
 """
 
 from __future__ import annotations
@@ -22,11 +22,11 @@ from culnig.errors import UsageError
 
 T = TypeVar("T")
 _REGISTRIES: list[Registry[Any]] = []
-"""All registries: a plugin that fails may have registered in several."""
+"""All registries; a plugin that fails may have registered in several of them."""
 
 
 class Registry(Generic[T]):
-    """Names -> objects, filled by importing every module of `package` and every entry point of `group`."""
+    """Names -> objects; the modules of `package` and the entry points of `group` register them."""
 
     def __init__(self, kind: str, package: str, group: str) -> None:
         self.kind = kind
@@ -34,12 +34,12 @@ class Registry(Generic[T]):
         self._group = group
         self._members: dict[str, T] = {}
         self._discovered = False
-        self._plugins: dict[str, str] = {}  # name -> the plugin that brought it
-        self._failures: dict[str, str] = {}  # plugin -> why it is left out
+        self._plugins: dict[str, str] = {}  # name -> the plugin that registered it
+        self._failures: dict[str, str] = {}  # plugin -> why it was left out
         _REGISTRIES.append(self)
 
     def register(self, *names: str) -> Callable[[T], T]:
-        """Decorator: `@BENCHMARKS.register("everyday")`.  A name that is taken is an error."""
+        """Return a decorator, as in `@BENCHMARKS.register("everyday")`; a name that is taken is an error."""
 
         def add(member: T) -> T:
             for name in names:
@@ -54,7 +54,7 @@ class Registry(Generic[T]):
     def _discover(self) -> None:
         if self._discovered:
             return
-        self._discovered = True  # a member's module may ask for the others while it is imported
+        self._discovered = True  # a module may ask for other members while it is imported
         try:
             package = importlib.import_module(self._package)
             for module in pkgutil.iter_modules(getattr(package, "__path__", [])):
@@ -63,16 +63,16 @@ class Registry(Generic[T]):
             for point in entry_points(group=self._group):
                 self._load(point)
         except BaseException:
-            self._discovered = False  # the next request tries again, and does not find a half-filled registry
+            self._discovered = False  # the next request tries again, instead of finding a partly filled registry
             raise
 
     def _load(self, point: EntryPoint) -> None:
-        """Load a plugin; where it fails, warn once and remember why."""
+        """Load a plugin; if it fails, warn once and record the reason."""
         plugin = f"{point.dist.name if point.dist else point.value} (entry point {point.name} = {point.value})"
         try:
             with _all_or_nothing(plugin):
                 point.load()
-        except Exception as error:  # a plugin is a program of its author and can raise anything
+        except Exception as error:  # a plugin can raise any exception
             reason = f"{type(error).__name__}: {' '.join(str(error).split())}"
             if plugin not in self._failures:
                 logging.getLogger("culnig").warning("culnig: left out the plugin %s, which fails: %s", plugin, reason)
@@ -96,7 +96,7 @@ class Registry(Generic[T]):
         """Return the member of that name.
 
         Raises:
-            UsageError: there is none; the message lists the names that exist, and the plugins that failed.
+            UsageError: there is no such member; the message lists the names that exist and the plugins that failed.
         """
         member = self.find(name)
         if member is None:
@@ -104,14 +104,14 @@ class Registry(Generic[T]):
         return member
 
     def left_out(self) -> str:
-        """Return what a message about a missing name adds: the plugins that failed; "" if none did."""
+        """Return the plugins that failed, as an addition to a message about a missing name; "" if none did."""
         self._discover()
         return "".join(f"; left out is the plugin {name}: {why}" for name, why in self._failures.items())
 
 
 @contextmanager
 def _all_or_nothing(plugin: str) -> Iterator[None]:
-    """Note what the body registers, anywhere, as the plugin's; take it back if the body fails."""
+    """Record what the body registers, in any registry, as the plugin's; undo the registrations if the body fails."""
     before = [(registry, dict(registry._members)) for registry in _REGISTRIES]
     try:
         yield
@@ -124,9 +124,9 @@ def _all_or_nothing(plugin: str) -> Iterator[None]:
 
 
 def announced(package: str, group: str) -> list[str]:
-    """Return the names that files of a package and installed packages announce, without importing them; for `--help`.
+    """Return the names that a package's files and installed packages announce, without importing them; for `--help`.
 
-    A file's name, and an entry point's, is by convention the name that its member is registered under.
+    By convention, a member is registered under the name of its file or of its entry point.
 
     Args:
         package: a package of culnig ("culnig.studies").

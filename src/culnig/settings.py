@@ -1,4 +1,4 @@
-"""Settings files: YAML read into a pydantic model, with `base:`, `--set`, and errors that name file and field."""
+"""Read YAML settings into a pydantic model, with `base:`, `--set`, and errors that name file and field."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ class Settings(BaseModel):
 
 S = TypeVar("S", bound=Settings)
 Translate = Callable[[dict[str, Any]], None]
-"""Changes a mapping of settings in place: old names become new ones."""
+"""A function that changes a mapping of settings in place: old names become new ones."""
 
 
 def read_settings(
@@ -36,12 +36,12 @@ def read_settings(
     Args:
         kind: the model of the settings.
         path: a YAML file, or the name of an embedded file without its suffix.
-        overrides: `a.b=value` settings, values as YAML; they win over the file.
+        overrides: settings `a.b=value`, with values in YAML; they replace those of the file.
         embedded: the folder of embedded files; None if there are none.
-        translate: gives old names their new ones, in the file and in the overrides.
+        translate: replaces old names by present ones, in the file and in the overrides.
 
     Raises:
-        UsageError: no such file, an override that is no setting, or a field that is wrong; the message names it.
+        UsageError: the file does not exist, an override is no setting, or a field is wrong; the message names it.
         DataError: the file is not YAML.
     """
     source, data = _mapping(path, embedded, translate)
@@ -59,12 +59,12 @@ def read_settings(
 
 
 def embedded_names(folder: Path) -> list[str]:
-    """Names of the embedded files of a folder."""
+    """Return the names of the embedded files of a folder."""
     return sorted(path.stem for path in folder.glob("*.yaml"))
 
 
 def _mapping(path: str | Path, embedded: Path | None, translate: Translate) -> tuple[str, dict[str, Any]]:
-    """A file's name and its settings, laid over those of the embedded file that `base:` names."""
+    """Return a file's name and its settings, merged over those of the embedded file that `base:` names."""
     import yaml
 
     source, text = _read(path, embedded)
@@ -85,7 +85,7 @@ def _mapping(path: str | Path, embedded: Path | None, translate: Translate) -> t
 
 
 def _read(path: str | Path, embedded: Path | None) -> tuple[str, str]:
-    """A file's name and text."""
+    """Return a file's name and text."""
     name = str(path)
     if embedded is not None and "/" not in name and (embedded / f"{name}.yaml").is_file():
         return name, (embedded / f"{name}.yaml").read_text(encoding="utf-8")
@@ -99,7 +99,7 @@ def _read(path: str | Path, embedded: Path | None) -> tuple[str, str]:
 
 
 def _over(base: dict[str, Any], own: dict[str, Any]) -> dict[str, Any]:
-    """`own` laid over `base`; mappings are joined, everything else is replaced."""
+    """Merge `own` over `base`: join mappings, and replace everything else."""
     joined = dict(base)
     for key, value in own.items():
         both = isinstance(value, dict) and isinstance(base.get(key), dict)
@@ -108,7 +108,7 @@ def _over(base: dict[str, Any], own: dict[str, Any]) -> dict[str, Any]:
 
 
 def _override(data: dict[str, Any], setting: str) -> None:
-    """Put one `a.b=value` into the settings."""
+    """Set one `a.b=value` in the settings."""
     import yaml
 
     path, equals, text = setting.partition("=")
@@ -123,7 +123,7 @@ def _override(data: dict[str, Any], setting: str) -> None:
     place: Any = data
     for step in parents:
         if isinstance(place, dict) and place.get(step) is None:
-            place[step] = {}  # not given, or given as null
+            place[step] = {}  # absent, or given as null
         place = place[_key(place, step, setting)]
         if not isinstance(place, dict | list):
             raise UsageError(f"--set {setting}: '{step}' holds a value, not settings")
@@ -142,7 +142,7 @@ def _key(place: dict[str, Any] | list[Any], step: str, setting: str) -> Any:
 
 
 def _got(error: Any) -> str:
-    """What stood in a field that is wrong."""
+    """Return the end of an error message: the value of the wrong field."""
     if error["type"] == "missing":
         return ""
     return "; no such setting" if error["type"] == "extra_forbidden" else f" (got {error['input']!r})"[:120]

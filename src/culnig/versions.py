@@ -1,4 +1,4 @@
-"""Versions of everything that can change a number; recorded with every output."""
+"""Versions of everything that can change a number; every output records them."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ PACKAGES = ("culnig", "torch", "transformers", "tokenizers", "numpy", "scipy", "
 
 @lru_cache(maxsize=1)
 def versions() -> dict[str, str]:
-    """Package -> version, and Python's."""
+    """Return package -> version, also for Python."""
     found = {"python": platform.python_version()}
     for package in PACKAGES:
         try:

@@ -1,1 +1,1 @@
-"""What several test files share: tiny models, slow reference implementations, files to read, commands to call."""
+"""Helpers of several test files: tiny models, slow reference implementations, files to read, commands to call."""

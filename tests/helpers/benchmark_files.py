@@ -1,4 +1,4 @@
-"""Small files of other people's benchmarks: their schemas, invented text."""
+"""Small files in the schemas of external benchmarks, with invented text."""
 
 from __future__ import annotations
 
@@ -51,7 +51,7 @@ def culture_rows(count=8):
 
 
 def survey(folder, answers, countries):
-    """Files of WorldValuesBench: `answers` question -> one answer a person, in another order than the persons."""
+    """Write files of WorldValuesBench; `answers` maps a question to one answer a person, in another order."""
     people = [f"p{n}" for n in range(len(countries))]
     write_csv(
         folder / "full_demographic_qa.tsv",

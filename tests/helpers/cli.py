@@ -1,4 +1,4 @@
-"""The command line, run inside the tests' process."""
+"""Run the command line inside the tests' process."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ def invoke(*args):
 
 
 def use(capsys, monkeypatch, *args) -> tuple[int, str, str]:
-    """Run the command line in this process; returns exit code, stdout, stderr."""
+    """Run the command line in this process; return exit code, stdout and stderr."""
     monkeypatch.setattr(sys, "argv", ["culnig", *map(str, args)])
     try:
         main()
@@ -30,7 +30,7 @@ def use(capsys, monkeypatch, *args) -> tuple[int, str, str]:
 
 
 def jsonl(path: Path, *rows) -> Path:
-    """Write rows as JSON Lines; a string stands as it is."""
+    """Write rows as JSON Lines; strings are written unchanged."""
     path.write_text(
         "".join((row if isinstance(row, str) else json.dumps(row, ensure_ascii=False)) + "\n" for row in rows)
     )

@@ -11,7 +11,7 @@ WORDS = [f"w{i}" for i in range(400)]
 
 
 def write_items(path, split, count=48, control=False):
-    """Item files in the tiny model's vocabulary."""
+    """Write an item file in the tiny model's vocabulary."""
     rng = random.Random(split)
     rows = []
     for i in range(count):
@@ -34,7 +34,7 @@ def write_items(path, split, count=48, control=False):
 
 
 def write_config(folder, reference_dir):
-    """A config of a whole run on the tiny model, with its item files."""
+    """Write a config of a whole run on the tiny model, with its item files."""
     neur, test, ability, crc = (write_items(folder / f"{n}.jsonl", n) for n in ("neur", "test", "ability", "crc"))
     ctrl = write_items(folder / "ctrl.jsonl", "neur", control=True)
     config = {

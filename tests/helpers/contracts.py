@@ -1,4 +1,4 @@
-"""Import contracts of culnig that import-linter does not bring; `lint-imports` reads them from pyproject.toml."""
+"""Import contracts of culnig that import-linter lacks; `lint-imports` reads them from pyproject.toml."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from importlinter import Contract, ContractCheck, output
 
 
 def edges(graph: ImportGraph) -> list[tuple[str, str]]:
-    """Every (importer, imported) pair of modules, sorted."""
+    """Return every (importer, imported) pair of modules, sorted."""
     return sorted((by, of) for by in graph.modules for of in graph.find_modules_directly_imported_by(by))
 
 
@@ -24,7 +24,7 @@ def private_imports(graph: ImportGraph) -> list[tuple[str, str]]:
 
 
 def circles(graph: ImportGraph) -> list[list[str]]:
-    """Return the groups of modules that import one another, directly or by way of others."""
+    """Return the groups of modules that import one another, directly or through others."""
     groups = nx.strongly_connected_components(nx.DiGraph(edges(graph)))
     return sorted(sorted(group) for group in groups if len(group) > 1)
 

@@ -1,10 +1,10 @@
-"""Run the command line in two processes of one job, again and again, with or without a fault in one of them.
+"""Run the command line in two processes of one job, many times, with or without a fault in one of them.
 
     python -m tests.helpers.pairs JOBS.json
 
-JOBS.json lists jobs {"step": a step of STEPS or null, "args": arguments of culnig, "stem": path of the logs}; an answer is
-printed for each as a line of JSON.  The processes are forked from one that has imported everything, which takes most of the
-time, and no torchrun looks after them: as under SLURM, they have to end each other.
+JOBS.json lists jobs {"step": a step of STEPS or null, "args": arguments of culnig, "stem": path of the logs}.  The
+answer to each job is printed as a line of JSON.  The processes are forked from one that has imported everything,
+because imports take most of the time.  No torchrun watches them: as under SLURM, they have to end each other.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from pathlib import Path
 from culnig.errors import CulnigError
 
 LIMIT = 60
-"""Seconds that the other process has to end after a failure."""
+"""Longest time in seconds that the other process may take to end after a failure."""
 STEPS = {
     "claim the folder": (0, "culnig.run.claim", "_claim"),
     "load the model": (1, "culnig.run.pipeline", "load_model"),
@@ -51,7 +51,7 @@ def place(step: str) -> tuple[object, str]:
 
 
 def fail_at(step: str, mark: Path) -> None:
-    """Replace the step's function by one that raises, in the process that is to fail; `mark` is written then."""
+    """Replace the step's function, in the process that is to fail, by one that writes `mark` and raises."""
     if int(os.environ["RANK"]) != STEPS[step][0]:
         return
 
@@ -73,7 +73,7 @@ def worker(step: str | None, args: list[str], mark: Path) -> None:
 
 
 def pair(step: str | None, args: list[str], stem: Path) -> dict[str, object]:
-    """Run two processes to their ends: exit codes, and the seconds from the fault to the end of both."""
+    """Run two processes to their ends; return exit codes, and the seconds from the fault to the end of both."""
     with socket.socket() as free:
         free.bind(("localhost", 0))
         port = str(free.getsockname()[1])
@@ -108,6 +108,6 @@ if __name__ == "__main__":
     import culnig.run.pipeline  # noqa: F401
 
     for each in STEPS:
-        place(each)  # a name that has moved is an error here, and not in one process that the other waits for
+        place(each)  # a name that has moved raises an error here, not in a process that the other one waits for
     for job in json.loads(Path(sys.argv[1]).read_text()):
         print(json.dumps(pair(job["step"], job["args"], Path(job["stem"]))), flush=True)

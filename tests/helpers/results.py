@@ -9,7 +9,7 @@ from culnig.evaluation import EvalResult
 
 
 def made(correct, ids=None, variant=""):
-    """Make a result whose rows are right or wrong as told."""
+    """Make a result whose rows are right or wrong as `correct` says."""
     n = len(correct)
     return EvalResult(
         pd.DataFrame(

@@ -28,7 +28,7 @@ LAYERS, BLOCKS = 4, 12
 
 
 def blocks(seed, signal=0.0, count=None):
-    """Block sums in which the same neurons stand out in every block, by `signal` standard deviations."""
+    """Make block sums in which the same neurons stand out in every block, by `signal` standard deviations."""
     rng, plan = np.random.default_rng(seed), np.random.default_rng(99)
     sums = {
         m: (rng.normal(size=(BLOCKS, LAYERS, n)) + signal * (plan.random((LAYERS, n)) < 0.1)).astype(np.float32)

@@ -1,7 +1,8 @@
-"""A second device that is not there: tensors on it hold their numbers on the CPU, and refuse to meet others.
+"""A simulated second device: its tensors hold their numbers on the CPU, and refuse to meet tensors of other devices.
 
-It is PyTorch's open-registration device, `privateuseone`, with hooks in Python and no kernels: a tensor on it wraps one on the
-CPU, every operation on such tensors runs on what they wrap, and operations that mix devices raise, as they do on a GPU.
+It is PyTorch's open-registration device, `privateuseone`, with hooks in Python and no kernels.  A tensor on it wraps
+one on the CPU, and every operation on such tensors runs on the wrapped ones.  Operations that mix devices raise an
+error, as on a GPU.
 """
 
 from __future__ import annotations
@@ -14,11 +15,11 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_flatten, tree_map_only
 
 MOVES = (torch.ops.aten._to_copy.default, torch.ops.aten.copy_.default)
-"""Operations that take tensors from device to device."""
+"""Operations that move tensors between devices."""
 
 
 def there() -> torch.device:
-    """Return the second device, which exists from the first call on."""
+    """Return the second device; the first call creates it."""
     setup = getattr(torch.utils.backend_registration, "_setup_privateuseone_for_python_backend", None)
     if setup is None:
         pytest.skip("this PyTorch has no devices in Python")
@@ -33,7 +34,7 @@ there.made = False
 
 
 def _give_kernels() -> None:
-    """Make what PyTorch itself allocates on the device, where it asks for no Python mode."""
+    """Define what PyTorch itself allocates on the device without asking a Python mode."""
 
     def empty(size, *args, **kwargs):
         return Elsewhere(torch.empty(size, dtype=kwargs.get("dtype")))
@@ -82,11 +83,11 @@ def _is_elsewhere(device):
 
 
 def _run(func, args, kwargs):
-    """Run an operation on the CPU, and say on which device its results are."""
+    """Run an operation on the CPU, and mark the device of its results."""
     tensors = [leaf for leaf in tree_flatten((args, kwargs))[0] if isinstance(leaf, torch.Tensor)]
     away = [isinstance(tensor, Elsewhere) for tensor in tensors]
     if func not in MOVES and any(away):
-        # As on a GPU, a single number from the CPU may take part, and an index from there.
+        # As on a GPU, a single number and an index from the CPU may take part.
         strangers = [t for t, gone in zip(tensors, away, strict=True) if not gone and t.ndim > 0]
         if strangers:
             raise RuntimeError(f"{func}: tensors on {there()} and on the CPU {[tuple(t.shape) for t in strangers]}")
@@ -100,14 +101,14 @@ def _run(func, args, kwargs):
     result = func(*inner[0], **inner[1])
     if not result_away:
         return result
-    for tensor in tensors:  # in place: the same wrapper comes back
+    for tensor in tensors:  # in-place operations return the same wrapper
         if isinstance(tensor, Elsewhere) and result is tensor.inner:
             return tensor
     return tree_map_only(torch.Tensor, Elsewhere, result)
 
 
 class _Factories(TorchDispatchMode):
-    """Catches operations that make tensors on the second device out of none."""
+    """Catches operations that create tensors on the second device from none."""
 
     def __torch_dispatch__(self, func, types, args=(), kwargs=None):
         return _run(func, args, kwargs or {})
@@ -115,15 +116,15 @@ class _Factories(TorchDispatchMode):
 
 @contextmanager
 def second_device():
-    """Within the block tensors may be made on, and moved to, the second device."""
+    """Let tensors be made on, and moved to, the second device within the block."""
     device = there()
-    # The engine has no thread for a device that is not there.
+    # The autograd engine has no thread for a simulated device.
     with torch.autograd.set_multithreading_enabled(False), _Factories():
         yield device
 
 
 def move(model, device):
-    """Put a model's parameters and buffers on the second device; `Module.to` would need its storages."""
+    """Put a model's parameters and buffers on the second device; `Module.to` would need their storage."""
     for module in model.modules():
         for store in (module._parameters, module._buffers):
             for name, tensor in store.items():

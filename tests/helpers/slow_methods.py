@@ -63,7 +63,7 @@ class Run:
 
 
 def by_item(lm, items, function):
-    """site -> sums [G, N] of function(encoded) -> {site: [N]}."""
+    """Return site -> sums [G, N] of function(encoded) -> {site: [N]}."""
     groups = sorted({item.country for item in items})
     sums = {}
     for e in encoded_of(lm, items):
@@ -79,7 +79,7 @@ def finished(scores, run, encoded, weight):
 
 
 def gradient_scores(lm, items, positions="max", target="p", weight="weighted", reference=None):
-    """(n - reference) * d target / d n; `reference(encoded, site)` is a number for each neuron."""
+    """Return the scores (n - reference) * d target / d n; `reference(encoded, site)` is a number for each neuron."""
 
     def one(e):
         run = Run(lm, e)

@@ -1,4 +1,4 @@
-"""Scores by definition (METHOD section 3): one sequence an option, plain autograd, loops."""
+"""Scores by definition (METHOD section 3): one sequence for each option, plain autograd, loops."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from culnig.prompts import encode, render
 
 @contextmanager
 def module_outputs(lm):
-    """Capture whole module outputs; yields (outputs by site, function that picks the site's part by site)."""
+    """Capture whole module outputs; yield (outputs by site, function that picks the site's part by site)."""
     captured: dict[Site, list[torch.Tensor]] = {site: [] for site in lm.sites}
 
     def keep(site, module):
@@ -32,13 +32,13 @@ def module_outputs(lm):
 
 
 def slow_scores(lm, items, policy, capture=module_outputs):
-    """Site -> sums [G, N]. `capture` says where a site's values [1, T, ..] are to be had; see `module_outputs`."""
+    """Return site -> sums [G, N]; `capture` gives access to a site's values [1, T, ..], as `module_outputs` does."""
     groups = sorted({item.country for item in items})
     sums = {site: np.zeros((len(groups), part.width)) for site, part in lm.sites.items()}
     for encoded in encode(render(items, policy), lm.tokenizer, policy):
         with capture(lm) as (captured, pick):
             logprobs = []
-            # In mcf all answers are predicted at the prompt's last position: one sequence is enough.
+            # In mcf the prompt's last position predicts all answers, so one sequence is enough.
             for answer in encoded.answer_ids if policy.formulation == "cf" else encoded.answer_ids[:1]:
                 ids = torch.tensor([encoded.prompt_ids + answer[:-1]])
                 embedded = lm.model.get_input_embeddings()(ids).detach().requires_grad_(True)
@@ -55,7 +55,7 @@ def slow_scores(lm, items, policy, capture=module_outputs):
         for site, values in captured.items():
             # One sequence at a time, so [1, T, N] and the [T, N] of a layer that flattens its input are the same.
             products = [pick[site](v.grad * v).flatten(0, -2) for v in values]
-            # The prompt is one computation shared by all options, so its contributions add up.
+            # All options share one computation of the prompt, so its contributions add up.
             shared = sum(product[:prompt] for product in products)
             s = torch.cat([shared, *(product[prompt:] for product in products)]).amax(0)
             s = s.clamp(min=0) if encoded.item.control else s

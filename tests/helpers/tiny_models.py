@@ -1,6 +1,6 @@
-"""Tiny random models of every family, in the vocabulary of the reference tokenizer, and where their sites are *by hand*.
+"""Tiny random models of every family, in the vocabulary of the reference tokenizer, and maps of their sites *by hand*.
 
-The maps here are written anew from the modelling code (chunk, view), not taken from `culnig.models.families`.
+The maps here are written independently from the modelling code (chunk, view), not taken from `culnig.models.families`.
 """
 
 from __future__ import annotations
@@ -93,7 +93,7 @@ EXPERTS = ("mixtral", "qwen3_moe")
 
 
 def build(family):
-    """A random model of the family, all parameters (norms and biases too) away from their trivial values."""
+    """Build a random model of the family; all parameters (norms and biases too) differ from their trivial values."""
     import transformers
 
     name, options = CONFIGS[family]
@@ -127,7 +127,7 @@ def phi3_qkv(start, stop):
 
 
 def neox(which):
-    """The model's own way: [.., heads, 3 * size], then in three."""
+    """Split as the model does: [.., heads, 3 * size], then into three parts."""
     return lambda output: output.unflatten(-1, (4, 24)).chunk(3, dim=-1)[which].flatten(-2)
 
 
@@ -158,7 +158,7 @@ LAYERS = {
 
 
 def by_hand(family, model):
-    """(module name, layer) -> (module, function that picks the site's values from its output); no experts."""
+    """Return (module name, layer) -> (module, function that picks the site's values from its output); no experts."""
     layers = LAYERS.get(family, lambda model: model.model.layers)(model)
     sites = BY_HAND.get(family, LLAMA)
     return {
@@ -170,7 +170,7 @@ def by_hand(family, model):
 
 
 def dense_experts(experts, values):
-    """A forward for stacked experts that computes every expert for every token; `values(gate, up)` may replace them.
+    """Return a forward that computes every stacked expert for every token; `values(gate, up)` may replace them.
 
     gate, up: [S, experts * width].
     """

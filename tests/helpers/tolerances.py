@@ -1,4 +1,4 @@
-"""How far two float32 computations of one number may lie apart, from the number of their additions.
+"""The largest difference of two float32 computations of one number, from the number of their additions.
 
 One float32 operation errs by at most u = 2**-24, relative to its result.  Over a chain of n additions the errors have
 either sign and grow like sqrt(n): |error| <= SURE * sqrt(n) * u * (largest partial sum), except with a chance below
@@ -19,13 +19,13 @@ SURE = 4
 
 
 def float32_tolerance(additions: float, largest: float = 1.0) -> float:
-    """Return how far two float32 sums of the same terms may differ.
+    """Return the largest difference of two float32 sums of the same terms.
 
     Args:
         additions: length of the longest chain of additions behind the number.
-        largest: size of the largest partial sum; the largest number compared stands for it.
+        largest: size of the largest partial sum; the largest compared number serves as its estimate.
     """
-    return 2 * SURE * math.sqrt(additions) * UNIT * float(largest)  # both sums err
+    return 2 * SURE * math.sqrt(additions) * UNIT * float(largest)  # both sums have errors
 
 
 def additions_through(lm, tokens: int = 128, passes: int = 2) -> int:
@@ -36,7 +36,7 @@ def additions_through(lm, tokens: int = 128, passes: int = 2) -> int:
 
     Args:
         lm: the model.
-        tokens: tokens that attention sees at most.
+        tokens: largest number of tokens that attention sees.
         passes: 1 for outputs; 2 for scores, which also go backwards through the same sums.
     """
     text = lm.text_config
@@ -46,13 +46,13 @@ def additions_through(lm, tokens: int = 128, passes: int = 2) -> int:
 
 
 def score_tolerance(lm, sums) -> float:
-    """Return how far each of some scores may differ from another computation of them, a forward and a backward pass.
+    """Return how far scores may differ from another computation of them, with a forward and a backward pass.
 
-    Sums over items are taken in float64 and add no error of their own.
+    Sums over items use float64 and add no error of their own.
     """
     return float32_tolerance(additions_through(lm), np.nanmax(np.abs(sums)))
 
 
 def output_tolerance(lm, outputs) -> float:
-    """Return how far each of some logits or log-probabilities may differ from another computation of them."""
+    """Return how far logits or log-probabilities may differ from another computation of them."""
     return float32_tolerance(additions_through(lm, passes=1), np.nanmax(np.abs(np.asarray(outputs))))

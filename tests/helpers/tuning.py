@@ -1,4 +1,4 @@
-"""Fine-tuning of tiny models: a config, and which of the weights' bits changed."""
+"""Fine-tuning of tiny models: a config, and the bits of the weights that changed."""
 
 from __future__ import annotations
 
@@ -31,12 +31,12 @@ def config(base, task, update=None, dtype="float32", **training):
 
 
 def weights(folder, dtype=torch.float32):
-    """Plain transformers, without culnig."""
+    """Load the weights with plain transformers, without culnig."""
     return dict(AutoModelForCausalLM.from_pretrained(folder, dtype=dtype).named_parameters())
 
 
 def changed(base, tuned, dtype=torch.float32):
-    """Parameter name -> mask of the entries whose bits differ."""
+    """Return parameter name -> mask of the entries whose bits differ."""
     before, after = weights(base, dtype), weights(tuned / "model", dtype)
     assert before.keys() == after.keys()
     ints = {torch.float32: torch.int32, torch.bfloat16: torch.int16}[dtype]
@@ -44,7 +44,7 @@ def changed(base, tuned, dtype=torch.float32):
 
 
 def rows_of(base, family):
-    """Parameter name -> its rows in the set, by the maps written by hand in tiny_models; columns in GPT-2."""
+    """Return parameter name -> its rows in the set (columns in GPT-2), by the maps written by hand in tiny_models."""
     model = tiny_models.build(family)
     names = {id(p): name for name, p in model.named_parameters()}
     sites = tiny_models.by_hand(family, model)
@@ -60,7 +60,7 @@ def rows_of(base, family):
 
 
 def by_row(name, mask, family):
-    """Whether each row of a parameter has changed (columns of GPT-2's Conv1D)."""
+    """Return whether each row of a parameter has changed (columns of GPT-2's Conv1D)."""
     if mask.ndim == 1:
         return mask
     return mask.any(0) if family == "gpt2" and ".h." in name else mask.any(1)

@@ -84,6 +84,21 @@ def test_scores_that_do_not_belong_together(three):
         select_specific(neur, ctrl, crc, countries=["Mexico"])
 
 
+def test_scores_of_earlier_versions_go_with_new_ones(three):
+    """Files of versions without calibration do not say that they have none."""
+    neur, ctrl, crc = three
+    old, new = (
+        {"formulation": "cf"},
+        {"formulation": "cf", "calibration": "none", "offsets_from": "untouched", "orders": "given"},
+    )
+    for scores, prompts in ((neur, new), (ctrl, old), (crc, old)):
+        scores.meta["prompts"] = prompts
+    assert len(select_general(neur, ctrl, crc, t_mlp=0.05))
+    ctrl.meta["prompts"] = new | {"calibration": "pmi"}
+    with pytest.raises(UsageError, match="another prompt policy"):
+        select_general(neur, ctrl, crc)
+
+
 @pytest.mark.parametrize("wrong", [{"t_mlp": 0}, {"t_mlp": 1.5}, {"r": -0.1}, {"preset": "best"}])
 def test_thresholds_out_of_range(three, wrong):
     with pytest.raises(UsageError):

@@ -1,1 +1,1 @@
-"""One file a benchmark; each registers an object that turns raw rows into items (`culnig.data.items.Benchmark`)."""
+"""One file a benchmark; each registers an object that makes items from raw rows (`culnig.data.items.Benchmark`)."""

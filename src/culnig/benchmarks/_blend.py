@@ -1,4 +1,4 @@
-"""What the BLEnD benchmarks share: where its tables are, its topics, and how they are split."""
+"""The common parts of the BLEnD benchmarks: the places of its tables, its topics, and their split."""
 
 from __future__ import annotations
 
@@ -39,10 +39,10 @@ ANNOTATIONS = Table(
 
 
 def topics(source: Source) -> dict[str, str]:
-    """Question id -> topic, from the questions tables; each country has one, and they must agree.
+    """Return question id -> topic from the questions tables; the tables of all countries must agree.
 
     Raises:
-        DataError: an unknown topic, or two for one question.
+        DataError: a topic is unknown, or one question has two topics.
     """
     known = {topic for several in TOPICS.values() for topic in several}
     found: dict[str, str] = {}
@@ -58,10 +58,10 @@ def topics(source: Source) -> dict[str, str]:
 
 
 def answers_of(row: Row) -> tuple[Answer, ...]:
-    """What people answered, most votes first (the first of equals, in file order).
+    """Return the answers that people gave, most votes first (equal ones in file order).
 
     Raises:
-        DataError: an answer without texts or votes.
+        DataError: an answer has no texts or votes.
     """
     answers = row.get("annotations")
     if not isinstance(answers, list | tuple):

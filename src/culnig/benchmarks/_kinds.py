@@ -1,4 +1,4 @@
-"""Items of one kind, from rows of our own data: a question, its gold answer, and the wrong ones."""
+"""Make items of one kind from rows of our own data: a question, its gold answer, and the wrong ones."""
 
 from __future__ import annotations
 
@@ -18,14 +18,14 @@ def kind_items(
     name: str = "",
     template: str = "question",
 ) -> list[Item]:
-    """Make an item of each row; the gold answers take the positions in turn, the wrong ones are shuffled.
+    """Make an item of each row; the gold answers take the positions in turn, and the wrong ones are shuffled.
 
     Args:
         rows: question, gold answer and wrong answers.
         benchmark: the benchmark's name.
         topic: the kind.
-        seed: seeds the order of the wrong answers.
-        name: what the ids begin with, where one kind has several splits; else the topic.
+        seed: seed of the order of the wrong answers.
+        name: beginning of the ids, if one kind has several splits; the topic if empty.
         template: the prompt template.
     """
     name = name or topic

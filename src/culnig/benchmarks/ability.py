@@ -1,7 +1,7 @@
 """`ability`: plain language ability (antonyms, inflection, typical uses, ...), nothing about a country or a custom.
 
-`ability:dev` has other kinds of items than the test split: neurons can be removed and thresholds chosen on it
-without the test split's items.
+`ability:dev` and the test split have different kinds of items.  Neurons can therefore be removed and thresholds chosen
+on `dev` without the items of the test split.
 """
 
 from __future__ import annotations

@@ -1,9 +1,9 @@
-"""`blend`: BLEnD's multiple-choice questions, with the prompt that comes with each row.
+"""`blend`: BLEnD's multiple-choice questions, with the ready-made prompt of each row.
 
-The published protocol (METHOD section 4): at most five rows of each country and question, in file order; topics split in
-two; the control is the prompt without the question.  The prompt asks for JSON, so the answer opens with
-`{"answer_choice":"`.  The `plain-` splits hold the same rows as question and options for our own wordings and for the
-completion formulation, where options must not be listed.
+The published protocol (METHOD section 4) takes at most five rows of each country and question, in file order.  It
+splits the topics in two; the control is the prompt without the question.  The prompt asks for JSON, so the answer
+begins with `{"answer_choice":"`.  The `plain-` splits hold the same rows as question and options.  They serve our own
+wordings, and the completion formulation, which must not list options.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from culnig.errors import DataError
 
 PER_QUESTION = 5
 INSTRUCTION = "Without any explanation"
-"""Beginning of the instruction behind the question in every prompt."""
+"""Beginning of the instruction that follows the question in every prompt."""
 PREFIX = '{"answer_choice":"'
 
 
@@ -74,7 +74,7 @@ BENCHMARKS.register("blend")(Blend())
 
 
 def _ready(row: Row, country: str, topic: str, number: int, control: bool) -> Item:
-    """An item with the row's own prompt."""
+    """Make an item with the row's own prompt."""
     labels = tuple(_choices(row))
     _, instruction = _cut(row)
     return Item(
@@ -93,7 +93,7 @@ def _ready(row: Row, country: str, topic: str, number: int, control: bool) -> It
 
 
 def _plain(row: Row, country: str, topic: str, number: int, control: bool) -> Item:
-    """The same row as question and options."""
+    """Make an item with the row's question and options."""
     choices = _choices(row)
     return Item(
         id=f"{row.text('ID')}/{country}/{number}",
@@ -111,7 +111,7 @@ def _plain(row: Row, country: str, topic: str, number: int, control: bool) -> It
 
 
 def _choices(row: Row) -> dict[str, str]:
-    """Label -> option."""
+    """Return label -> option."""
     value = row.get("choices")
     try:
         choices = json.loads(value) if isinstance(value, str) else value
@@ -127,7 +127,7 @@ def _answer(row: Row, labels: tuple[str, ...]) -> int:
 
 
 def _cut(row: Row) -> tuple[str, str]:
-    """The prompt's question, and the rest of it: instruction and options."""
+    """Return the prompt's question, and the rest of the prompt: instruction and options."""
     question, found, rest = row.text("prompt").partition(INSTRUCTION)
     if not found or not question.strip():
         raise DataError(f"{row.where}: the prompt has no question in front of {INSTRUCTION!r}, so it has no control")

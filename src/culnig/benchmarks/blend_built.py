@@ -1,9 +1,10 @@
-"""`blend_built`: multiple-choice questions that we build from BLEnD's annotations, where its own file is not at hand.
+"""`blend_built`: multiple-choice questions that we build from BLEnD's annotations, for use without its official file.
 
-This is not the official set, and its accuracies must not be put beside published ones.  Our construction, for each country
-and question: the gold answer is the answer with the most votes (the first of equals, in file order).  Wrong options are
-other countries' answers to the same question that have at least two votes and overlap with no answer that anybody gave
-for the country itself; places of the same culture lend each other none.  English texts; up to five draws a question.
+This is not the official set; do not compare its accuracies with published ones.  We build items for each country and
+question as follows.  The gold answer is the answer with the most votes (the first of equals, in file order).  Wrong
+options are other countries' answers to the same question that have at least two votes.  They overlap with no answer
+that anybody gave for the country itself, and they never come from places of the same culture.  Texts are English; a
+question has up to five draws of options.
 """
 
 from __future__ import annotations
@@ -26,8 +27,8 @@ from culnig.errors import DataError
 DRAWS = 5
 WRONG = 3
 VOTES = 2
-"""Votes that another country's answer needs to stand as a wrong option."""
-_ES = re.compile(r"(?<=ch|sh)e\b")  # sandwiche(s): `normalise` has taken the s
+"""Votes that another country's answer needs to serve as a wrong option."""
+_ES = re.compile(r"(?<=ch|sh)e\b")  # sandwiche(s): `normalise` has removed the s
 
 
 class Answer(NamedTuple):
@@ -38,7 +39,7 @@ class Answer(NamedTuple):
 
 
 class Question(NamedTuple):
-    """What one country was asked, and what it answered, most votes first."""
+    """The question that one country was asked, and its answers, most votes first."""
 
     where: str
     text: str
@@ -94,7 +95,7 @@ def _question(row: Row, country: str) -> Question:
 def _draw(
     number: str, country: str, countries: dict[str, Question], index: int, seed: int, topic: str, control: bool
 ) -> Iterator[Item]:
-    """The items of one country and question; none without a gold answer in English or enough wrong options."""
+    """Yield the items of one country and question; none without an English gold answer or enough wrong options."""
     question = countries[country]
     if not question.answers or not question.answers[0].texts:
         return
@@ -123,7 +124,7 @@ def _draw(
 
 
 def wrong_pool(country: str, countries: dict[str, Question]) -> list[Answer]:
-    """Other countries' answers that may stand as wrong options."""
+    """Return other countries' answers that may serve as wrong options."""
     kin = resolve(country).kin
     own = [text for answer in countries[country].answers for text in answer.texts]
     pool = []
@@ -147,7 +148,7 @@ def _take(pool: list[Answer], rng: random.Random) -> list[str]:
 
 
 def _same(a: str, b: str) -> bool:
-    """Whether two answers are the same, or one contains the other as whole words."""
+    """Return whether two answers are the same, or one contains the other as whole words."""
     a, b = _words(a), _words(b)
     return a in b or b in a
 

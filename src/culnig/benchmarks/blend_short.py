@@ -1,9 +1,11 @@
 """`blend_short`: BLEnD's short answers, in English or in the country's own language.
 
-Prompts are BLEnD's own two wordings, read from the user's copy of its `prompts` folder: an instruction (`inst-4`) and a
-persona (`pers-3`); they are numbered as draws, so that `--draws 1` keeps the instruction alone.  A question counts, as in the
-published evaluation, unless at least three people found it not applicable or gave no answer, at least five did not know, or
-nobody answered.  Any answer that somebody gave is right; in the local language its English spelling is, too.
+Prompts are BLEnD's own two wordings: an instruction (`inst-4`) and a persona (`pers-3`).  They are read from the user's
+copy of its `prompts` folder and numbered as draws, so that `--draws 1` keeps only the instruction.
+
+The published evaluation leaves out a question in three cases: at least three people found it not applicable or gave no
+answer, at least five did not know, or nobody answered.  We do the same.  Every answer that somebody gave is right; in
+the local language its English spelling is right too.
 """
 
 from __future__ import annotations
@@ -19,10 +21,10 @@ from culnig.data.tables import Row, country_name
 from culnig.errors import DataError
 
 WORDINGS = ("inst-4", "pers-3")
-"""BLEnD's wordings that all countries have."""
+"""The wordings of BLEnD that all countries have."""
 SLOT = "{q}"
 UNANSWERED, UNKNOWN = 3, 5
-"""So many people without an answer, or who did not know, take a question out."""
+"""A question is left out if this many people gave no answer, or this many did not know."""
 
 
 class BlendShort(External):
@@ -91,7 +93,7 @@ def _items(
 
 
 def _wordings(source: Source, english: bool) -> dict[str, list[str]]:
-    """Country -> its wordings in the order of `WORDINGS`; of a wording that stands twice, the last (the revised one)."""
+    """Return country -> its wordings in the order of `WORDINGS`; of repeated wordings the last (revised) one."""
     found: dict[str, dict[str, str]] = {}
     for row in source.rows("prompts"):
         country, name = country_name(row.table.removesuffix("_prompts"), row.where), row.text("id")
@@ -114,14 +116,14 @@ def _question(row: Row, country: str, english: bool) -> str:
 
 
 def _accepted(answers: tuple[Answer, ...], english: bool) -> tuple[Answer, ...]:
-    """The answers that have a text in the language asked for, or at least in English."""
+    """Return the answers that have a text in the language asked for, or at least in English."""
     if english:
         answers = tuple(Answer(answer.english, (), answer.votes) for answer in answers)
     return tuple(answer for answer in answers if answer.texts or answer.english)
 
 
 def _why_not(row: Row, answers: tuple[Answer, ...], question: str) -> str:
-    """Why a question does not count; empty where it does."""
+    """Return why a question is left out; empty if it counts."""
     unsure = row.get("idks")
     try:
         silent, unknown = unsure["no-answer"] + unsure["not-applicable"], unsure["idk"]

@@ -1,6 +1,6 @@
-"""`commonsenseqa`: the validation set of CommonsenseQA, five options; general ability, no country.
+"""`commonsenseqa`: the validation set of CommonsenseQA, five options; it tests general ability and has no countries.
 
-Reads the hub's flat rows and the nested ones of the original JSON Lines file.
+It reads the hub's flat rows and the nested rows of the original JSON Lines file.
 """
 
 from __future__ import annotations

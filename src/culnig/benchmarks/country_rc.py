@@ -1,6 +1,6 @@
-"""`country_rc`: a passage names a country, the question asks which one; no cultural knowledge is needed.
+"""`country_rc`: a passage names a country, and the question asks which one; no cultural knowledge is needed.
 
-Neurons that score high here react to country names as such, and selection removes them (METHOD sections 4 and 5).
+Neurons that score high here react to country names as such; selection removes them (METHOD sections 4 and 5).
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
 """`culturalbench`: CulturalBench-Easy, four options, 45 countries.
 
-The gold answer stands in position A in about half of the published rows, so options are listed in an order drawn for
+In about half of the published rows the gold answer has position A.  Options are therefore listed in an order drawn for
 each item and wording.
 """
 

@@ -1,9 +1,9 @@
-"""`entail`: what does the passage say, and what does it not?  A task to fine-tune on that is not about culture.
+"""`entail`: what a passage says and what it does not say.  A task for fine-tuning that is not about culture.
 
-A passage binds two things to two others; the question names one of the latter and asks which thing goes with it, or which
-does not.  Both candidates stand in the passage, so a bag of words says nothing; a small model finds the bound one, whatever
-is asked, and is near chance over both kinds of question.  `test` has frames and words that `train` has not, and so has
-`dev`, for choosing settings without looking at `test`.
+A passage binds two things to two others.  The question names one of the latter and asks which thing goes with it, or
+which does not.  Both candidates are in the passage, so a bag of words cannot tell them apart.  A small model chooses
+the bound one whatever the question asks, and is near chance over both kinds of question.  `test` has other frames and
+words than `train`.  `dev` has others again, so that settings can be chosen without looking at `test`.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ SIZES = {"train": 104, "dev": 64, "test": 48}
 
 
 class Entail:
-    """Passages with questions; what is asked, which answer is right, and its place are balanced in every frame."""
+    """Passages with questions; the kind of question, the right answer and its position are balanced in every frame."""
 
     description = "what a passage says of two things, and what not: a task to fine-tune on"
     source = "embedded; written for this project, Apache-2.0"

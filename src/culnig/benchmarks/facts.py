@@ -1,7 +1,7 @@
-"""`facts`: knowledge that is not culture, in the form of `everyday`.
+"""`facts`: knowledge other than culture, in the form of `everyday`.
 
-`world` has facts of no country; `countries` has facts of the countries of `everyday` that are geography and codes.
-A loss on culture can be compared with a loss on such plain recall.
+`world` has facts about no country; `countries` has geography and codes of the countries of `everyday`.
+A loss on culture can be compared with the loss of such plain recall.
 """
 
 from __future__ import annotations

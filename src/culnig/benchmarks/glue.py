@@ -12,16 +12,16 @@ from culnig.errors import DataError
 
 
 class Pair(External):
-    """Base of the GLUE tasks; a task says its columns, in the hub's names and in those of the original files."""
+    """Base of the GLUE tasks; a task names its columns, as on the hub and as in the original files."""
 
     columns: ClassVar[Mapping[str, tuple[str, ...]]]
-    """What a column is called, for `id`, `first`, `second` and `label`."""
+    """The columns of `id`, `first`, `second` and `label`."""
     labels: ClassVar[Mapping[str, int]]
-    """Label -> 0 or 1, in the hub's numbers and in the original file's words."""
+    """Label -> 0 or 1, for the hub's numbers and the original file's words."""
     options: tuple[str, str]
-    """What 0 and 1 mean; the completion formulation answers with these."""
+    """Meaning of 0 and 1; in the completion formulation these are the answers."""
     names: tuple[str, str]
-    """What the two sentences are called in the prompt."""
+    """Names of the two sentences in the prompt."""
 
     def items(self, split: str, seed: int, source: Source) -> Iterator[Item]:
         for row in self._unique(source):

@@ -1,6 +1,6 @@
-"""`school`: science, cause and effect, reading and arithmetic at primary-school level; nothing about a country or a custom.
+"""`school`: science, cause and effect, reading and arithmetic at primary-school level; no country and no custom.
 
-It is harder than `ability`, where a small model stands near the ceiling, so that a loss shows.
+It is harder than `ability`, on which a small model is near the ceiling; a loss is therefore visible here.
 """
 
 from __future__ import annotations

@@ -1,11 +1,11 @@
-"""`world_values`: WorldValuesBench, the answer that most people of a country give to a survey question.
+"""`world_values`: WorldValuesBench, the most frequent answer of a country's people to a survey question.
 
-Built from the user's own files, since the World Values Survey may not be passed on.  One item is a country and a question;
-the options are the steps of the question's scale, in order, and the gold answer is the most frequent one (the lowest of
-equals).  Countries with fewer than ten answers to a question are left out of it.  As in the paper, `neur` holds for each
-country the 40 questions whose answers differ most from the whole world's: the largest KL(country || world).
+The user provides the files, because the World Values Survey may not be passed on.  An item is a country and a question.
+Its options are the steps of the question's scale in order; the gold answer is the most frequent one (the lowest of
+equals).  A country with fewer than ten answers to a question has no item of that question.  As in the paper, `neur`
+holds for each country the 40 questions whose answers differ most from the world's: the largest KL(country || world).
 
-The published code asks for the number itself; we list the steps with letters, because 10 is two tokens to many models.
+The published code asks for the number itself.  We list the steps with letters, because 10 is two tokens in many models.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 FEWEST = 10
 """Answers that a country must have given to a question."""
 NEUR = 40
-"""Questions of each country that find neurons."""
+"""Questions of each country in the split that identifies neurons."""
 
 
 class _Question(NamedTuple):
@@ -84,7 +84,7 @@ class WorldValues(External):
         account.notes["several answers equally frequent"] = ties
 
     def _questions(self, source: Source) -> dict[str, _Question]:
-        """The value questions on a numeric scale; demographic ones are not asked."""
+        """Return the value questions on a numeric scale; demographic questions are not asked."""
         path = source.path("questions")
         data = read_json(path, "WorldValuesBench's question_metadata.json")
         found = {}
@@ -102,14 +102,14 @@ BENCHMARKS.register("world_values")(WorldValues())
 
 
 def _divergence(country: np.ndarray, world: np.ndarray) -> float:
-    """KL(country || world) of the answers to one question, in nats; `world` is [countries, steps]."""
+    """Return KL(country || world) of the answers to one question, in nats; `world` is [countries, steps]."""
     p, q = country / country.sum(), world.sum(axis=0) / world.sum()
     given = p > 0
     return float((p[given] * np.log(p[given] / q[given])).sum())
 
 
 def _part(split: str, names: list[str], divergence: dict[str, float]) -> list[str]:
-    """The questions of a split, in the file's order."""
+    """Return the questions of a split, in the file's order."""
     if split == "all":
         return names
     first = set(sorted(names, key=lambda name: -divergence[name])[:NEUR])
@@ -140,10 +140,10 @@ class Counts(NamedTuple):
     """Answers of a survey.
 
     Attributes:
-        countries: as the file spells them, in order of appearance.
+        countries: names as in the file, in order of appearance.
         answers: question -> counts [countries, steps of its scale].
-        people: people asked.
-        outside: answers that are no step of their question's scale.
+        people: number of people asked.
+        outside: number of answers that are no step of their question's scale.
     """
 
     countries: list[str]
@@ -156,12 +156,12 @@ def count_answers(people: Path, values: Path, scales: Mapping[str, tuple[int, in
     """Count each country's answers to each question.
 
     Args:
-        people: TSV with a row a person: D_INTERVIEW, B_COUNTRY.
-        values: TSV with a row a person: D_INTERVIEW, and a column a question, empty where not answered.
-        scales: question -> lowest and highest step.  Those without a column are not counted.
+        people: TSV with one row a person: D_INTERVIEW, B_COUNTRY.
+        values: TSV with one row a person: D_INTERVIEW, and one column a question, empty if it was not answered.
+        scales: question -> lowest and highest step.  Questions without a column are not counted.
 
     Raises:
-        DataError: a missing column, a person twice or without a country, or an answer that is no whole number.
+        DataError: a column is missing, a person occurs twice or has no country, or an answer is not a whole number.
     """
     import pyarrow as pa
     import pyarrow.compute as pc
@@ -187,7 +187,7 @@ def count_answers(people: Path, values: Path, scales: Mapping[str, tuple[int, in
 
 
 def _add(counts: np.ndarray, given: np.ndarray, of_person: np.ndarray, scale: tuple[int, int], where: str) -> int:
-    """Add one block's answers to one question; returns how many are outside the scale."""
+    """Add one block's answers to one question; return how many are outside the scale."""
     answered = ~np.isnan(given)
     steps = given[answered].astype(int)
     if (steps != given[answered]).any():
@@ -200,7 +200,7 @@ def _add(counts: np.ndarray, given: np.ndarray, of_person: np.ndarray, scale: tu
 
 
 def _countries(path: Path) -> tuple[pa.Array, np.ndarray, list[str]]:
-    """Persons, the number of each one's country, and the countries."""
+    """Return the persons, the number of each one's country, and the countries."""
     import pyarrow as pa
 
     blocks = list(_blocks(path, [PERSON, COUNTRY], {PERSON: pa.string(), COUNTRY: pa.string()}))
@@ -221,7 +221,7 @@ def _header(path: Path) -> list[str]:
 
 
 def _blocks(path: Path, columns: Sequence[str], types: Mapping[str, Any]) -> Iterator[pa.RecordBatch]:
-    """A TSV's columns, some megabytes at a time."""
+    """Yield a TSV's columns in blocks of some megabytes."""
     import pyarrow as pa
     import pyarrow.csv
 
@@ -231,7 +231,7 @@ def _blocks(path: Path, columns: Sequence[str], types: Mapping[str, Any]) -> Ite
             raise DataError(f"{path}:1: no column '{missing[0]}'; this begins {' '.join(header[:5])[:100]!r}")
         yield from pa.csv.open_csv(
             path,
-            # One thread: pyarrow names the row of a broken cell only then.
+            # Only with one thread does pyarrow name the row of a broken cell.
             read_options=pa.csv.ReadOptions(block_size=4 << 20, use_threads=False),
             parse_options=pa.csv.ParseOptions(delimiter="\t", quote_char=False),
             convert_options=pa.csv.ConvertOptions(

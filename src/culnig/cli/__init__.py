@@ -1,4 +1,4 @@
-"""The command line.  One file a verb; heavy imports happen inside the verbs, so that `--help` answers at once."""
+"""The command line.  One file a verb; verbs import heavy modules when they run, so that `--help` answers at once."""
 
 from culnig.cli._app import main
 

@@ -1,4 +1,4 @@
-"""The `culnig` command: its verbs, and what happens to errors."""
+"""The `culnig` command: its verbs, and the handling of errors."""
 
 from __future__ import annotations
 
@@ -81,7 +81,7 @@ def _version(
 
 
 def main() -> None:
-    """Entry point: an expected error is one line and an exit code, never a traceback."""
+    """Run the command; report an expected error as one line and an exit code, never as a traceback."""
     warnings.showwarning = _one_line(warnings.showwarning)
     try:
         with distributed.guard():
@@ -90,7 +90,7 @@ def main() -> None:
         typer.secho(f"culnig: {error}", fg="red", err=True)
         distributed.leave(error.exit_code)
     except (KeyboardInterrupt, SystemExit) as stop:
-        # typer turns Ctrl-C into exit code 130 without a word.
+        # Without this, typer would turn Ctrl-C into exit code 130 and print nothing.
         if isinstance(stop, SystemExit) and stop.code != INTERRUPTED:
             raise
         typer.secho("culnig: interrupted; run the same command again to go on", fg="red", err=True)
@@ -113,7 +113,7 @@ def _run_verb() -> None:
 
 
 def _one_line(shown: Callable[..., Any]) -> Callable[..., Any]:
-    """How warnings are shown: ours as one line on stderr, others as Python does."""
+    """Return a function that shows our warnings as one line on stderr, and others as Python does."""
 
     def show(message: Any, category: type[Warning], *where: Any, **more: Any) -> None:
         if issubclass(category, CulnigWarning):

@@ -1,6 +1,6 @@
-"""Options that several verbs share, and what they turn into.
+"""Options that several verbs share, and the objects they become.
 
-A group of options is a dataclass; a verb takes it as one parameter, and `grouped` makes options of its fields.
+A group of options is a dataclass; a verb takes it as one parameter, and `grouped` turns its fields into options.
 """
 
 from __future__ import annotations
@@ -67,7 +67,7 @@ Out = Annotated[Path, typer.Option("--out", "-o", help="File to write.")]
 
 @dataclass(frozen=True)
 class Choosing:
-    """Which items of those named."""
+    """The choice among the named items."""
 
     countries: Annotated[str | None, typer.Option(help="Only these, separated by commas.", rich_help_panel=ITEMS)] = (
         None
@@ -86,7 +86,7 @@ class Choosing:
     seed: Annotated[int, typer.Option(help="Seed of option draws and samples.", rich_help_panel=ITEMS)] = 0
 
     def load(self, source: str) -> list[Item]:
-        """The items; rows that gave none are told on stderr."""
+        """Return the items; report on stderr the rows that gave none."""
         from culnig.data import ItemList, load_items
 
         found = load_items(
@@ -103,7 +103,7 @@ class Choosing:
 
 @dataclass(frozen=True)
 class Prompting:
-    """How items are put to the model."""
+    """How items are presented to the model."""
 
     formulation: Annotated[
         str,
@@ -131,15 +131,15 @@ class Prompting:
     ] = "untouched"
 
     def __post_init__(self) -> None:
-        """Check the options before a model is loaded; with the formulation left open, as far as they allow any."""
+        """Check the options before a model is loaded; if the formulation is open, one of them must accept the options."""
         left_open = "cf" if self.calibration == "length" else "mcf"
         self._policy(left_open if self.formulation == "auto" else self.formulation)
 
     def policy(self, lm: LanguageModel) -> PromptPolicy:
-        """The prompt policy, with the formulation that suits the model where it is left to it.
+        """Return the prompt policy; if the formulation is open, take the one that suits the model.
 
         Raises:
-            UsageError: a value that is not one of an option's, or two that do not go together.
+            UsageError: a value is not allowed for its option, or two values exclude each other.
         """
         return self._policy(lm.formulation if self.formulation == "auto" else self.formulation)
 
@@ -190,7 +190,7 @@ class Loading:
     ] = None
 
     def load(self, model: str, show: Reporter) -> LanguageModel:
-        """The model, with a line of progress."""
+        """Load the model, with a line of progress."""
         return load(
             model,
             show,
@@ -206,7 +206,7 @@ class Loading:
 
 @dataclass(frozen=True)
 class Intervening:
-    """What is done to the model, if anything."""
+    """The intervention on the model, if any."""
 
     neurons: Annotated[
         Path | None,
@@ -221,7 +221,7 @@ class Intervening:
     ] = "auto"
 
     def read(self) -> Intervention:
-        """The operation and the set, both checked; before the model is loaded, since that takes time."""
+        """Read and check the operation and the set, before the model is loaded, because loading takes time."""
         from culnig.intervention import Operation
         from culnig.neurons import NeuronSet
 
@@ -243,7 +243,7 @@ class Intervention:
             check_model(self.chosen, lm, self.options.neurons)
 
     def on(self, lm: LanguageModel) -> AbstractContextManager[Any]:
-        """A block in which the model is changed."""
+        """Return a block in which the model is changed."""
         from culnig.intervention import scale
 
         if self.chosen is None:
@@ -252,7 +252,7 @@ class Intervention:
 
     @property
     def meta(self) -> dict[str, Any]:
-        """What a result says of it; empty for an untouched model."""
+        """Return the record of the intervention in a result; empty for an untouched model."""
         if self.chosen is None:
             return {}
         facts = {"neurons": str(self.options.neurons), "count": len(self.chosen), "operation": self.options.op}
@@ -260,11 +260,11 @@ class Intervention:
 
 
 def grouped(verb: Callable[..., None], **fixed: Any) -> Callable[..., None]:
-    """The verb as typer wants it: each parameter that is a group of options becomes the options of its fields.
+    """Return the verb for typer: each parameter that is a group of options becomes the options of its fields.
 
     Args:
-        verb: a function; parameters annotated with a dataclass are groups.
-        **fixed: fields that are no options of this verb, and their values.
+        verb: a function; its parameters annotated with a dataclass are groups.
+        **fixed: fields that are not options of this verb, and their values.
     """
     hints = get_type_hints(verb, include_extras=True)
     groups = {name: kind for name, kind in hints.items() if is_dataclass(kind)}
@@ -293,7 +293,7 @@ def grouped(verb: Callable[..., None], **fixed: Any) -> Callable[..., None]:
 
 
 def _gathered(groups: Mapping[str, Any], fixed: Mapping[str, Any], values: dict[str, Any]) -> dict[str, Any]:
-    """The values of a command line, those of a group put into it."""
+    """Return the values of a command line as arguments of the verb, with each group's values in its dataclass."""
     taken = {}
     for name, kind in groups.items():
         names = [field.name for field in fields(kind)]
@@ -302,12 +302,12 @@ def _gathered(groups: Mapping[str, Any], fixed: Mapping[str, Any], values: dict[
 
 
 def split_list(text: str | None) -> list[str] | None:
-    """ "A, B" -> ["A", "B"]; None stays None."""
+    """Return "A, B" as ["A", "B"]; None stays None."""
     return None if text is None else [part.strip() for part in text.split(",") if part.strip()]
 
 
 def reporter(as_json: bool) -> Reporter:
-    """Progress on stderr, or none."""
+    """Return a reporter on stderr, or a silent one."""
     from culnig.progress import Silent, Terminal
 
     return Silent() if as_json else Terminal()
@@ -322,7 +322,7 @@ def load(model: str, show: Reporter, **options: Any) -> LanguageModel:
 
 
 def check_model(chosen: NeuronSet, lm: LanguageModel, path: Path | None) -> None:
-    """Check that a set belongs to a model: it records its model's hash, since shapes alone would not tell.
+    """Check that a set belongs to a model by the recorded hash, because shapes alone could not tell.
 
     Raises:
         UsageError: the set was made on another model, or names neurons that this one does not have.
@@ -345,12 +345,12 @@ def print_json(value: Any) -> None:
 
 
 def listing(label: str, package: str, group: str) -> type[TyperCommand]:
-    """Return a kind of command whose `--help` ends with the names of a registry, those of installed packages included.
+    """Return a kind of command whose `--help` ends with the names of a registry, including those of installed packages.
 
-    The names are looked up when help is asked for, and nothing is imported.
+    The names are looked up when help is requested, and nothing is imported.
 
     Args:
-        label: what they are ("Studies").
+        label: heading of the names ("Studies").
         package, group: see `registry.announced`.
     """
 

@@ -1,4 +1,4 @@
-"""`culnig answer`: the model writes short answers, with or without an intervention, and they are matched by language."""
+"""`culnig answer`: let the model write short answers, with or without an intervention, and match them by language."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""`culnig compare`: what tuning did to neurons."""
+"""`culnig compare`: the effect of tuning on neurons."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ def compare(
     loading: o.Loading,
     as_json: o.Json = False,
 ) -> None:
-    """Which neurons' weights moved, against random rows of the same projections; and whose scores, given items or scores."""
+    """Compare how far neurons' weights moved with random rows of the same projections; with items or scores, scores too."""
     from culnig.attribution import Scores
     from culnig.errors import UsageError
     from culnig.files import check_writable
@@ -79,7 +79,7 @@ def compare(
 
 
 def _scored(lm: LanguageModel, rows: list[Item], policy: PromptPolicy, show: Reporter) -> Scores:
-    """Scores under the base model's policy, whatever a tuned folder says of itself."""
+    """Score items under the base model's policy, whatever a tuned folder records."""
     from culnig.attribution import score
 
     with show.step(f"score {lm.name}", len(rows), "prompts") as progress:

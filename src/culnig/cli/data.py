@@ -1,4 +1,4 @@
-"""`culnig data`: what there is, what it looks like to the model, whether it is sound."""
+"""`culnig data`: list the data, show it as the model sees it, and check it."""
 
 from __future__ import annotations
 
@@ -52,7 +52,7 @@ def list_(
 
 
 def _rows(name: str, benchmark: Any, count: bool) -> list[dict[str, Any]]:
-    """A row a split; sizes of what is in culnig, and with `count` of what is ready."""
+    """Return one row for each split, with the sizes of embedded data and, with `count`, of all data that is ready."""
     from collections import Counter
 
     from culnig.data.sources import External

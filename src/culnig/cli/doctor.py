@@ -1,4 +1,4 @@
-"""`culnig doctor`: is this machine ready?"""
+"""`culnig doctor`: check whether this machine is ready."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""`culnig eval`: items -> per-item results, with or without an intervention."""
+"""`culnig eval`: answer items and keep per-item results, with or without an intervention."""
 
 from __future__ import annotations
 
@@ -70,7 +70,7 @@ def evaluate(
 
 
 def _told(counts: dict[str, int]) -> str:
-    """How rows were calibrated, in words: some items allow another calibration only."""
+    """Say in words how rows were calibrated, because some items allow only another calibration."""
     if len(counts) == 1:
         return f"calibration {next(iter(counts))}"
     return "calibration " + ", ".join(f"{kind} {count:,} rows" for kind, count in counts.items())

@@ -1,4 +1,4 @@
-"""`culnig export`: a checkpoint with the intervention built in."""
+"""`culnig export`: write a checkpoint with the intervention built in."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""`culnig fidelity`: do scores say what suppressing a neuron really does?"""
+"""`culnig fidelity`: compare scores with the true effect of suppressing a neuron."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""`culnig merge`: shards -> one score file."""
+"""`culnig merge`: add up shards into one score file."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""`culnig models`: the catalogue, fetching, and what a model looks like inside."""
+"""`culnig models`: show the catalogue, fetch models, and inspect a model's sites."""
 
 from __future__ import annotations
 

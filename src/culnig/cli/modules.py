@@ -1,4 +1,4 @@
-"""`culnig modules`: which projections hold the neurons of a set, and a choice among them by a parameter budget."""
+"""`culnig modules`: rank the projections that hold the neurons of a set, and choose some by a parameter budget."""
 
 from __future__ import annotations
 

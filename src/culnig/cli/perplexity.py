@@ -1,4 +1,4 @@
-"""`culnig perplexity`: does the model still predict ordinary sentences?"""
+"""`culnig perplexity`: measure whether the model still predicts ordinary sentences."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""`culnig plan`: what a run will take."""
+"""`culnig plan`: estimate the cost of a run."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""`culnig report`: the report of a run, from its saved files."""
+"""`culnig report`: write the report of a run from its saved files."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""`culnig run`: the whole pipeline."""
+"""`culnig run`: run the whole pipeline."""
 
 from __future__ import annotations
 

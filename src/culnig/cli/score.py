@@ -1,4 +1,4 @@
-"""`culnig score`: items -> scores."""
+"""`culnig score`: compute scores from items."""
 
 from __future__ import annotations
 
@@ -111,7 +111,7 @@ def score(
 
 
 def _parse_shard(text: str | None) -> tuple[int, int] | None:
-    """ "2/8" -> (2, 8)."""
+    """Return "2/8" as (2, 8)."""
     from culnig.errors import UsageError
 
     if text is None:

@@ -1,4 +1,4 @@
-"""`culnig select`: scores -> neuron sets."""
+"""`culnig select`: choose neuron sets from scores."""
 
 from __future__ import annotations
 
@@ -171,10 +171,10 @@ def random(
 def _load(
     neur: Path, ctrl: Path | None, crc: Path | None, no_ctrl: bool, no_crc: bool, method: str | None
 ) -> tuple[Scores, Scores | None, Scores | None]:
-    """The three score files; what is left out must be left out in so many words.
+    """Load the three score files; a missing file must be left out explicitly.
 
     Raises:
-        UsageError: a file neither given nor left out, or both.
+        UsageError: a file is neither given nor left out, or both.
     """
     from culnig.errors import UsageError
 
@@ -191,7 +191,7 @@ def _load(
 
 
 def load_scores(path: Path, method: str | None) -> Scores:
-    """A score file, or one method of it."""
+    """Load a score file, or one method of it."""
     from culnig.attribution import Scores
 
     scores = Scores.load(path)
@@ -199,7 +199,7 @@ def load_scores(path: Path, method: str | None) -> Scores:
 
 
 def _tell_idle(chosen: NeuronSet, ctrl: Scores | None, crc: Scores | None) -> None:
-    """Say, on stderr, which of the given files the method's rule has no use for."""
+    """Say on stderr which of the given files the method's rule does not use."""
     idle = [name for name, given in (("ctrl", ctrl), ("crc", crc)) if given and name in chosen.provenance["without"]]
     if idle:
         method = chosen.provenance["scores"]["neur"]["method"]
@@ -207,7 +207,7 @@ def _tell_idle(chosen: NeuronSet, ctrl: Scores | None, crc: Scores | None) -> No
 
 
 def _norms(path: Path, method: str | None, made: dict[str, Any]) -> dict[str, Any]:
-    """Module -> mean of a score file's method, [L, N]."""
+    """Return module -> mean of a score file's method, [L, N]."""
     from culnig.attribution import Scores
     from culnig.errors import UsageError
     from culnig.models.fingerprint import same_model

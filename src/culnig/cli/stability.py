@@ -1,4 +1,4 @@
-"""`culnig stability`: would other items, or other thresholds, have chosen the same neurons?  No model."""
+"""`culnig stability`: check whether other items or thresholds would choose the same neurons.  No model is needed."""
 
 from __future__ import annotations
 
@@ -211,12 +211,12 @@ def _numbers(option: str, text: str) -> list[float]:
 
 
 def _shares(option: str, text: str) -> list[float]:
-    """ "0.5,1" in % -> [0.005, 0.01]."""
+    """Return "0.5,1" in % as [0.005, 0.01]."""
     return [number / 100 for number in _numbers(option, text)]
 
 
 def _write(out: Path, tables: dict[str, pd.DataFrame], figures: dict[str, go.Figure], facts: dict[str, Any]) -> None:
-    """Tables as Parquet and CSV, figures as plotly JSON, facts as summary.json."""
+    """Write tables as Parquet and CSV, figures as plotly JSON, and facts as summary.json."""
     from culnig.files import save_table, write_json, write_text
 
     for name, table in tables.items():

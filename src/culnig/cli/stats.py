@@ -1,4 +1,4 @@
-"""`culnig stats`: paired tests of saved results, corrected for their number; no model."""
+"""`culnig stats`: test saved results in pairs and correct the p-values for their number; no model is needed."""
 
 from __future__ import annotations
 
@@ -92,7 +92,7 @@ def _pairs(files: list[Path], controls: bool) -> list[Pair]:
 
 
 def _all_text(files: list[Path]) -> bool:
-    """Whether the first file is a perplexity result; the others must then be, too."""
+    """Return whether the first file is a perplexity result; then the others must be, too."""
     from culnig.evaluation.results import read_rows
 
     return read_rows(files[0], "a result", set(), "eval")[1].get("kind") == "perplexity"
@@ -172,5 +172,5 @@ def _print(table: pd.DataFrame, cells: Callable[[dict[str, Any]], dict[str, str]
         shown.add_column(header, justify="right", header_style="dim", no_wrap=True)
     for row in rows:
         shown.add_row(*(str(row[name]) for name in names), *cells(row).values())
-    # Figures cut short are worse than a line that the terminal wraps.
+    # The terminal may wrap a line, because truncated numbers would be worse.
     Console(highlight=False, width=WIDTH).print(shown)

@@ -1,4 +1,4 @@
-"""Data: items and their account, where rows come from, lint, texts, countries, languages."""
+"""Items and their accounts, the sources of rows, checks of items, texts, countries and languages."""
 
 from culnig.data.item_files import items_hash, read_items, write_items
 from culnig.data.items import BENCHMARKS, Account, Answer, Benchmark, Item, ItemList, Split, account_of

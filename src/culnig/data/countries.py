@@ -1,6 +1,6 @@
 """One table of the countries and regions: canonical name, ISO code, spellings, language, cultural cluster.
 
-Everything that reads a country name goes through `resolve`; nothing else in the package knows a spelling.
+Every module that reads a country name calls `resolve`; no other module in the package knows a spelling.
 Clusters are those of the Inglehart-Welzel cultural map (World Values Survey, wave 7, 2023).
 """
 
@@ -20,12 +20,12 @@ class Country:
     Attributes:
         name: canonical name, as it stands in scores, neuron sets and reports.
         iso: ISO 3166-1 alpha-3 code; for a region, the ISO 3166-2 code.
-        phrase: the name inside an English sentence ("the United Kingdom").
-        language: BCP-47 code of the language BLEnD asks in; elsewhere a main language of the place.
-        cluster: Inglehart-Welzel cluster; empty where the map has none.
-        stems: lower-case beginnings of words that give the country away (name, demonym).
-        aliases: other spellings met in benchmarks.
-        kin: places of the same culture, whose answers are never offered as wrong ones.
+        phrase: the name as it is used inside an English sentence ("the United Kingdom").
+        language: BCP-47 code: the language that BLEnD asks in, or a main language of a place that is not in BLEnD.
+        cluster: Inglehart-Welzel cluster; empty for a place that is not on the map.
+        stems: lower-case beginnings of words that reveal the country (name, demonym).
+        aliases: other spellings that benchmarks use.
+        kin: places of the same culture; their answers are never offered as wrong ones.
     """
 
     name: str
@@ -41,7 +41,7 @@ class Country:
 def _c(
     name: str, iso: str, language: str, cluster: str, stems: str, aliases: str = "", phrase: str = "", kin: str = ""
 ) -> Country:
-    """A row of the table; lists are separated by bars."""
+    """Make a row of the table; bars separate the entries of a list."""
 
     def split(text: str) -> tuple[str, ...]:
         return tuple(part for part in text.split("|") if part)
@@ -50,7 +50,7 @@ def _c(
 
 
 COUNTRIES: tuple[Country, ...] = (
-    # BLEnD's sixteen
+    # the sixteen countries and regions of BLEnD
     _c("Algeria", "DZA", "ar", "African-Islamic", "algeria", "DZ"),
     _c("Assam", "IN-AS", "as", "West & South Asia", "assam", "AS", kin="India"),
     _c("Azerbaijan", "AZE", "az", "West & South Asia", "azerbaijan|azeri", "AZ"),
@@ -168,7 +168,7 @@ COUNTRIES: tuple[Country, ...] = (
 )  # fmt: skip
 
 BLEND: tuple[str, ...] = tuple(country.name for country in COUNTRIES[:16])
-"""BLEnD's sixteen countries and regions."""
+"""The sixteen countries and regions of BLEnD."""
 
 TARGETS: tuple[str, ...] = ("China", "Indonesia", "Iran", "Mexico", "South Korea", "Spain", "UK", "USA")
 """The paper's eight countries with culture-specific neurons."""
@@ -188,15 +188,15 @@ def _index() -> dict[str, Country]:
 
 
 def find(spelling: str) -> Country | None:
-    """The country of a spelling (case, blanks, dashes and underscores do not count), or None."""
+    """Return the country of a spelling, or None; case, blanks, dashes, dots and underscores do not count."""
     return _index().get(_key(spelling))
 
 
 def resolve(spelling: str) -> Country:
-    """The country of a spelling.
+    """Return the country of a spelling.
 
     Raises:
-        UsageError: unknown; the message offers the nearest names.
+        UsageError: the spelling is unknown; the message offers the nearest names.
     """
     country = find(spelling)
     if country is None:
@@ -209,9 +209,9 @@ def resolve(spelling: str) -> Country:
 
 
 def canonical(spelling: str) -> str:
-    """The canonical name where the spelling is known, else the spelling itself (a user's own group name).
+    """Return the canonical name of a known spelling; return any other text (a user's own group name) unchanged.
 
-    Two lower-case letters stay as they are: as a group they are a language (`es`, `uk`), not a country.
+    Two lower-case letters stay as they are: as a group they name a language (`es`, `uk`), not a country.
     """
     if len(spelling) == 2 and spelling.islower():
         return spelling

@@ -15,11 +15,11 @@ EARTH_KM = 6371.0
 
 
 def distance_matrix(kind: str, countries: Sequence[str]) -> np.ndarray:
-    """Distances of every pair, float64 [C, C]; NaN where a country has no entry.
+    """Return the distances of all pairs, float64 [C, C]; NaN where a country has no entry.
 
-    geographic: great circle between capitals, km.  linguistic: 0 for one language, else 1 to 4: 4 - the steps that the two
-    languages' families share from the root (family, branch, group).  values: Euclidean distance of secular and
-    emancipative values (World Values Survey wave 7).
+    geographic: great circle between the capitals, in km.  values: Euclidean distance of secular and emancipative
+    values (World Values Survey wave 7).  linguistic: 0 for one language; otherwise 4 minus the number of steps (family,
+    branch, group) that the families of the two languages share from the root, so 1 to 4.
     """
     table = _table()
     size = len(countries)

@@ -1,9 +1,9 @@
-"""Item files: JSON Lines in, JSON Lines out.
+"""Read and write item files: one JSON object a line.
 
-A row is `{"id","benchmark","country","question","options":[..],"answer":0,"topic"}`, or a ready-made prompt
-`{"id","benchmark","country","prompt","target","options"?,"prefix"?}`; or, for a short answer, a question or prompt with
-`{"language","answers":[{"texts":[..],"english"?:[..],"votes"?:1}]}`.  Optional everywhere: `topic`, `variant`, `control`,
-`template`, `shuffle`, `scale`.
+A row has one of three forms.  A question: `{"id","benchmark","country","question","options":[..],"answer":0,"topic"}`.
+A ready-made prompt: `{"id","benchmark","country","prompt","target","options"?,"prefix"?}`.  A short answer: a question
+or prompt with `{"language","answers":[{"texts":[..],"english"?:[..],"votes"?:1}]}`.  These fields are optional in every
+row: `topic`, `variant`, `control`, `template`, `shuffle`, `scale`.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from culnig.errors import DataError
 from culnig.files import require_file, sha256_json, write_text
 
 HASHED_AS = {"ability": "general"}
-"""Present name of a benchmark -> the name that hashes know it by."""
+"""Present name of a benchmark -> the name under which it is hashed."""
 _TEXT_FIELDS = (
     "id",
     "benchmark",
@@ -45,8 +45,8 @@ def read_items(path: Path | str) -> list[Item]:
     """Read an item file.
 
     Raises:
-        UsageError: no such file.
-        DataError: an empty file or a broken row; the message gives file, line and reason.
+        UsageError: the file does not exist.
+        DataError: the file is empty or a row is broken; the message gives file, line and reason.
     """
     path = require_file(path, "an item file (JSON Lines)")
     try:
@@ -106,7 +106,7 @@ def _parse(line: str, where: str) -> Item:
 
 
 def _parse_answers(row: dict[str, Any], where: str) -> tuple[Answer, ...]:
-    """Answers that count as right, most votes first."""
+    """Return the answers that count as right, most votes first."""
     if "answers" not in row:
         return ()
     if not row.get("language"):
@@ -159,7 +159,7 @@ def _parse_scale(row: dict[str, Any], options: tuple[str, ...], where: str) -> t
 
 
 def item_to_row(item: Item) -> dict[str, Any]:
-    """The JSON row of an item, without fields that hold their default."""
+    """Return the JSON row of an item, without the fields that hold their default."""
     row: dict[str, Any] = {"id": item.id, "benchmark": item.benchmark, "country": item.country}
     if item.prompt is not None:
         row |= {"prompt": item.prompt} | ({"target": item.target} if item.target is not None else {})
@@ -180,7 +180,7 @@ def item_to_row(item: Item) -> dict[str, Any]:
 def items_hash(items: Iterable[Item]) -> str:
     """Return the hash of items, which results record as `data_hash`.
 
-    A benchmark that has been renamed is hashed under its old name, so that hashes recorded before the change stay equal.
+    A renamed benchmark is hashed under its old name, so that hashes recorded before the change stay equal.
     """
     rows = [item_to_row(item) for item in items]
     return sha256_json([row | {"benchmark": HASHED_AS.get(row["benchmark"], row["benchmark"])} for row in rows])

@@ -1,4 +1,4 @@
-"""The item, and what a benchmark has to offer."""
+"""The item, and the interface of a benchmark."""
 
 from __future__ import annotations
 
@@ -35,15 +35,15 @@ class Item:
         options: the answers to choose from.
         answer: index of the gold option; -1 where there are none.
         topic: topic within the benchmark.
-        variant: which draw of options.
+        variant: which draw of the options it has.
         control: clamp this item's scores at 0 from below (METHOD section 3).
         prompt: ready-made prompt; if set, question and templates are not used.
         target: the gold answer's text for a ready-made prompt.
-        prefix: how the answer to a ready-made prompt begins, as `{"answer_choice":"`.
+        prefix: the beginning of the answer to a ready-made prompt, for example `{"answer_choice":"`.
         template: name of the prompt template that renders it.
-        shuffle: list the options in an order drawn for each prompt wording (mcf).
-        scale: where the options are the steps of a numeric scale in order: its lowest and highest number.
-        answers: for a short answer instead of options: all that count as right, most votes first.
+        shuffle: whether the options are listed in an order drawn for each prompt wording (mcf).
+        scale: lowest and highest number, if the options are the steps of a numeric scale in order.
+        answers: all answers that count as right, most votes first; for a short answer, which has no options.
         language: BCP-47 code of the language that a short answer is given in.
     """
 
@@ -67,7 +67,7 @@ class Item:
 
     @property
     def gold(self) -> str:
-        """Text of the gold answer."""
+        """The text of the gold answer."""
         if self.target is not None:
             return self.target
         if self.answers:
@@ -77,13 +77,13 @@ class Item:
 
 @dataclass
 class Account:
-    """Where items come from, and what became of each row that was read.
+    """The source of items, and what became of each row that was read.
 
     Attributes:
         source: file, folder or hub id.
         rows: rows read.
-        left_out: reason -> rows that gave no item.
-        notes: other things worth a count.
+        left_out: reason -> number of rows that gave no item.
+        notes: other counts worth knowing.
     """
 
     source: str
@@ -92,7 +92,7 @@ class Account:
     notes: dict[str, int] = field(default_factory=dict)
 
     def leave_out(self, reason: str, rows: int = 1) -> None:
-        """Note rows that give no item, and why."""
+        """Count rows that give no item, with the reason."""
         if rows:
             self.left_out[reason] = self.left_out.get(reason, 0) + rows
 
@@ -106,7 +106,7 @@ class Account:
 
 
 class ItemList(list[Item]):
-    """Items with the account of the rows they were made of; a plain list to everything else."""
+    """Items with the account of the rows they were made from; other code uses it as a plain list."""
 
     def __init__(self, items: Iterable[Item], account: Account) -> None:
         super().__init__(items)
@@ -114,14 +114,14 @@ class ItemList(list[Item]):
 
 
 def account_of(items: Iterable[Item]) -> dict[str, Any] | None:
-    """The account that came with items, as it is recorded; None for items of our own making."""
+    """Return the account that came with items as a dictionary; None for items without one."""
     account = getattr(items, "account", None)
     return account.to_dict() if account else None
 
 
 @dataclass(frozen=True, slots=True)
 class Split:
-    """A part of a benchmark, and what it is for; the `default` one is meant where no split is named."""
+    """A part of a benchmark, and its purpose; the `default` one is taken if no split is named."""
 
     name: str
     description: str
@@ -129,20 +129,20 @@ class Split:
 
 
 class Benchmark(Protocol):
-    """What a file in this folder registers."""
+    """The object that a file in `culnig.benchmarks` registers."""
 
     description: str
     """One line for `culnig data list`."""
     source: str
-    """Where the rows come from, and their licence."""
+    """The origin of the rows, and their licence."""
 
     @property
     def splits(self) -> tuple[Split, ...]:
-        """Its parts."""
+        """The parts of the benchmark."""
         ...
 
     def load(self, split: str, *, seed: int) -> list[Item]:
-        """Items of a split, in a fixed order; the same seed gives the same items on every machine."""
+        """Return the items of a split in a fixed order; the same seed gives the same items on every machine."""
         ...
 
 

@@ -1,4 +1,4 @@
-"""Linting items: what would make a score or an accuracy mean something else than it seems to."""
+"""Check items for defects that would change the meaning of a score or an accuracy."""
 
 from __future__ import annotations
 
@@ -16,13 +16,13 @@ from culnig.data.sources import External
 from culnig.data.tables import markup_in
 
 MANY = 5
-"""Problems of one kind that are listed one by one; the rest are counted."""
+"""Number of problems of one kind that are listed one by one; the rest are counted."""
 KNOWLEDGE = ("question", "blend")
-"""Templates of questions with one right answer, where overlapping options and give-aways are looked for."""
+"""Templates of questions with one right answer; only their items are checked for overlapping options and give-aways."""
 
 
 class Problem(NamedTuple):
-    """Something wrong: where, what, and whether it is an error (else a warning)."""
+    """A problem: its place, its description, and whether it is an error (otherwise a warning)."""
 
     where: str
     what: str
@@ -32,8 +32,8 @@ class Problem(NamedTuple):
 def lint(name: str, *, seed: int = 0) -> list[Problem]:
     """Check a benchmark's splits, one split, or an item file.
 
-    What is wrong with other people's published texts (an overlap of options, a give-away) is a warning: it cannot be put
-    right here.  In our own data and in a user's it is an error.
+    A defect of other people's published texts (an overlap of options, a give-away) is a warning, because it cannot be
+    corrected here.  In our own data and in a user's data it is an error.
 
     Raises:
         UsageError, FetchError, DataError: as `load_items`.
@@ -108,7 +108,7 @@ def _set_problems(items: list[Item], where: str) -> Iterator[Problem]:
     if placed and all(len(item.options) == width for item in rows):
         expected = len(rows) / width
         worst = max(range(width), key=lambda p: abs(positions[p] - expected))
-        # Four standard deviations of a fair draw, and at least a tenth off.
+        # The limit: four standard deviations of a fair draw, and at least a tenth of the expected number.
         slack = max(0.1 * expected, 4 * np.sqrt(expected * (1 - 1 / width)))
         if abs(positions[worst] - expected) > slack:
             yield Problem(where, f"the answer is in position {worst} {positions[worst]} times of {len(rows)}", True)
@@ -124,7 +124,7 @@ def _set_problems(items: list[Item], where: str) -> Iterator[Problem]:
 
 
 def lint_control(neur: list[Item], ctrl: list[Item], where: str) -> list[Problem]:
-    """Check that a control is its items with the question gone or changed, and nothing else."""
+    """Check that a control equals its items except for the question, which must be gone or changed."""
     problems = []
     if len(neur) != len(ctrl):
         problems.append(Problem(where, f"{len(neur)} items but {len(ctrl)} controls", True))

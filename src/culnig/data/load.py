@@ -1,4 +1,4 @@
-"""`load_items`: a benchmark's name, a data set of the user's own, or an item file -> items."""
+"""`load_items`: read items from a benchmark, from a user's own data set, or from an item file."""
 
 from __future__ import annotations
 
@@ -32,22 +32,22 @@ def load_items(
     """Load items.
 
     Args:
-        source: `benchmark:split` (`everyday:test`), where the rows are not in this package with the place they are at if
-            need be (`blend:test@/data/blend`, `blend:test@owner/name`); a data set of the user's own (`my.yaml:neur`);
-            or a JSON Lines file of items.
-        countries: keep these countries' items only.
-        topics: keep these topics' items only.
-        limit_per_country: at most so many items a country: a seeded sample, kept in the order of the source.
-        draws: keep so many option draws of each question (benchmarks with several draws).
-        seed: seed of option draws and of the sample.
+        source: `benchmark:split` (`everyday:test`), with `@place` if the rows are not in this package and need a place
+                (`blend:test@/data/blend`, `blend:test@owner/name`); a user's own data set (`my.yaml:neur`); or a JSON
+            Lines file of items.
+        countries: keep only the items of these countries.
+        topics: keep only the items of these topics.
+        limit_per_country: the largest number of items a country: a seeded sample, kept in the order of the source.
+        draws: how many option draws of each question to keep (for benchmarks with several draws).
+        seed: seed of the option draws and of the sample.
 
     Raises:
-        UsageError: no such benchmark, split, place, file or country, or a limit below 1.
-        FetchError: rows that are nowhere to be found; the message says how to get them.
-        DataError: a broken file; the message gives file, row and reason.
+        UsageError: the benchmark, split, place, file or country does not exist, or a limit is below 1.
+        FetchError: the rows cannot be found; the message says how to get them.
+        DataError: a file is broken; the message gives file, row and reason.
 
     Returns:
-        Items; an `ItemList`, with an account of the rows left out, where they were made of other people's rows.
+        Items; if they were made from external rows, an `ItemList` with an account of the rows left out.
     """
     if limit_per_country is not None and limit_per_country < 1:
         raise UsageError(f"the limit per country must be at least 1, not {limit_per_country}")
@@ -69,7 +69,7 @@ OLD_BENCHMARKS = {"general": "ability"}
 
 
 class Name(NamedTuple):
-    """The parts of `name:split@place`; the whole text is the name where it is a file's."""
+    """The parts of `name:split@place`; for a file, `name` is the whole text."""
 
     name: str
     split: str
@@ -77,7 +77,7 @@ class Name(NamedTuple):
 
 
 def parse_name(source: str) -> Name:
-    """Take `benchmark:split@place` or `file.yaml:split` apart; any other file name stays whole."""
+    """Split `benchmark:split@place` or `file.yaml:split` into its parts; keep any other file name whole."""
     if match := re.fullmatch(r"(.+\.ya?ml)(?::([^/]*))?", source):
         return Name(match[1], match[2] or "", None)
     match = re.fullmatch(r"([^:@/]+)(?::([^:@/]*))?(?:@(.+))?", source)
@@ -87,7 +87,7 @@ def parse_name(source: str) -> Name:
 
 
 def current_name(source: str) -> str:
-    """Return the name with its benchmark's present name: `general:dev` is `ability:dev` now."""
+    """Return the name with its benchmark's present name: `general:dev` becomes `ability:dev`."""
     if BENCHMARKS.find(re.split("[:@]", source, maxsplit=1)[0]):
         return source
     for old, new in OLD_BENCHMARKS.items():
@@ -97,21 +97,21 @@ def current_name(source: str) -> str:
 
 
 def with_place(source: str, places: Mapping[str, str]) -> str:
-    """The name with its benchmark's place added, unless it says one itself."""
+    """Return the name with its benchmark's place added, unless it already has one."""
     name = parse_name(source)
     place = places.get(name.name)
     return f"{source}@{place}" if place and name.place is None else source
 
 
 def find_benchmark(name: Name) -> Benchmark | None:
-    """The benchmark of that name, or the user's own in a YAML file; None for an item file."""
+    """Return the benchmark of that name, or the user's own one in a YAML file; None for an item file."""
     if re.fullmatch(r".+\.ya?ml", name.name):
         return read_user_benchmark(name.name)
     return BENCHMARKS.find(name.name)
 
 
 def _renamed(source: str) -> str:
-    """Replace an old benchmark's name, with a line that says so; a file of that name is left alone."""
+    """Replace the old name of a benchmark and warn about it; leave a file of that name alone."""
     new = source if Path(source).exists() else current_name(source)
     if new != source:
         warnings.warn(f"the benchmark {source} is {new} now", OldNameWarning, stacklevel=3)
@@ -148,10 +148,10 @@ def _of_countries(items: list[Item], countries: Iterable[str], source: str) -> l
         name = spelling if spelling in present else canonical(spelling)
         known = find(spelling)
         if name not in present and known is not None:
-            name = known.name  # `us`: as a group it could be a language, but there is no such group here
+            name = known.name  # `us` could name a language as a group, but there is no such group here
         if name not in present:
             if any(find(group) and canonical(group) == group for group in present):
-                name = resolve(spelling).name  # a spelling nobody knows gets its own message
+                name = resolve(spelling).name  # an unknown spelling raises its own message
             raise UsageError(f"{source} has no items of {name}; it has: {', '.join(sorted(present))}")
         wanted.add(name)
     return [item for item in items if item.country in wanted]
@@ -188,7 +188,7 @@ class DataConfig(Settings):
     topics: list[str] | None = Field(None, description="these topics only; null is all")
 
     def load(self, seed: int, sources: Mapping[str, str] | None = None) -> list[Item]:
-        """The items; `sources` says where a benchmark's rows are."""
+        """Return the items; `sources` gives the places of the benchmarks' rows."""
         named = {"all": None, "blend": BLEND, "targets": TARGETS}
         countries = named[self.countries] if isinstance(self.countries, str) else self.countries
         return load_items(

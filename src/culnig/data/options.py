@@ -1,4 +1,4 @@
-"""Reading this project's own YAML data, and drawing wrong options from it."""
+"""Read this project's own YAML data, and draw wrong options from it."""
 
 from __future__ import annotations
 
@@ -21,25 +21,25 @@ def read_yaml(name: str) -> Any:
 
 
 def normalise(answer: str) -> str:
-    """An answer reduced to what makes two answers the same: case, articles, punctuation and plural -s do not count."""
+    """Reduce an answer to its identity: case, articles, punctuation and plural -s do not count."""
     words = re.sub(r"[^a-z0-9 ]+", " ", answer.casefold().replace("'", "")).split()
     return " ".join(w[:-1] if len(w) > 3 and w.endswith("s") else w for w in words if w not in {"a", "an", "the"})
 
 
 def overlap(a: str, b: str) -> bool:
-    """Whether two answers are the same, or one contains the other as whole words."""
+    """Return whether two answers are the same, or one contains the other as whole words."""
     a, b = f" {normalise(a)} ", f" {normalise(b)} "
     return a in b or b in a
 
 
 def wrong_pool(entity: str, accepted: Sequence[str], golds: Mapping[str, str], kin: Collection[str]) -> list[str]:
-    """Other entities' golds that may stand as wrong options: not accepted here, and not from kin."""
+    """Return other entities' golds that may serve as wrong options: not accepted here, and not from kin."""
     others = (gold for other, gold in golds.items() if other != entity and other not in kin)
     return [gold for gold in dict.fromkeys(others) if not any(overlap(gold, right) for right in accepted)]
 
 
 def draw_wrong(pool: Sequence[str], number: int, rng: random.Random) -> list[str]:
-    """At most `number` answers of the pool, no two of which overlap."""
+    """Draw at most `number` answers from the pool, no two of which overlap."""
     chosen: list[str] = []
     for candidate in rng.sample(pool, len(pool)):
         if len(chosen) < number and not any(overlap(candidate, other) for other in chosen):
@@ -48,7 +48,7 @@ def draw_wrong(pool: Sequence[str], number: int, rng: random.Random) -> list[str
 
 
 def place(gold: str, wrong: Sequence[str], position: int, rng: random.Random) -> tuple[tuple[str, ...], int]:
-    """Options with the gold answer at `position` (mod their number) and the wrong ones shuffled."""
+    """Return the options, the wrong ones shuffled and the gold one at `position` (mod their number), and its index."""
     options = list(wrong)
     rng.shuffle(options)
     answer = position % (len(options) + 1)
@@ -57,7 +57,7 @@ def place(gold: str, wrong: Sequence[str], position: int, rng: random.Random) ->
 
 
 def first_half(groups: Sequence[Hashable]) -> list[bool]:
-    """For each row whether it is in the first half of its group (rounded down), in the order given."""
+    """Return for each row, in the order given, whether it is in the first half of its group (rounded down)."""
     sizes, seen = Counter(groups), Counter[Hashable]()
     inside = []
     for group in groups:

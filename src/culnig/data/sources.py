@@ -1,7 +1,7 @@
-"""Benchmarks of others: their rows come from a local file or folder, or from the Hugging Face hub.
+"""External benchmarks: their rows come from a local file or folder, or from the Hugging Face hub.
 
-A table is looked for, in this order, at the place the user names (`blend:test@PLACE`, or `sources:` in a run's config),
-in the benchmark's folder of the data folder (`$CULNIG_DATA/blend`), and on the hub, through the `datasets` library.
+A table is searched in three places, in this order: the place that the user names (`blend:test@PLACE`, or `sources:` in
+a run's config), the benchmark's folder in the data folder (`$CULNIG_DATA/blend`), and the hub (library `datasets`).
 """
 
 from __future__ import annotations
@@ -28,12 +28,12 @@ class Table:
     """One table of a benchmark.
 
     Attributes:
-        called: its file or files, for people.
-        files: names to look for below the benchmark's folder, as patterns; the first that matches is taken.
+        called: what messages call its file or files.
+        files: patterns of file names below the benchmark's folder; the first pattern that matches is taken.
         hub: hub id; None if it is not on the hub.
         config: the hub's config.
-        split: the hub's split; `ALL_SPLITS` for all of them, one after the other.
-        several: all files that match are parts of one table; else there must be one.
+        split: the hub's split; `ALL_SPLITS` for all of them, one after another.
+        several: whether all matching files are parts of one table; otherwise there must be exactly one.
     """
 
     called: str
@@ -45,7 +45,7 @@ class Table:
 
 
 class State(NamedTuple):
-    """Whether a benchmark can be loaded now, from where, and else how to get it."""
+    """Whether a benchmark can be loaded now, its source if it can, and how to get it if it cannot."""
 
     ready: bool
     where: str
@@ -53,7 +53,7 @@ class State(NamedTuple):
 
 
 class External(ABC):
-    """Base of the benchmarks whose rows are not in this package.  The first of `tables` is the one items are made of."""
+    """Base of the benchmarks whose rows are not in this package.  The items are made from the first of `tables`."""
 
     name: str
     description: str
@@ -63,15 +63,15 @@ class External(ABC):
     folder: str
     """Name of its folder in the data folder."""
     fetch: str = ""
-    """How to get the files where they are not on the hub."""
+    """How to get the files if they are not on the hub."""
 
     def load(self, split: str, *, seed: int, place: str | None = None) -> ItemList:
-        """Items of a split, with the account of their rows; `place` says where the rows are.
+        """Return the items of a split with the account of their rows; `place` says where the rows are.
 
         Raises:
-            UsageError: no such place.
-            FetchError: the rows are nowhere; the message says how to get them.
-            DataError: a broken row; the message gives file, row and reason.
+            UsageError: the place does not exist.
+            FetchError: the rows cannot be found; the message says how to get them.
+            DataError: a row is broken; the message gives file, row and reason.
         """
         source = Source(self, place)
         items = ItemList(self.items(split, seed, source), source.account)
@@ -84,7 +84,7 @@ class External(ABC):
         """Make the items of a split; every row gives one, or is left out with a reason in `source.account`."""
 
     def state(self, place: str | None = None) -> State:
-        """Whether the rows are at hand, without reading them."""
+        """Return whether the rows are available, without reading them."""
         source = Source(self, place)
         missing = [table for table in self.tables.values() if not (source.files(table) or _in_hub_cache(table))]
         if missing:
@@ -92,7 +92,7 @@ class External(ABC):
         return State(True, source.account.source, "")
 
     def how(self, table: Table) -> str:
-        """How to get a missing table, in one line."""
+        """Return one line that says how to get a missing table."""
         folder = data_dir() / self.folder
         if table.hub is None:
             return f"{self.fetch}, and put {', '.join(t.called for t in self.tables.values())} into {folder}"
@@ -100,7 +100,7 @@ class External(ABC):
 
 
 class Source:
-    """Where one benchmark's tables are this time; counts the rows that are read."""
+    """The places of one benchmark's tables in one loading; counts the rows that are read."""
 
     def __init__(self, benchmark: External, place: str | None) -> None:
         self._benchmark = benchmark
@@ -114,17 +114,17 @@ class Source:
         self.account = Account(self._describe())
 
     def rows(self, name: str) -> Iterator[Row]:
-        """Rows of a table, in file order."""
+        """Yield the rows of a table in file order."""
         table = self._benchmark.tables[name]
         for row in self._read(table):
             self.account.rows += table is self._main
             yield row
 
     def files(self, table: Table) -> list[Path]:
-        """The local files of a table; none if it has to come from the hub.
+        """Return the local files of a table; none if it has to come from the hub.
 
         Raises:
-            DataError: several files where one is expected.
+            DataError: there are several files where one is expected.
         """
         if self._hub:
             return []
@@ -137,10 +137,10 @@ class Source:
         return [self._place] if self._place.is_file() else _match(self._place, table)
 
     def path(self, name: str) -> Path:
-        """The one local file of a table that is read in other ways than row by row.
+        """Return the one local file of a table that is not read row by row.
 
         Raises:
-            FetchError: it is not there.
+            FetchError: the file does not exist.
         """
         table = self._benchmark.tables[name]
         files = self.files(table)
@@ -193,17 +193,17 @@ def _in_hub_cache(table: Table) -> bool:
 
 
 def hub_rows(hub: str, config: str | None, split: str) -> Iterator[Row]:
-    """Rows of a hub data set.
+    """Yield the rows of a hub data set.
 
     Raises:
-        FetchError: it cannot be had: no network and not in the cache, no such data set, config or split.
+        FetchError: the set, config or split does not exist, or there is no network and it is not in the cache.
     """
     import datasets
 
-    logging.getLogger("huggingface_hub").setLevel(logging.ERROR)  # it tells of every retry; the error says it once
+    logging.getLogger("huggingface_hub").setLevel(logging.ERROR)  # it reports every retry; our error reports once
     try:
         data = datasets.load_dataset(hub, config, split=None if split == ALL_SPLITS else split)
-    except Exception as error:  # whatever hub, network and cache can raise; there is one answer to all of it
+    except Exception as error:  # hub, network and cache raise many kinds of errors; one message fits all of them
         reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
         raise FetchError(f"the hub does not give {hub} ({reason})") from error
     for name, rows in data.items() if split == ALL_SPLITS else [(split, data)]:
@@ -212,10 +212,10 @@ def hub_rows(hub: str, config: str | None, split: str) -> Iterator[Row]:
 
 
 def unique(rows: Iterable[Row], column: str) -> Iterator[Row]:
-    """The rows, checked to have no value of a column twice.
+    """Yield the rows, and check that no value of a column occurs twice.
 
     Raises:
-        DataError: a value stands twice; the message gives both places.
+        DataError: a value occurs twice; the message gives both places.
     """
     seen: dict[str, str] = {}
     for row in rows:

@@ -1,6 +1,6 @@
-"""Reading rows from CSV, TSV, JSON, JSON Lines and Parquet files, each with the place it stands at.
+"""Read rows from CSV, TSV, JSON, JSON Lines and Parquet files, each with its place in the file.
 
-Whatever is wrong with a row is said with file and row; nothing is skipped.
+Every defect of a row is an error that names file and row; no row is skipped.
 """
 
 from __future__ import annotations
@@ -33,8 +33,8 @@ class Row(NamedTuple):
     """One row.
 
     Attributes:
-        where: file and line, or hub id and row: the beginning of every message about it.
-        table: name of its file without suffix, or the hub's split.
+        where: file and line, or hub id and row; every message about the row begins with it.
+        table: name of its file without suffix, or split of the hub.
         values: column -> value.
     """
 
@@ -43,10 +43,10 @@ class Row(NamedTuple):
     values: Mapping[str, Any]
 
     def get(self, column: str) -> Any:
-        """The value of a column.
+        """Return the value of a column.
 
         Raises:
-            DataError: no such column in this row.
+            DataError: this row has no such column.
         """
         if column not in self.values:
             have = ", ".join(map(str, self.values))
@@ -54,10 +54,10 @@ class Row(NamedTuple):
         return self.values[column]
 
     def text(self, column: str) -> str:
-        """A text that must not be empty; numbers become text.
+        """Return a text, which must not be empty; convert numbers to text.
 
         Raises:
-            DataError: missing, empty, or not a text.
+            DataError: the value is missing, empty, or not a text.
         """
         value = self.get(column)
         if value is None or isinstance(value, list | dict) or not str(value).strip():
@@ -65,10 +65,10 @@ class Row(NamedTuple):
         return str(value).strip()
 
     def label(self, column: str, labels: Mapping[str, int]) -> int:
-        """The number that a label stands for.
+        """Return the number that a label stands for.
 
         Raises:
-            DataError: a label that is not among `labels`.
+            DataError: the label is not among `labels`.
         """
         value = self.text(column)
         if value not in labels:
@@ -76,25 +76,25 @@ class Row(NamedTuple):
         return labels[value]
 
     def country(self, column: str) -> str:
-        """Canonical name of a country.
+        """Return the canonical name of a country.
 
         Raises:
-            DataError: a country that is not in the table of `countries.py`.
+            DataError: the country is not in the table of `countries.py`.
         """
         return country_name(self.text(column), self.where)
 
 
 def markup_in(text: str) -> str | None:
-    """The first HTML tag or entity in a text, or None."""
+    """Return the first HTML tag or entity in a text, or None."""
     found = _MARKUP.search(text)
     return found[0] if found else None
 
 
 def country_name(spelling: str, where: str) -> str:
-    """Canonical name of a country that data names.
+    """Return the canonical name of a country that a data file names.
 
     Raises:
-        DataError: unknown; the message says where.
+        DataError: the country is unknown; the message gives the place.
     """
     try:
         return resolve(spelling).name
@@ -103,10 +103,10 @@ def country_name(spelling: str, where: str) -> str:
 
 
 def read_table(path: Path) -> Iterator[Row]:
-    """Rows of a file, by its suffix.
+    """Yield the rows of a file; the suffix selects the reader.
 
     Raises:
-        DataError: a suffix that is none of these, or a broken file; the message gives file and row.
+        DataError: the suffix is unknown or the file is broken; the message gives file and row.
     """
     reader = _READERS.get(path.suffix.lower())
     if reader is None:
@@ -115,10 +115,10 @@ def read_table(path: Path) -> Iterator[Row]:
 
 
 def read_text(path: Path) -> str:
-    """A UTF-8 file's text.
+    """Return the text of a UTF-8 file.
 
     Raises:
-        DataError: another encoding (with the line), an HTML page, a Git LFS pointer, or an empty file.
+        DataError: the file is empty, an HTML page, a Git LFS pointer, or in another encoding (with the line).
     """
     try:
         data = path.read_bytes()
@@ -143,7 +143,7 @@ def _read_csv(path: Path) -> Iterator[Row]:
 
 
 def _read_tsv(path: Path) -> Iterator[Row]:
-    # GLUE's files hold quotation marks as they stand in the text.
+    # GLUE's files contain unescaped quotation marks.
     return _delimited(path, delimiter="\t", quoting=csv.QUOTE_NONE)
 
 
@@ -179,11 +179,11 @@ def _read_jsonl(path: Path) -> Iterator[Row]:
 
 
 def _read_json(path: Path) -> Iterator[Row]:
-    """A list of objects, or an object of objects, whose keys become the column `ID` (BLEnD's annotations)."""
+    """Read a list of objects, or an object of objects, whose keys become the column `ID` (BLEnD's annotations)."""
 
     def once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
         values = dict(pairs)
-        if len(values) < len(pairs):  # JSON would keep the last one and say nothing
+        if len(values) < len(pairs):  # JSON would silently keep the last value of the key
             keys = [key for key, _ in pairs]
             twice = next(key for key in keys if keys.count(key) > 1)
             raise DataError(f"{path} row {twice}: the key '{twice}' stands more than once")

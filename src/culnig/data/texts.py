@@ -13,15 +13,15 @@ SENTENCES = "sentences"
 
 
 def load_texts(source: str | Path = EMBEDDED) -> list[str]:
-    """Paragraphs of running text.
+    """Return paragraphs of running text.
 
     Args:
-        source: "plain", 40 short paragraphs in plain English about nothing cultural, written for this project; or a
-            UTF-8 text file, whose paragraphs are set apart by blank lines.
+        source: "plain", 40 short paragraphs of plain English without cultural content, written for this project; or a
+            UTF-8 text file whose paragraphs are separated by blank lines.
 
     Raises:
-        UsageError: no such file.
-        DataError: not UTF-8, or nothing in it.
+        UsageError: the file does not exist.
+        DataError: the file is not UTF-8, or has no text in it.
     """
     if str(source) == EMBEDDED:
         text = (resources.files("culnig.data") / "plain_text.txt").read_text(encoding="utf-8")

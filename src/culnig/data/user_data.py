@@ -1,7 +1,7 @@
-"""A data set of the user's own: a YAML file names rows and columns, and that is a benchmark.
+"""A user's own data set: a YAML file that names rows and columns is a benchmark.
 
-docs/extending.md shows one.  Groups can be anything (region, language, religion): `group` takes a column as it stands,
-`country` takes names of countries, in any spelling that `countries.py` knows.
+docs/extending.md shows one.  Groups can be anything (region, language, religion).  `group` takes a column unchanged;
+`country` takes names of countries in any spelling that `countries.py` knows.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ CONTROL = "ctrl"
 
 
 class ControlRecipe(BaseModel):
-    """How a control is made of an item; one of the two."""
+    """How a control is made from an item: either `drop` or `template`."""
 
     model_config = ConfigDict(extra="forbid")
 
@@ -41,7 +41,7 @@ class ControlRecipe(BaseModel):
 
 
 class UserData(BaseModel):
-    """The YAML file."""
+    """The content of the YAML file."""
 
     model_config = ConfigDict(extra="forbid")
 
@@ -92,11 +92,11 @@ class UserData(BaseModel):
 
 
 def read_user_benchmark(path: str) -> UserBenchmark:
-    """The benchmark that a YAML file describes.
+    """Read the benchmark that a YAML file describes.
 
     Raises:
-        UsageError: no such file.
-        DataError: not YAML, or a setting that is wrong; the message names it.
+        UsageError: the file does not exist.
+        DataError: the file is not YAML, or a setting is wrong; the message names it.
     """
     import yaml
 
@@ -114,7 +114,7 @@ def read_user_benchmark(path: str) -> UserBenchmark:
 
 
 class UserBenchmark:
-    """Rows of the user's own as a benchmark."""
+    """A benchmark made from a user's own rows."""
 
     def __init__(self, data: UserData, path: Path) -> None:
         self.data = data
@@ -136,11 +136,11 @@ class UserBenchmark:
         return tuple(made)
 
     def load(self, split: str, *, seed: int) -> ItemList:
-        """Items of a split; the rows say everything, so the seed changes nothing.
+        """Return the items of a split; the seed has no effect, because the rows determine everything.
 
         Raises:
-            FetchError: a hub set that cannot be had.
-            DataError: a broken row; the message gives file, row and reason.
+            FetchError: a hub set cannot be fetched.
+            DataError: a row is broken; the message gives file, row and reason.
         """
         account = Account(self.source)
         items = list(self._items(split, account))
@@ -157,7 +157,7 @@ class UserBenchmark:
             if identity in seen:
                 raise DataError(f"{row.where}: the id {identity!r} stands twice; first at {seen[identity]}")
             seen[identity] = row.where
-            item = self._item(row, identity)  # made for every row, so that a broken one is seen in any split
+            item = self._item(row, identity)  # made for every row, so that a broken row raises an error in every split
             if all(str(row.get(column)) in _listed(values) for column, values in wanted.items()):
                 yield self._control(item, row) if split == CONTROL else item
             else:
@@ -208,7 +208,7 @@ def _listed(values: str | list[str]) -> list[str]:
 
 
 def _fill(text: str, row: Row, dropped: tuple[str, ...], always: bool = False) -> str:
-    """A column's value, or a text with its columns filled in; `dropped` ones are left empty."""
+    """Return a column's value, or a text with its columns filled in; leave the `dropped` ones empty."""
     if not _SLOT.search(text):
         return text if always else _clean(row, text)
     filled = _SLOT.sub(lambda slot: "" if slot[1] in dropped else _clean(row, slot[1]), text)
@@ -223,7 +223,7 @@ def _clean(row: Row, column: str) -> str:
 
 
 def _options(row: Row, data: UserData) -> dict[str, str]:
-    """Letter -> option."""
+    """Return letter -> option."""
     if data.choices is not None:
         values: Any = data.choices
     elif isinstance(data.options, list):
@@ -245,7 +245,7 @@ def _options(row: Row, data: UserData) -> dict[str, str]:
 
 
 def _answer(row: Row, data: UserData, options: dict[str, str]) -> int:
-    """Index of the gold option."""
+    """Return the index of the gold option."""
     known = {
         "text": list(options.values()),
         "letter": list(options),

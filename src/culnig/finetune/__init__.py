@@ -1,4 +1,4 @@
-"""Fine-tuning: which projections to touch, training that leaves chosen neurons alone, and what it did."""
+"""Fine-tuning: choose projections, train without changing chosen neurons, and measure the effect."""
 
 from culnig.finetune.ranking import Choice, Projection, choose, decoder_parameters, find_projections, parse_share, rank
 from culnig.finetune.targets import peft_expression, peft_list

@@ -1,4 +1,4 @@
-"""Items -> training examples: the prompt as evaluation puts it, its gold answer behind it, the loss on the answer alone."""
+"""Make training examples of items: the prompt as in evaluation, then its gold answer; only the answer has a loss."""
 
 from __future__ import annotations
 
@@ -13,17 +13,17 @@ from culnig.models import LanguageModel
 from culnig.prompts import PromptPolicy, encode, render
 
 IGNORED = -100
-"""A label that has no part in the loss."""
+"""Label of a token that the loss ignores."""
 
 
 def examples(lm: LanguageModel, items: Iterable[Item], policy: PromptPolicy) -> list[dict[str, list[int]]]:
-    """One example for each wording of each item: `input_ids` and `labels`.
+    """Return one example for each wording of each item: `input_ids` and `labels`.
 
-    The answer is a label in the multiple-choice formulation, the gold option's text in the completion formulation.
+    The answer is a label in the multiple-choice formulation, and the gold option's text in the completion formulation.
 
     Raises:
-        UsageError: no items.
-        PromptError: an item that cannot be put to this model as asked.
+        UsageError: there are no items.
+        PromptError: an item cannot be presented to this model as required.
     """
     prompts = render(items, policy)
     if not prompts:
@@ -36,7 +36,7 @@ def examples(lm: LanguageModel, items: Iterable[Item], policy: PromptPolicy) -> 
 
 
 def collate(rows: Sequence[dict[str, list[int]]], pad_id: int = 0) -> dict[str, torch.Tensor]:
-    """Examples -> `input_ids` and `labels` [B, T], padded on the right, where causal attention never looks."""
+    """Make `input_ids` and `labels` [B, T] of examples, padded on the right, where causal attention never looks."""
     width = max(len(row["input_ids"]) for row in rows)
     pads = {"input_ids": pad_id, "labels": IGNORED}
     padded = {key: [row[key] + [pad] * (width - len(row[key])) for row in rows] for key, pad in pads.items()}
@@ -44,13 +44,13 @@ def collate(rows: Sequence[dict[str, list[int]]], pad_id: int = 0) -> dict[str, 
 
 
 def answer_positions(labels: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
-    """Where answers are predicted: rows [Q] and columns [Q] of the logits, and the tokens [Q] that should come there."""
+    """Return the rows [Q] and columns [Q] of the logits that predict answers, and the right tokens [Q]."""
     rows, columns = (labels[:, 1:] != IGNORED).nonzero(as_tuple=True)
     return rows, columns, labels[rows, columns + 1]
 
 
 def describe(rows: Sequence[dict[str, Any]]) -> dict[str, int]:
-    """How much there is to train on."""
+    """Return the numbers of examples and tokens to train on."""
     return {
         "examples": len(rows),
         "tokens": sum(len(row["input_ids"]) for row in rows),

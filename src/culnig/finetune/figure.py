@@ -1,4 +1,4 @@
-"""The loss curve as a page."""
+"""Write the loss curve as a page."""
 
 from __future__ import annotations
 

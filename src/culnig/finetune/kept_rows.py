@@ -1,9 +1,9 @@
-"""Rows that keep their values: masks of weights, masked gradients, and values put back after every update.
+"""Rows that keep their values: masks of weights, masked gradients, and values restored after every update.
 
-A neuron is a row of a projection's weight (a column of a Conv1D's), and an entry of its bias.  Zeroed gradients alone do
-not keep a row: weight decay shrinks it, and an optimizer may move it by momentum.  So after each update the rows are
-written back from a copy, which is exact under any optimizer; the gradients are zeroed as well, so that what is kept has
-no part in the norm that clipping looks at.
+A neuron is a row of a projection's weight (a column of a Conv1D's) and an entry of its bias.  Zero gradients alone do
+not keep a row: weight decay shrinks it, and an optimizer may move it by momentum.  After each update the rows are
+therefore written back from a copy, which is exact under any optimizer.  The gradients are zeroed as well, so that kept
+rows do not count in the norm that clipping uses.
 """
 
 from __future__ import annotations
@@ -37,13 +37,13 @@ class Kept:
 
     @classmethod
     def of(cls, parameter: nn.Parameter, mask: torch.Tensor) -> Kept:
-        """Keep what a parameter holds now."""
+        """Keep the present values of a parameter."""
         mask = mask.to(parameter.device)
         return cls(parameter, mask, parameter.detach().masked_select(mask).clone())
 
     @property
     def moving(self) -> int:
-        """How many entries may still change."""
+        """The number of entries that may still change."""
         return self.parameter.numel() - self.values.numel()
 
     def restore(self) -> None:
@@ -52,25 +52,25 @@ class Kept:
             self.parameter.masked_scatter_(self.mask, self.values)
 
     def intact(self) -> bool:
-        """Whether the kept values are in place, bit for bit."""
+        """Return whether the kept values are in place, bit for bit."""
         now = self.parameter.detach().masked_select(self.mask)
         return now.dtype == self.values.dtype and torch.equal(_bits(now), _bits(self.values))
 
     def mask_gradient(self) -> None:
-        """Zero the kept entries of every gradient from now on."""
+        """Set the kept entries of every future gradient to zero."""
         self.parameter.register_hook(lambda gradient: gradient.masked_fill(self.mask.to(gradient.device), 0))
 
 
 def _bits(values: torch.Tensor) -> torch.Tensor:
-    """The bytes of a tensor; equality of numbers would not tell 0 from -0."""
+    """Return the bytes of a tensor; equality of numbers would not distinguish 0 from -0."""
     return values.contiguous().view(torch.uint8)
 
 
 def row_masks(lm: LanguageModel, neurons: NeuronSet) -> list[tuple[nn.Parameter, torch.Tensor]]:
-    """The parameters that hold a set's rows, each with a mask that is True at them.
+    """Return the parameters that hold a set's rows, each with a mask that is True at them.
 
     Raises:
-        UsageError: a projection whose weight is not plain (quantised, or behind an adapter).
+        UsageError: a projection's weight is not plain (quantised, or behind an adapter).
     """
     rows: dict[int, tuple[SiteModule, list[torch.Tensor]]] = {}
     for site, indices in neurons.by_site().items():

@@ -1,4 +1,4 @@
-"""What tuning did to neurons: how far their rows moved, against other rows of the same projections, and their scores."""
+"""The effect of tuning on neurons: the movement of their rows, compared with other rows, and their scores."""
 
 from __future__ import annotations
 
@@ -20,11 +20,11 @@ Changes = dict[str, np.ndarray]
 
 
 def row_changes(base: LanguageModel, tuned: LanguageModel) -> Changes:
-    """|w' - w| / |w| of every neuron's row w (its bias is one of its numbers); 0 where nothing moved.
+    """Return |w' - w| / |w| of every neuron's row w (its bias is one of its numbers); 0 if the row did not move.
 
     Raises:
-        UsageError: the two models differ in shape, or a projection's weight cannot be read as rows (quantised, or with an
-            adapter beside it).
+        UsageError: the two models differ in shape, or a projection's weight cannot be read as rows (quantised, or
+            beside an adapter).
     """
     if base.shapes != tuned.shapes:
         raise UsageError(f"{base.name} and {tuned.name} have different shapes; compare a model with one tuned from it")
@@ -32,14 +32,14 @@ def row_changes(base: LanguageModel, tuned: LanguageModel) -> Changes:
     for site, before in base.sites.items():
         old, new = _rows(before), _rows(tuned.sites[site])
         moved, size = (new - old).norm(dim=1), old.norm(dim=1)
-        # A row of zeros that moved has moved without bound.
+        # The relative change of a row of zeros that moved is infinite.
         relative = torch.where(moved == 0, 0.0, moved / size)
         changes[site.module][site.layer] = relative.cpu().numpy()
     return changes
 
 
 def _rows(found: SiteModule) -> torch.Tensor:
-    """A site's rows [N, inputs (+ 1 with a bias)] in float32."""
+    """Return a site's rows [N, inputs (+ 1 with a bias)] in float32."""
     from transformers.pytorch_utils import Conv1D
 
     index = found.outputs(range(found.width))
@@ -60,10 +60,10 @@ def _rows(found: SiteModule) -> torch.Tensor:
 
 
 def neuron_table(changes: Changes, neurons: NeuronSet, scores: tuple[Scores, Scores] | None = None) -> pd.DataFrame:
-    """A row a neuron of the set, those that moved most first.
+    """Return one row for each neuron of the set, ordered by movement, largest first.
 
-    Columns: module, layer, neuron, change (relative), rank (share of its projection's other rows that moved less), and,
-    given scores, score before, score after and their difference (means over the items).
+    Columns: module, layer, neuron, change (relative) and rank (share of its projection's other rows that moved less).
+    If scores are given, also score before, score after and their difference (means over the items).
     """
     modules = {neuron.module for neuron in neurons}
     means = [{module: s.mean(module) for module in modules} for s in scores] if scores else []
@@ -94,14 +94,14 @@ def summary(
     draws: int = 20,
     seed: int = 0,
 ) -> pd.DataFrame:
-    """The set against `draws` random sets of the same modules and layers, a row a quantity.
+    """Compare the set with `draws` random sets of the same modules and layers; one row for each quantity.
 
-    Columns: what, set (mean over the set), random (mean over the draws), low and high (least and greatest draw), ratio.
-    Quantities: relative change of the rows, share of rows that moved at all, and, given scores, the change of the score
-    and the score left as a share of the score before.
+    Columns: what, set (mean over the set), random (mean over the draws), low and high (smallest and largest draw),
+    ratio.  Quantities: relative change of the rows, and share of rows that moved at all.  If scores are given, also the
+    change of the score, and the remaining score as a share of the score before.
 
     Raises:
-        UsageError: an empty set, or a module too small to draw from.
+        UsageError: the set is empty, or a module is too small to draw from.
     """
     random = [select_random(neurons, shapes, seed=seed + draw) for draw in range(draws)]
     mine, theirs = _quantities(changes, neurons, scores), [_quantities(changes, s, scores) for s in random]
@@ -126,16 +126,16 @@ def _quantities(changes: Changes, neurons: NeuronSet, scores: tuple[Scores, Scor
 
 
 def _total(scores: Scores, neurons: NeuronSet) -> float:
-    """Sum of a set's mean scores."""
+    """Return the sum of a set's mean scores."""
     means = {module: scores.mean(module) for module in {n.module for n in neurons}}
     return float(sum(means[n.module][n.layer, n.index] for n in neurons))
 
 
 def check_scores(before: Scores, after: Scores) -> None:
-    """Check that two score files are of the same items, put the same way.
+    """Check that two score files have the same items, presented in the same way.
 
     Raises:
-        UsageError: they are not.
+        UsageError: the items, the method, the prompt policy or the shapes differ.
     """
     for field, what in (("data_hash", "items"), ("method", "method"), ("prompts", "prompt policy")):
         if before.meta.get(field) != after.meta.get(field):

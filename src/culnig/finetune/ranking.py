@@ -1,4 +1,4 @@
-"""The projections of a model's decoder layers, with their parameters and the neurons of a set that they compute."""
+"""The projections of a model's decoder layers, with their parameters and their neurons of a set."""
 
 from __future__ import annotations
 
@@ -19,16 +19,16 @@ from culnig.neurons import NeuronSet, check_belongs
 
 @dataclass(frozen=True)
 class Projection:
-    """One projection of one decoder layer, as the architecture has it (fused ones are one projection).
+    """One projection of one decoder layer of the architecture (a fused projection counts as one).
 
     Attributes:
         path: its path from the model ("model.layers.3.mlp.gate_proj").
         module: its path inside the layer ("mlp.gate_proj").
         layer: number of the layer, from 0.
-        parameters: how many numbers it holds.
-        outputs: its output coordinates; those of all experts where they are stacked.
-        neurons: how many neurons of the set it computes.
-        stacked: its path ends in a parameter [experts, rows, inputs], not in a module.
+        parameters: number of values that it holds.
+        outputs: number of its output coordinates; with stacked experts, those of all experts.
+        neurons: number of neurons of the set that it computes.
+        stacked: whether its path ends in a parameter [experts, rows, inputs], not in a module.
     """
 
     path: str
@@ -46,11 +46,11 @@ class Projection:
 
 
 def find_projections(lm: LanguageModel, neurons: NeuronSet) -> list[Projection]:
-    """All projections of the decoder layers, layer by layer; families without neurons (o_proj, down_proj) have count 0.
+    """Return all projections of the decoder layers, by layer; those without neurons (o_proj, down_proj) have count 0.
 
     Raises:
-        UsageError: a neuron that the model does not have.
-        ModelError: layers without any projection.
+        UsageError: the model lacks a neuron.
+        ModelError: the layers have no projection.
     """
     check_belongs(neurons, lm.shapes, lm.name)
     counts: Counter[tuple[int, str | None]] = Counter()
@@ -78,7 +78,7 @@ def find_projections(lm: LanguageModel, neurons: NeuronSet) -> list[Projection]:
 
 
 def _within(layer: nn.Module) -> Iterator[tuple[str, nn.Module, str | None]]:
-    """(path, module, name of a stacked parameter or None) of a layer's projections; none inside another."""
+    """Yield (path, module, name of a stacked parameter or None) of a layer's projections; none is inside another."""
     inside: list[str] = []
     for name, module in layer.named_modules():
         if any(name.startswith(outer) for outer in inside):
@@ -92,19 +92,19 @@ def _within(layer: nn.Module) -> Iterator[tuple[str, nn.Module, str | None]]:
 
 
 def _outputs(module: Any) -> int:
-    """Output coordinates of a Linear, a Conv1D, or a quantised or wrapped one; 0 for any other module."""
+    """Return the output coordinates of a Linear, a Conv1D, or a quantised or wrapped one; 0 for any other module."""
     return int(getattr(module, "out_features", 0) or getattr(module, "nf", 0))
 
 
 def decoder_parameters(lm: LanguageModel) -> int:
-    """Numbers in the decoder layers, norms included; embeddings, final norm and head are no part of them."""
+    """Return the number of values in the decoder layers, norms included, without embeddings, final norm and head."""
     return sum(p.numel() for p in lm.layers.parameters())
 
 
 def rank(projections: Sequence[Projection], seed: int = 0) -> list[Projection]:
-    """By count of neurons, most first; then by density; equals in an order drawn with the seed.
+    """Rank projections by number of neurons, largest first, then by density; the seed decides the order of equals.
 
-    Most projections of a model hold none, and a pick among them in the model's own order would be its first layers.
+    Most projections have no neurons.  In the model's own order, a choice among these would be its first layers.
     """
     shuffled = list(projections)
     random.Random(seed).shuffle(shuffled)
@@ -112,7 +112,7 @@ def rank(projections: Sequence[Projection], seed: int = 0) -> list[Projection]:
 
 
 TOLERANCE = 0.01
-"""How far the chosen parameters may be from the budget, as a share of it."""
+"""Largest distance of the chosen parameters from the budget, as a share of it."""
 PICKS = ("top", "bottom", "random")
 
 
@@ -122,7 +122,7 @@ class Choice:
 
     Attributes:
         pick: top, bottom or random.
-        asked: share of the decoder's parameters that was asked for.
+        asked: share of the decoder's parameters that was requested.
         total: the decoder's parameters.
         projections: the chosen ones, in the order of choice.
     """
@@ -139,7 +139,7 @@ class Choice:
 
     @property
     def share(self) -> float:
-        """Share of the decoder's parameters that was got."""
+        """The share of the decoder's parameters that was reached."""
         return self.parameters / self.total
 
     @property
@@ -159,20 +159,20 @@ def choose(
 ) -> Choice:
     """Take projections from the top or the bottom of the ranking, or in random order, up to a budget.
 
-    Projections are taken in order; one is skipped only where, with it, no choice among those after it could come within
-    the tolerance of the budget any more.  So the choice is the first one in the order of the ranking that keeps the budget.
+    Projections are taken in order.  One is skipped only if no choice that contains it and later ones can come within
+    the tolerance of the budget.  So the choice is the first one in the order of the ranking that keeps the budget.
 
     Args:
-        projections: what `find_projections` gave.
+        projections: the result of `find_projections`.
         total: the decoder's parameters (`decoder_parameters`).
         share: share of them to choose, above 0 and at most 1.
         pick: "top" (most neurons of the set), "bottom" (fewest) or "random".
-        seed: order of equals in the ranking; the order of "random".
-        tolerance: greatest distance from the budget, as a share of it.
+        seed: seed of the order of equals in the ranking, and of the order of "random".
+        tolerance: largest distance from the budget, as a share of it.
 
     Raises:
-        UsageError: an unknown pick, a share out of range, or no choice that keeps the budget (the message says what
-            can be had).
+        UsageError: the pick is unknown, the share is out of range, or no choice keeps the budget (the message names a
+            share that can be reached).
     """
     if pick not in PICKS:
         raise UsageError(f"unknown pick '{pick}'; there are {', '.join(PICKS)}")
@@ -195,14 +195,15 @@ def choose(
 
 
 def fill(sizes: Sequence[int], budget: float, tolerance: float = TOLERANCE) -> list[int] | None:
-    """The first subset, in the order given, whose sum is within `tolerance * budget` of the budget.
+    """Return the first subset, in the order given, whose sum is within `tolerance * budget` of the budget.
 
-    A subset-sum table over the rest of the order tells whether a size can be taken: bit s of `reach[i]` says that some
-    subset of sizes[i:] adds up to s units.  The unit is the sizes' greatest common divisor; where that would make the table
-    too large, sizes are rounded to a larger unit, and the window is narrowed by all that rounding can add up to.
+    A subset-sum table over the rest of the order decides whether a size can be taken: bit s of `reach[i]` says that
+    some subset of sizes[i:] adds up to s units.  The unit is the greatest common divisor of the sizes.  If that makes
+    the table too large, sizes are rounded to a larger unit, and the window is narrowed by the largest possible sum of
+    rounding errors.
 
     Returns:
-        Positions of the sizes taken, or None where no subset is known to fit.
+        Positions of the sizes taken, or None if no subset is known to fit.
     """
     step = reduce(math.gcd, sizes)
     unit = max(step, int(tolerance * budget / (4 * len(sizes))))
@@ -235,7 +236,7 @@ def fill(sizes: Sequence[int], budget: float, tolerance: float = TOLERANCE) -> l
 
 
 def _nearest(sizes: Sequence[int], budget: float) -> int:
-    """The sum nearest to the budget that `fill` can reach with some larger tolerance."""
+    """Return the sum nearest to the budget that `fill` can reach with some larger tolerance."""
     for percent in range(2, 100):
         if taken := fill(sizes, budget, percent / 100):
             return sum(sizes[i] for i in taken)
@@ -243,10 +244,10 @@ def _nearest(sizes: Sequence[int], budget: float) -> int:
 
 
 def parse_share(text: str) -> float:
-    """ "10%" or "0.1" -> 0.1.
+    """Return the share that "10%" or "0.1" names: 0.1.
 
     Raises:
-        UsageError: not a number, or a number above 1 without a percent sign.
+        UsageError: the text is not a number, or a number above 1 without a percent sign.
     """
     number, percent = text.strip().removesuffix("%"), text.strip().endswith("%")
     try:

@@ -17,7 +17,7 @@ from culnig.settings import Settings, read_settings
 
 
 class PickConfig(Settings):
-    """Projections chosen by the neurons they hold, up to a budget."""
+    """A choice of projections by the neurons they hold, up to a budget."""
 
     pick: Literal["top", "bottom", "random"]
     share: float = Field(0.1, gt=0, le=1, description="of the decoder's parameters: 10% or 0.1")
@@ -42,7 +42,7 @@ class LoraConfig(Settings):
 
 
 class UpdateConfig(Settings):
-    """What training may change."""
+    """The parameters that training may change."""
 
     what: Literal["all", "modules", "lora"] = Field(
         "all", description="the whole decoder; chosen projections; or adapters on chosen projections"
@@ -66,7 +66,7 @@ class UpdateConfig(Settings):
 
 
 class TrainingConfig(Settings):
-    """How it is trained; the defaults are the paper's."""
+    """The settings of the training; the defaults are the paper's."""
 
     learning_rate: float = Field(3e-5, gt=0)
     schedule: str = Field("constant", description="a schedule of transformers: constant, linear, cosine, ...")
@@ -89,7 +89,7 @@ class TrainingConfig(Settings):
 
 
 class FinetuneConfig(Settings):
-    """Everything about one fine-tuning."""
+    """All settings of one fine-tuning."""
 
     name: str = Field(
         "finetune", pattern=r"^[A-Za-z0-9._-]+$", description="names the default output folder, runs/<name>"
@@ -106,5 +106,5 @@ class FinetuneConfig(Settings):
 
 
 def load_finetune_config(path: str | Path, overrides: Sequence[str] = ()) -> FinetuneConfig:
-    """Read a fine-tuning's config from a YAML file; arguments and errors as `read_settings`."""
+    """Read a fine-tuning's config from a YAML file; arguments and errors as in `read_settings`."""
     return read_settings(FinetuneConfig, path, overrides)

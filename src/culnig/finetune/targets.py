@@ -1,4 +1,4 @@
-"""Chosen projections in the forms that other tools read."""
+"""Write chosen projections in the forms that other tools read."""
 
 from __future__ import annotations
 
@@ -10,9 +10,9 @@ from culnig.finetune.ranking import Choice, Projection
 
 
 def peft_expression(projections: Iterable[Projection]) -> str:
-    """A regular expression for PEFT's `target_modules` that matches these projections' full paths and nothing else.
+    """Return a regular expression for PEFT's `target_modules` that matches only these projections' full paths.
 
-    Stacked experts are parameters, which PEFT takes as `target_parameters`; they are no part of it (`peft_parameters`).
+    Stacked experts are parameters, which PEFT takes as `target_parameters`; they are left out (see `peft_parameters`).
     """
     layers: dict[tuple[str, str], list[int]] = {}
     for p in projections:
@@ -27,22 +27,22 @@ def peft_expression(projections: Iterable[Projection]) -> str:
 
 
 def peft_list(projections: Iterable[Projection]) -> list[str]:
-    """Full paths for PEFT's `target_modules`, in the model's order."""
+    """Return full paths for PEFT's `target_modules`, in the model's order."""
     return [p.path for p in in_order(projections) if not p.stacked]
 
 
 def peft_parameters(projections: Iterable[Projection]) -> list[str]:
-    """Full paths for PEFT's `target_parameters`: stacked experts."""
+    """Return full paths for PEFT's `target_parameters`: stacked experts."""
     return [p.path for p in in_order(projections) if p.stacked]
 
 
 def in_order(projections: Iterable[Projection]) -> list[Projection]:
-    """Projections by layer, then by module."""
+    """Sort projections by layer, then by module."""
     return sorted(projections, key=lambda p: (p.layer, p.module))
 
 
 def row(p: Projection) -> dict[str, Any]:
-    """A projection as a row of a table."""
+    """Return a projection as a row of a table."""
     return {
         "module": p.module,
         "layer": p.layer,
@@ -54,7 +54,7 @@ def row(p: Projection) -> dict[str, Any]:
 
 
 def describe(choice: Choice) -> dict[str, Any]:
-    """A choice as JSON values: what was asked, what was got, and the modules in all forms."""
+    """Return a choice as JSON values: the requested and the reached share, and the modules in all forms."""
     chosen = choice.projections
     return {
         "pick": choice.pick,
@@ -68,7 +68,7 @@ def describe(choice: Choice) -> dict[str, Any]:
 
 
 def targets(projections: Sequence[Projection]) -> dict[str, Any]:
-    """What PEFT needs to know: `target_modules`, as expression and as list, and `target_parameters` if there are any."""
+    """Return PEFT's `target_modules`, as expression and as list, and `target_parameters` if there are any."""
     parameters = peft_parameters(projections)
     return {
         "expression": peft_expression(projections),

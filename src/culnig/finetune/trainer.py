@@ -1,4 +1,4 @@
-"""transformers' Trainer with our loss, and what it does after every update."""
+"""transformers' Trainer with our loss, and our steps after every update."""
 
 from __future__ import annotations
 
@@ -24,11 +24,11 @@ from culnig.passes.forward import logits_only_at
 
 
 class AnswerTrainer(Trainer):
-    """A Trainer whose loss looks at answers alone, and whose head computes no other logits."""
+    """A Trainer whose loss covers only answers; the head computes no other logits."""
 
     def __init__(self, model: Any, args: TrainingArguments, *, pad_id: int, **options: Any) -> None:
         super().__init__(model=model, args=args, data_collator=lambda rows: collate(rows, pad_id), **options)
-        # Our loss divides by the answer tokens of all accumulated batches, which the Trainer then counts for us.
+        # Our loss divides by the answer tokens of all accumulated batches, and this makes the Trainer count them.
         self.model_accepts_loss_kwargs = True
         self._head = model.get_output_embeddings()
         self.remove_callback(PrinterCallback)
@@ -36,7 +36,7 @@ class AnswerTrainer(Trainer):
     def compute_loss(
         self, model: Any, inputs: dict[str, Any], return_outputs: bool = False, num_items_in_batch: Any = None
     ) -> Any:
-        """Mean cross-entropy of the answers' tokens, in float32; over all accumulated batches in training."""
+        """Return the mean cross-entropy of the answers' tokens in float32; training takes all accumulated batches."""
         rows, columns, tokens = answer_positions(inputs["labels"])
         autocast = self.args.bf16 or self.args.fp16
         with logits_only_at(self._head, rows, columns), nullcontext() if autocast else fast_linear(rows.device):
@@ -45,7 +45,7 @@ class AnswerTrainer(Trainer):
         if num_items_in_batch is None:
             loss = loss / len(tokens)
         else:
-            # Gradients of several processes are averaged, tokens are counted over all of them.
+            # The gradients of several processes are averaged, but tokens are counted over all of them.
             processes = self.accelerator.num_processes if self.args.average_tokens_across_devices else 1
             loss = loss * processes / num_items_in_batch
         return (loss, {"logits": logits}) if return_outputs else loss
@@ -61,10 +61,10 @@ def arguments(
     validated: bool,
     name: str,
 ) -> TrainingArguments:
-    """Our settings as transformers' TrainingArguments, for one process on one device.
+    """Return our settings as transformers' TrainingArguments, for one process on one device.
 
     Raises:
-        UsageError: a field or a value that transformers does not take.
+        UsageError: transformers does not accept a field or a value.
     """
     on_cpu = device.type == "cpu"
     precision = autocast if settings.mixed_precision == "no" else settings.mixed_precision
@@ -93,7 +93,7 @@ def arguments(
         "logging_nan_inf_filter": False,
         "eval_strategy": "epoch" if validated else "no",
         "prediction_loss_only": True,
-        "save_strategy": "no",  # `Clock` asks for checkpoints
+        "save_strategy": "no",  # `Clock` requests checkpoints
         "save_total_limit": 1,
         "remove_unused_columns": False,
         "disable_tqdm": True,
@@ -110,9 +110,9 @@ def arguments(
 def _on(device: torch.device, made: TrainingArguments) -> TrainingArguments:
     """Keep a single process on its model's device.
 
-    The Trainer would otherwise move the model to the first GPU and split each batch over all GPUs (DataParallel).
+    Otherwise the Trainer would move the model to the first GPU and split each batch over all GPUs (DataParallel).
     """
-    made.device  # noqa: B018  # it is chosen at the first look
+    made.device  # noqa: B018  # the first access chooses it
     if distributed.size() == 1 and device.type == "cuda":
         torch.cuda.set_device(device)
         made.__dict__["_setup_devices"] = device
@@ -127,13 +127,13 @@ class RowKeeper(TrainerCallback):
         self.kept = kept
 
     def on_optimizer_step(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
-        """Called between the update and everything that could look at the weights."""
+        """Restore the kept rows between the update and everything that reads the weights."""
         for kept in self.kept:
             kept.restore()
 
 
 class Clock(TrainerCallback):
-    """Asks for a checkpoint every so many minutes, advances the progress bar, and stops where the loss is no number."""
+    """Requests a checkpoint at regular intervals, advances the progress bar, and stops if the loss is no number."""
 
     def __init__(self, minutes: float, progress: Callable[[int], None]) -> None:
         self._seconds = minutes * 60
@@ -141,20 +141,20 @@ class Clock(TrainerCallback):
         self._progress = progress
 
     def on_train_begin(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
-        """Count what an earlier, interrupted run has done."""
+        """Count the updates of an earlier, interrupted run."""
         self._progress(state.global_step)
 
     def on_step_end(self, args: Any, state: Any, control: Any, **kwargs: Any) -> Any:
-        """After every update."""
+        """Advance the progress bar after every update, and request a checkpoint if one is due."""
         self._progress(1)
         due = time.monotonic() - self._last >= self._seconds and state.global_step < state.max_steps
-        if distributed.decided_by_main(due):  # all processes take part in saving, and their clocks differ
+        if distributed.decided_by_main(due):  # all processes take part in saving, but their clocks differ
             self._last = time.monotonic()
             control.should_save = True
         return control
 
     def on_log(self, args: Any, state: Any, control: Any, logs: dict[str, Any] | None = None, **kwargs: Any) -> None:
-        """Raises where training has broken down: nothing after it could be used."""
+        """Raise an error if training has broken down, because nothing after it would be usable."""
         loss = (logs or {}).get("loss", 0.0)
         if not math.isfinite(loss):
             raise CulnigError(
@@ -163,7 +163,7 @@ class Clock(TrainerCallback):
 
 
 def last_checkpoint(folder: Path) -> Path | None:
-    """The newest checkpoint that was written to its end; the Trainer writes its state last."""
+    """Return the newest complete checkpoint, or None; the Trainer writes its state last."""
     found = []
     for path in folder.glob("checkpoint-*"):
         try:

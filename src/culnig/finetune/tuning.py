@@ -1,4 +1,4 @@
-"""`tune`: a config -> a tuned checkpoint, its loss curve, and a record of what was done."""
+"""`tune`: make a tuned checkpoint, its loss curve and a record of the tuning from a config."""
 
 from __future__ import annotations
 
@@ -31,13 +31,13 @@ CHECKPOINTS = "checkpoints"
 
 @distributed.guard()
 def tune(config: FinetuneConfig, out: Path | str | None = None, *, reporter: Reporter | None = None) -> Path:
-    """Fine-tune a model; interrupted, the same call goes on from its last checkpoint.
+    """Fine-tune a model; after an interruption, the same call continues from its last checkpoint.
 
-    The folder gets `model/` (loads in plain transformers), `loss.parquet` and `loss.csv`, `config.yaml` (resolved) and
-    `manifest.json` (what was updated, seeds, hashes, versions).
+    The folder gets `model/` (which plain transformers loads), `loss.parquet` and `loss.csv`, `config.yaml` (resolved)
+    and `manifest.json` (the update, seeds, hashes, versions).
 
     Args:
-        config: what to do; `load_finetune_config` reads it from YAML.
+        config: the settings; `load_finetune_config` reads them from YAML.
         out: the folder; None is runs/<name>.
         reporter: shows progress; None is silent.
 
@@ -46,7 +46,7 @@ def tune(config: FinetuneConfig, out: Path | str | None = None, *, reporter: Rep
 
     Raises:
         UsageError: the folder belongs to another fine-tuning, or nothing would be trained.
-        CulnigError: any step's own error, or a loss that is no number.
+        CulnigError: a step failed, or the loss is no number.
     """
     reporter = reporter or Silent()
     folder = Path(out or Path("runs") / config.name)
@@ -75,7 +75,7 @@ def tune(config: FinetuneConfig, out: Path | str | None = None, *, reporter: Rep
 
 
 def _check_folder(folder: Path, config: FinetuneConfig) -> None:
-    """Check that a folder is new, or belongs to this very fine-tuning."""
+    """Check that a folder is new, or belongs to the same fine-tuning."""
     mine = config.model_dump(mode="json")
     path = folder / CONFIG
     check_writable(path)
@@ -112,7 +112,7 @@ def _train(
     update = prepare(lm, config.update)
     with quiet():
         trainer = _trainer(config, lm, update, folder, rows, held_out)
-        if distributed.is_main():  # not before: a setting that was wrong can be put right in the same folder
+        if distributed.is_main():  # only now, so that a wrong setting can be corrected in the same folder
             write_text(
                 folder / CONFIG, yaml.safe_dump(config.model_dump(mode="json"), sort_keys=False, allow_unicode=True)
             )
@@ -132,7 +132,7 @@ def _train(
 def _trainer(
     config: FinetuneConfig, lm: LanguageModel, update: Update, folder: Path, rows: Rows, held_out: Rows | None
 ) -> Any:
-    """The Trainer, or one line about a setting that it does not take."""
+    """Return the Trainer, or raise a one-line error about a setting that it does not accept."""
     from culnig.finetune.trainer import AnswerTrainer, RowKeeper, arguments
 
     args = arguments(
@@ -156,7 +156,7 @@ def _trainer(
         )
     except (ValueError, RuntimeError, ImportError) as error:
         raise UsageError(f"training: {' '.join(str(error).split())[:240]}") from error
-    # No process holds a whole weight there, so rows cannot be written back.
+    # With these no process holds a whole weight, so rows cannot be written back.
     if update.kept and (trainer.is_fsdp_enabled or trainer.is_deepspeed_enabled):
         raise UsageError(
             "protect and only need whole weights on each device: not with FSDP or DeepSpeed; use plain DDP"
@@ -165,7 +165,7 @@ def _trainer(
 
 
 def _steps(rows: int, config: FinetuneConfig) -> int:
-    """Updates of the whole training, for the progress bar."""
+    """Return the number of updates of the whole training, for the progress bar."""
     t = config.training
     if t.max_steps:
         return t.max_steps
@@ -174,7 +174,7 @@ def _steps(rows: int, config: FinetuneConfig) -> int:
 
 
 def _save(trainer: Any, update: Update, lm: LanguageModel, folder: Path, origin: dict[str, Any]) -> None:
-    """Write `model/`: adapters merged, tokenizer beside it; complete or not there."""
+    """Write `model/`, with adapters merged and with the tokenizer; it is either complete or absent."""
     adapters = hasattr(update.model, "merge_and_unload")
     with tempfile.TemporaryDirectory(dir=folder, prefix=".model-") as scratch:
         staged = Path(scratch) / MODEL
@@ -183,7 +183,7 @@ def _save(trainer: Any, update: Update, lm: LanguageModel, folder: Path, origin:
             if distributed.is_main():
                 model.save_pretrained(staged)
         else:
-            trainer.save_model(str(staged))  # gathers what FSDP and DeepSpeed have spread
+            trainer.save_model(str(staged))  # gathers the shards of FSDP and DeepSpeed
             (staged / "training_args.bin").unlink(missing_ok=True)
         if distributed.is_main():
             lm.tokenizer.save_pretrained(staged)
@@ -194,10 +194,10 @@ def _save(trainer: Any, update: Update, lm: LanguageModel, folder: Path, origin:
 
 
 def loss_table(history: list[dict[str, Any]], stem: Path) -> pd.DataFrame:
-    """The Trainer's log as a table, a row an update, saved as Parquet and CSV.
+    """Return the Trainer's log as a table with one row for each update; save it as Parquet and CSV.
 
     Columns: step, epoch, loss (mean over the update's answer tokens), grad_norm (before clipping), learning_rate, and
-    eval_loss at the ends of epochs where there is a validation set.
+    eval_loss at the ends of epochs if there is a validation set.
     """
     keep = ["step", "epoch", "loss", "grad_norm", "learning_rate", "eval_loss"]
     rows = [{key: row[key] for key in keep if key in row} for row in history if "loss" in row or "eval_loss" in row]
@@ -232,9 +232,9 @@ def _record(
 
 
 def manifest(folder: Path | str) -> dict[str, Any]:
-    """The record of a finished fine-tuning.
+    """Return the record of a finished fine-tuning.
 
     Raises:
-        UsageError: there is none in the folder.
+        UsageError: the folder has none.
     """
     return read_json(Path(folder) / MANIFEST, "the record of a fine-tuning")

@@ -1,4 +1,4 @@
-"""Making a model ready for training: which parameters move, which rows keep their values, where adapters go."""
+"""Prepare a model for training: choose the parameters that move, the rows that keep their values, and the adapters."""
 
 from __future__ import annotations
 
@@ -24,15 +24,16 @@ HALVES = (torch.bfloat16, torch.float16)
 
 @dataclass
 class Update:
-    """A model made ready.
+    """A model that is ready for training.
 
     Attributes:
-        model: what is trained: the transformers model, or PEFT's wrapper around it.
+        model: the model to train: the transformers model, or PEFT's wrapper around it.
         kept: rows that are written back after every update.
-        merged: rows that are written back once more when adapters have been added to the weights.
-        facts: what was chosen, for the records.
-        stored: parameters that are trained in float32, each with the half-precision type that it is saved in.
-        autocast: "bf16" or "fp16", in which the model computes while some parameters are float32; "no" for none.
+        merged: rows that are written back once more after adapters have been added to the weights.
+        facts: the choices, for the records.
+        stored: parameters that are trained in float32, each with its half-precision type in the saved model.
+        autocast: "bf16" or "fp16", the type of the model's computations while some parameters are float32; "no" for
+            none.
     """
 
     model: Any
@@ -43,10 +44,12 @@ class Update:
     autocast: Literal["no", "bf16", "fp16"] = "no"
 
     def to_float32(self, lm: LanguageModel) -> None:
-        """Keep the parameters that train in float32: at 3e-5 an update is below half a unit in the last place of bfloat16.
+        """Keep the parameters that train in float32.
 
-        A GPU computes in the model's own type all the same.  A CPU has no autocast with float16's loss scaling, so there
-        the whole model becomes float32.
+        At a learning rate of 3e-5, an update is below half a unit in the last place of bfloat16.
+
+        A GPU still computes in the model's own type.  A CPU has no autocast with float16's loss scaling, so there the
+        whole model becomes float32.
         """
         low = {p.dtype for p in self.trainable} - {torch.float32, torch.float64}
         if not low:
@@ -61,7 +64,7 @@ class Update:
             kept.values = kept.values.to(kept.parameter.dtype)
 
     def to_stored(self) -> None:
-        """Round the parameters to the types that they are saved in; kept rows come back to the bit."""
+        """Round the parameters to the types of the saved model; kept rows return to the bit."""
         for parameter, dtype in self.stored:
             parameter.data = parameter.data.to(dtype)
         for kept in (*self.kept, *self.merged):
@@ -75,7 +78,7 @@ class Update:
 
     @property
     def moving(self) -> int:
-        """How many numbers training may change: those of trainable parameters without the kept ones."""
+        """The number of values that training may change: those of trainable parameters without the kept ones."""
         return sum(p.numel() for p in self.trainable) - sum(k.values.numel() for k in self.kept)
 
 
@@ -83,8 +86,8 @@ def prepare(lm: LanguageModel, update: UpdateConfig) -> Update:
     """Unfreeze, wrap and mask a model as the settings say.
 
     Raises:
-        UsageError: modules that the model does not have, a set of another model, or nothing left to train.
-        DataError: a broken neuron file.
+        UsageError: the model lacks modules, a set is of another model, or nothing is left to train.
+        DataError: a neuron file is broken.
     """
     lm.model.requires_grad_(False)
     if update.what != "lora" and getattr(lm.model, "is_quantized", False):
@@ -111,7 +114,7 @@ def prepare(lm: LanguageModel, update: UpdateConfig) -> Update:
 
 
 def _set(lm: LanguageModel, path: str) -> NeuronSet:
-    """A neuron file of this very model."""
+    """Read a neuron file of this very model."""
     neurons = NeuronSet.load(path)
     made_on = neurons.provenance.get("model_hash")
     if made_on and not lm.is_model(made_on):
@@ -123,7 +126,7 @@ def _set(lm: LanguageModel, path: str) -> NeuronSet:
 
 
 def _decoder(lm: LanguageModel) -> list[nn.Parameter]:
-    """The decoder's parameters: embeddings, layers, norms and head, but no vision tower."""
+    """Return the decoder's parameters: embeddings, layers, norms and head, but no vision tower."""
     trunk = lm.model.get_submodule(lm.family.layers.rpartition(".")[0])
     head = lm.model.get_output_embeddings()
     return [*trunk.parameters(), *(head.parameters() if head is not None else [])]
@@ -139,7 +142,7 @@ def _only(lm: LanguageModel, neurons: NeuronSet) -> Update:
 
 
 def _chosen(lm: LanguageModel, update: UpdateConfig) -> tuple[list[Projection], dict[str, Any]]:
-    """The projections that the settings name, and what is recorded of them."""
+    """Return the projections that the settings name, and the record of them."""
     wanted = update.modules
     if wanted is None:
         raise UsageError(f"what: {update.what} needs modules")
@@ -194,13 +197,13 @@ def _with_adapters(lm: LanguageModel, chosen: list[Projection], lora: LoraConfig
 
 
 def _protect(lm: LanguageModel, made: Update, neurons: NeuronSet) -> None:
-    """Keep a set's rows: of the weights, or of what adapters add to them, which then is zero."""
+    """Keep a set's rows of the weights, or of the adapters' products, whose rows are then zero."""
     adapters = _adapters(made.model)
     for parameter, mask in row_masks(lm, neurons):
         if parameter.requires_grad:
             made.kept.append(Kept.of(parameter, mask))
         elif id(parameter) in adapters:
-            # The product's row is B's row times A; B starts at zero and stays there.
+            # A row of the product is B's row times A; B starts at zero and stays there.
             a, b = adapters[id(parameter)]
             made.kept.append(Kept.of(b, mask.reshape(-1, 1)))
             a.requires_grad_(made.kept[-1].moving > 0)
@@ -209,7 +212,7 @@ def _protect(lm: LanguageModel, made: Update, neurons: NeuronSet) -> None:
 
 
 def _adapters(model: Any) -> dict[int, tuple[nn.Parameter, nn.Parameter]]:
-    """id of a wrapped weight -> the matrices A [rank, inputs] and B [outputs, rank] of its adapter."""
+    """Return id of a wrapped weight -> the matrices A [rank, inputs] and B [outputs, rank] of its adapter."""
     found = {}
     for module in model.modules():
         if getattr(module, "lora_B", None) and hasattr(module, "get_base_layer"):
@@ -219,9 +222,9 @@ def _adapters(model: Any) -> dict[int, tuple[nn.Parameter, nn.Parameter]]:
 
 
 def merge(made: Update) -> Any:
-    """The transformers model with its adapters added to the weights; protected rows as they were, to the bit.
+    """Return the transformers model with its adapters added to the weights; protected rows are unchanged, to the bit.
 
-    A row plus zero is the row, but for the sign of a zero: so they are written back here too.
+    Adding zero to a row can change the sign of a zero, so protected rows are written back here too.
     """
     if not hasattr(made.model, "merge_and_unload"):
         return made.model

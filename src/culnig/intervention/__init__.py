@@ -1,4 +1,4 @@
-"""Interventions: scale the values of chosen neurons, as an edit of weights or by hooks."""
+"""Interventions: scale the values of chosen neurons, by editing weights or by hooks."""
 
 from culnig.intervention.scaling import Operation, enhance, scale, suppress
 

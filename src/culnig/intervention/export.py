@@ -1,4 +1,4 @@
-"""Writing an edited model as a checkpoint."""
+"""Write an edited model as a checkpoint."""
 
 from __future__ import annotations
 
@@ -14,9 +14,9 @@ from culnig.neurons import NeuronSet
 
 
 def export(lm: LanguageModel, neurons: NeuronSet, operation: Operation, out: Path | str) -> Path:
-    """Write the model with the operation built into its weights, in the layout of transformers.
+    """Write the model in the layout of transformers, with the operation built into its weights.
 
-    The folder also holds `culnig.json`: which neurons, which operation, from which model.
+    The folder also holds `culnig.json`, which names the neurons, the operation and the original model.
 
     Raises:
         UsageError: the folder exists already or cannot be written, or the weights cannot be edited.

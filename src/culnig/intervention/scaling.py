@@ -1,8 +1,8 @@
-"""suppress, enhance, scale: context managers that multiply neurons' values and put everything back.
+"""suppress, enhance, scale: context managers that multiply neurons' values and restore the model afterwards.
 
-Scaling row k of a projection's weight, and entry k of its bias, scales its output k at every position: exact, and
-free at run time (METHOD section 6).  Where the weights cannot be edited (quantised, or with an unmerged adapter), a
-forward hook multiplies the output instead; the logits are the same.
+Scaling row k of a projection's weight, and entry k of its bias, scales its output k at every position.  This is exact
+and costs nothing at run time (METHOD section 6).  Some weights cannot be edited (quantised, or with an unmerged
+adapter).  For these a forward hook multiplies the output instead; the logits are the same.
 """
 
 from __future__ import annotations
@@ -24,17 +24,17 @@ from culnig.passes.outputs import Scaling, outputs_scaled
 
 @dataclass(frozen=True)
 class Operation:
-    """What is done to the neurons' values: multiply by `factor`."""
+    """The operation on the neurons' values: multiply them by `factor`."""
 
     name: str
     factor: float
 
     @classmethod
     def parse(cls, text: str) -> Operation:
-        """`suppress` (x 0), `enhance` (x 2) or `scale=FACTOR`.
+        """Parse `suppress` (x 0), `enhance` (x 2) or `scale=FACTOR`.
 
         Raises:
-            UsageError: anything else.
+            UsageError: the text is none of these.
         """
         named = {"suppress": 0.0, "enhance": 2.0}
         if text in named:
@@ -51,23 +51,23 @@ class Operation:
 
 @contextmanager
 def scale(lm: LanguageModel, neurons: NeuronSet, factor: float, *, how: str = "auto") -> Iterator[LanguageModel]:
-    """Within the block the neurons' values are multiplied by `factor`; afterwards the model is as it was, to the byte.
+    """Multiply the neurons' values by `factor` within a block; afterwards the model is the same as before, to the byte.
 
-    Blocks can be nested; factors of a neuron in several of them multiply.
+    Blocks can be nested; the factors of a neuron in several blocks multiply.
 
     Args:
-        lm: the model, edited in place.
-        neurons: which neurons.
+        lm: the model, which is edited in place.
+        neurons: the neurons to scale.
         factor: 0 silences, 2 doubles.
-        how: "weights" edits them, "hooks" multiplies outputs; auto edits weights where they can be edited.
+        how: "weights" edits weights, "hooks" multiplies outputs; "auto" edits weights wherever they can be edited.
 
     Raises:
-        UsageError: a neuron the model does not have, an unknown `how`, or weights that cannot be edited.
+        UsageError: the model lacks a neuron, `how` is unknown, or weights cannot be edited.
     """
     if how not in ("auto", "weights", "hooks"):
         raise UsageError(f"unknown way '{how}' to scale neurons; there are auto, weights and hooks")
     check_belongs(neurons, lm.shapes, lm.name)
-    _ = lm.fingerprint  # kept from here on: never the hash of edited weights
+    _ = lm.fingerprint  # computed and kept now, so that it is never the hash of edited weights
     with ExitStack() as stack:
         for site, indices in neurons.by_site().items():
             found = lm.sites[site]
@@ -96,10 +96,10 @@ def enhance(lm: LanguageModel, neurons: NeuronSet, *, how: str = "auto") -> Any:
 
 
 def _weight(found: SiteModule) -> tuple[torch.Tensor, int] | None:
-    """A site's weight as a matrix and the dimension that counts its outputs; None where it cannot be edited.
+    """Return a site's weight as a matrix and the dimension that counts its outputs; None if it cannot be edited.
 
-    That is a projection of another class than the plain ones (quantised, or wrapped by an adapter, whose share would be
-    left out), one that is kept elsewhere (offloaded), or numbers that are not floating.
+    Three kinds of weights cannot be edited: those of projections of another class (quantised, or wrapped by an adapter,
+    whose share would be left out), offloaded ones, and those that are not floating-point numbers.
     """
     module: Any = found.module
     weight = getattr(module, found.stacked or "weight", None)
@@ -120,7 +120,7 @@ def _conv1d() -> type:
 
 @contextmanager
 def _rows_scaled(found: SiteModule, rows: torch.Tensor, factor: float) -> Iterator[Lift]:
-    """Within the block these rows are multiplied; yields what undoes it for a while."""
+    """Multiply these rows within the block; yield a function that undoes it for a while."""
     weight = _weight(found)
     assert weight is not None
     rows = rows.to(weight[0].device)

@@ -1,4 +1,4 @@
-"""Models: loading them, and where their neurons are."""
+"""Models: load them, and locate their neurons."""
 
 from culnig.models.families import FAMILIES, Family, SiteLocation, gate_up, query_key_value
 from culnig.models.language_model import LanguageModel

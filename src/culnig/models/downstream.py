@@ -1,6 +1,7 @@
-"""What stands behind the neurons: a layer's activation function, and the projections that read MLP and value neurons.
+"""The computation after the neurons: the activation function, and the projections that read MLP and value neurons.
 
-They are found by what they are, in the module that holds the site's own projection, so that a family need not name them.
+They are found by their class and shape, in the module that holds the site's own projection, so a family need not name
+them.
 """
 
 from __future__ import annotations
@@ -17,7 +18,7 @@ from culnig.neurons import GATE, UP, VALUE, Site
 
 
 def holder(lm: LanguageModel, site: Site) -> nn.Module:
-    """The module that the site's projection is a direct child of; with stacked experts, the experts' own module."""
+    """Return the module whose direct child is the site's projection; with stacked experts, the experts' own module."""
     part = lm.family.sites[site.module]
     if part.stacked is not None:
         return lm.sites[site].module
@@ -25,10 +26,10 @@ def holder(lm: LanguageModel, site: Site) -> nn.Module:
 
 
 def activation_of(lm: LanguageModel, layer: int) -> nn.Module:
-    """The activation function behind a layer's gate.
+    """Return the activation function behind a layer's gate.
 
     Raises:
-        ModelError: there is not exactly one beside the gate's projection.
+        ModelError: the number of activation functions beside the gate's projection is not one.
     """
     parent = holder(lm, Site(GATE, layer))
     found = {child for child in parent.children() if type(child) in _activations()}
@@ -41,15 +42,15 @@ def activation_of(lm: LanguageModel, layer: int) -> nn.Module:
 
 
 def is_gated(lm: LanguageModel) -> bool:
-    """Whether the MLP multiplies act(gate) by an up projection."""
+    """Return whether the MLP multiplies act(gate) by an up projection."""
     return UP in lm.family.sites
 
 
 def output_projection(lm: LanguageModel, site: Site) -> nn.Module:
-    """The projection that reads a site's neurons: down for gate and up, o for v.  Not for stacked experts.
+    """Return the projection that reads a site's neurons: down for gate and up, o for v.  Not for stacked experts.
 
     Raises:
-        ModelError: there is not exactly one that fits.
+        ModelError: the number of projections that fit is not one.
     """
     parent = holder(lm, site)
     own = {found.module for found in lm.sites.values()}
@@ -68,17 +69,17 @@ def output_projection(lm: LanguageModel, site: Site) -> nn.Module:
 
 
 def input_width(module: nn.Module) -> int | None:
-    """Number of inputs of a projection (Linear, a variant of it, or Conv1D); None if it is no projection."""
+    """Return the number of inputs of a projection (Linear, a variant of it, or Conv1D); None for any other module."""
     if (width := getattr(module, "in_features", None)) is not None:
         return int(width)
     return int(module.weight.shape[0]) if hasattr(module, "nf") else None  # type: ignore[index]
 
 
 def outgoing_norms(lm: LanguageModel, site: Site) -> torch.Tensor:
-    """Norm of the weights that read each neuron of a gate, up or v site, float32 [N].
+    """Return the norm of the weights that read each neuron of a gate, up or v site, float32 [N].
 
-    Gate and up: the neuron's column of the down projection (of its expert's).  v: its columns of the output projection
-    in all the query heads that share its key-value head.
+    A neuron of gate or up is read by its column of the down projection (of its expert's one).  A neuron of v is read by
+    its columns of the output projection in all query heads that share its key-value head.
 
     Raises:
         ModelError: the weights are not plain (quantised, or behind an adapter).
@@ -94,7 +95,7 @@ def outgoing_norms(lm: LanguageModel, site: Site) -> torch.Tensor:
 
 
 def _columns(module: Any, site: Site) -> torch.Tensor:
-    """A projection's weight as [outputs, inputs], float32."""
+    """Return a projection's weight as [outputs, inputs], float32."""
     from transformers.pytorch_utils import Conv1D
 
     if type(module) not in (nn.Linear, Conv1D):

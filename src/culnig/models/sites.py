@@ -1,4 +1,4 @@
-"""A site in a loaded model: its module, and where its neurons are in the module's output and weights."""
+"""A site in a loaded model: its module, and the place of its neurons in the module's output and weights."""
 
 from __future__ import annotations
 
@@ -22,9 +22,9 @@ class SiteModule:
     Attributes:
         site: which site.
         module: the projection, or the module that holds a layer's stacked experts.
-        rows: the site's part of the output's last dimension: a slice (a view, free), or an index tensor where a fused
-            projection interleaves its sites. With experts: of one expert's output.
-        experts: how many experts the site's neurons are spread over; 1 for a plain projection.
+        rows: the site's part of the output's last dimension: a slice (a view, without cost), or an index tensor if
+            a fused projection interleaves its sites.  With experts: the part of one expert's output.
+        experts: number of experts that hold the site's neurons; 1 for a plain projection.
         stacked: the experts' parameter [experts, rows, inputs]; None for a plain projection.
     """
 
@@ -36,27 +36,27 @@ class SiteModule:
 
     @property
     def device(self) -> torch.device:
-        """Where the site's values live."""
+        """The device of the site's values."""
         return execution_device(self.module)
 
     @property
     def expert_width(self) -> int:
-        """Neurons of one expert (all of them for a plain projection)."""
+        """The number of neurons of one expert (all of them for a plain projection)."""
         return self.rows.stop - self.rows.start if isinstance(self.rows, slice) else len(self.rows)
 
     @property
     def width(self) -> int:
-        """Neurons of the site."""
+        """The number of neurons of the site."""
         return self.experts * self.expert_width
 
     def take(self, output: torch.Tensor) -> torch.Tensor:
-        """The site's values [..., N] of the module's output (with experts: of one expert's, [..., N / experts])."""
+        """Return the site's values [..., N] from the module's output (with experts: [..., N / experts] from one's)."""
         if isinstance(self.rows, slice):
             return output[..., self.rows]
         return output.index_select(-1, self.rows.to(output.device))
 
     def outputs(self, neurons: Sequence[int]) -> torch.Tensor:
-        """Where neurons are in the module's output; with experts, in their outputs laid end to end."""
+        """Return the outputs of the module that hold neurons; with experts, in their outputs joined end to end."""
         index = torch.tensor(neurons, dtype=torch.long)
         local = index % self.expert_width
         rows = local + self.rows.start if isinstance(self.rows, slice) else self.rows.cpu()[local]
@@ -64,16 +64,16 @@ class SiteModule:
 
     @property
     def rows_per_expert(self) -> int:
-        """Outputs of one expert's projection, the other sites fused into it included."""
+        """The number of outputs of one expert's projection, the other sites fused into it included."""
         assert self.stacked is not None
         return getattr(self.module, self.stacked).shape[1]
 
 
 def locate(site: Site, part: SiteLocation, module: nn.Module, config: Any) -> SiteModule:
-    """The site's module with its rows made out.
+    """Return the site's module with its rows.
 
     Raises:
-        ModelError: a module whose outputs cannot be counted, rows beyond them, or experts of an unsupported kind.
+        ModelError: the module's outputs cannot be counted, rows exceed them, or the kind of experts is unsupported.
     """
     experts, outputs = (1, output_width(module)) if part.stacked is None else _experts(module, part.stacked)
     found = part.rows(config) if part.rows else (0, outputs)
@@ -87,7 +87,7 @@ def locate(site: Site, part: SiteLocation, module: nn.Module, config: Any) -> Si
 
 
 def output_width(module: nn.Module) -> int:
-    """Number of outputs of a projection: Linear, Conv1D or a quantised variant."""
+    """Return the number of outputs of a projection: Linear, Conv1D or a quantised variant."""
     for attribute in ("out_features", "nf"):
         if (width := getattr(module, attribute, None)) is not None:
             return int(width)
@@ -95,7 +95,7 @@ def output_width(module: nn.Module) -> int:
 
 
 def _experts(module: Any, stacked: str) -> tuple[int, int]:
-    """(experts, outputs of each) of a stacked parameter."""
+    """Return (experts, outputs of each) of a stacked parameter."""
     weight = getattr(module, stacked, None)
     if not isinstance(weight, torch.Tensor) or weight.ndim != 3:
         raise ModelError(f"{type(module).__name__} has no stacked parameter '{stacked}' [experts, rows, inputs]")
@@ -106,7 +106,7 @@ def _experts(module: Any, stacked: str) -> tuple[int, int]:
 
 
 def execution_device(module: nn.Module) -> torch.device:
-    """Where a module computes; an offloaded one's weights are on the meta device between passes."""
+    """Return the device on which a module computes; between passes, offloaded weights are on the meta device."""
     device = next(module.parameters()).device
     hook: Any = getattr(module, "_hf_hook", None)
     if device.type != "meta" or hook is None or getattr(hook, "execution_device", None) is None:
@@ -115,7 +115,7 @@ def execution_device(module: nn.Module) -> torch.device:
 
 
 def weights_at_hand(module: nn.Module) -> AbstractContextManager[None]:
-    """Within the block the module's own weights can be read, offloaded or not."""
+    """Make the module's own weights readable within the block, whether they are offloaded or not."""
     from accelerate.utils import align_module_device
 
     return align_module_device(module)

@@ -28,8 +28,8 @@ class Skeleton:
     Attributes:
         lm: the model on the meta device, with its real tokenizer; it cannot be run.
         config: its config.
-        dtype: of the weights and activations.
-        device: where it will run.
+        dtype: dtype of the weights and activations.
+        device: the device on which it will run.
         quantize: "4bit", "8bit" or None.
         trust_remote_code: whether code that comes with the model may run.
     """
@@ -43,23 +43,23 @@ class Skeleton:
 
     @property
     def token_budget(self) -> int:
-        """Padded tokens a batch where the user names none."""
+        """Padded tokens a batch if the user names no number."""
         return suitable_budget(self.lm, self.device, self.dtype)
 
     @property
     def parameters(self) -> int:
-        """Parameters, tied ones once."""
+        """The number of parameters; tied ones count once."""
         return sum(p.numel() for p in self.lm.model.parameters())
 
     @property
     def weight_bytes(self) -> int:
-        """Memory of the weights: layers in the dtype, or quantised."""
+        """The memory of the weights in bytes: layers in the dtype, or quantised."""
         layers = sum(p.numel() for layer in self.lm.layers for p in layer.parameters())
         width = BITS[self.quantize] / 8 if self.quantize else self.dtype.itemsize
         return int(layers * width) + (self.parameters - layers) * self.dtype.itemsize
 
     def truncated(self, layers: int) -> LanguageModel:
-        """A randomly initialised model of the same shape with so many layers, on the device."""
+        """Return a randomly initialised model of the same shape with the given number of layers, on the device."""
         config = copy.deepcopy(self.config)
         text = config.get_text_config()
         text.num_hidden_layers = layers
@@ -77,7 +77,7 @@ class Skeleton:
 
 
 def skeleton(settings: ModelConfig, say: Any = lambda text: None) -> Skeleton:
-    """Config and tokenizer of a model; the weights of a hub model are not downloaded.
+    """Return config and tokenizer of a model; the weights of a hub model are not downloaded.
 
     Raises:
         UsageError, ModelError: as `load_model`.
@@ -106,7 +106,7 @@ def skeleton(settings: ModelConfig, say: Any = lambda text: None) -> Skeleton:
 
 
 def _with_adapter_of(model: Any, folder: Path) -> Any:
-    """The model with an adapter's matrices, on the meta device too."""
+    """Return the model with an adapter's matrices, also on the meta device."""
     from peft import PeftConfig, get_peft_model
 
     return get_peft_model(model, PeftConfig.from_pretrained(str(folder)))

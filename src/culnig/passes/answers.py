@@ -1,4 +1,4 @@
-"""Log-probabilities of all answers of many prompts; prompts that are the same are run once."""
+"""Compute log-probabilities of all answers of many prompts; equal prompts are run once."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from culnig.passes.memory import Fitting
 from culnig.prompts import Encoded
 
 MAX_ANSWERS = 32
-"""Answers packed behind one prompt at most."""
+"""Largest number of answers behind one prompt."""
 
 
 class SharedRows:
@@ -28,7 +28,7 @@ class SharedRows:
 def share_prompts(encoded: Sequence[Encoded]) -> SharedRows:
     """Put items that share a prompt into one row, at most `MAX_ANSWERS` answers each.
 
-    An answer's log-probability depends on the prompt alone, so several option draws of one question share a row.
+    An answer's log-probability depends only on the prompt, so several option draws of one question share a row.
     """
     shared = SharedRows()
     by_prompt: dict[tuple[int, ...], tuple[int, dict[tuple[int, ...], int]]] = {}
@@ -52,12 +52,12 @@ def answers_of(
     token_budget: int | None = None,
     progress: Callable[[int], None] | None = None,
 ) -> list[tuple[np.ndarray, int]]:
-    """Return, for each prompt, its answers' log-probabilities (float64 [options], nats) and the most probable next token.
+    """Return each prompt's log-probabilities of its answers (float64 [options], nats) and its most probable next token.
 
     Args:
-        lm: the model, in whatever state it is.
+        lm: the model, edited or not.
         encoded: the prompts.
-        token_budget: padded tokens a batch; None suits the device.
+        token_budget: padded tokens a batch; None takes a number that suits the device.
         progress: called with the number of distinct prompts done after each batch.
     """
     shared = share_prompts(encoded)

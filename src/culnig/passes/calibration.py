@@ -1,6 +1,6 @@
-"""Measuring what calibrates options: log-probabilities after prompts without the question, or about other countries.
+"""Measure what calibrates options: log-probabilities after prompts without the question, or about other countries.
 
-Offsets belong to the untouched model.  They are kept with it, so each is measured once, whatever is done to the model after.
+Offsets belong to the untouched model.  They are kept with it, so each is measured once, whatever edits follow.
 """
 
 from __future__ import annotations
@@ -22,10 +22,10 @@ from culnig.prompts import Encoded, PromptPolicy, encode, load_template, render
 from culnig.prompts.calibration import Calibration, Offsets, needed, prior_items
 
 CHUNK = 256
-"""Prompts whose offsets are measured before what is known may be saved."""
+"""After this many prompts, the known offsets may be saved."""
 
 Known = dict[str, dict[str, tuple[float, ...] | None]]
-"""Key of a prompt -> kind -> offsets; None where the kind has no meaning for the prompt."""
+"""Key of a prompt -> kind -> offsets; None if the kind has no meaning for the prompt."""
 
 
 def offsets_of(
@@ -38,16 +38,16 @@ def offsets_of(
     progress: Callable[[int], None] | None = None,
     save: Callable[[], None] | None = None,
 ) -> list[Offsets]:
-    """Return what calibrates each prompt's options; measure on the untouched model what is not known yet.
+    """Return what calibrates each prompt's options; measure unknown offsets on the untouched model.
 
     Args:
-        lm: the model; what is done to its neurons is undone while offsets are measured, unless the policy says `current`.
+        lm: the model; its edits are undone while offsets are measured, unless the policy says `current`.
         encoded: the prompts, made under `policy`.
         policy: formulation, chat template, and the calibration that says which kinds are needed.
         kinds: measure these kinds instead of those that the policy's calibration needs.
         token_budget: padded tokens a batch.
         progress: called with the number of prompts done.
-        save: called from time to time on all processes; keeps what is known (`save_offsets`).
+        save: called from time to time on all processes; it saves the known offsets (`save_offsets`).
     """
     wanted = needed(policy.calibration) if kinds is None else tuple(kinds)
     anew = policy.offsets_from == "current"
@@ -82,21 +82,21 @@ def offsets_of(
 def lacks_offsets(
     lm: LanguageModel, encoded: Sequence[Encoded], policy: PromptPolicy, kinds: Sequence[Calibration]
 ) -> bool:
-    """Return whether offsets of some kinds are not known yet."""
+    """Return whether some offsets of these kinds are unknown."""
     return bool(_lacking(lm.offsets, _keys(encoded, policy), encoded, kinds))
 
 
 def _lacking(
     known: Known, keys: Sequence[str], encoded: Sequence[Encoded], kinds: Sequence[Calibration]
 ) -> dict[str, Encoded]:
-    """Return the prompts, by their keys, of which some kind is not known."""
+    """Return the prompts, by their keys, of which some kind is unknown."""
     return {key: e for key, e in zip(keys, encoded, strict=True) if not known.get(key, {}).keys() >= set(kinds)}
 
 
 def prior_rows(
     lm: LanguageModel, encoded: Sequence[Encoded], policy: PromptPolicy, kinds: Sequence[Calibration]
 ) -> list[Any]:
-    """Return the rows that measuring offsets of some kinds runs; for plans."""
+    """Return the rows that measuring the offsets of some kinds would run; for plans."""
     found: list[Any] = []
     for kind in kinds:
         made = [twin for twins in _twins(lm, encoded, policy, kind) for twin in twins]
@@ -107,7 +107,7 @@ def prior_rows(
 def _measured(
     lm: LanguageModel, encoded: Sequence[Encoded], policy: PromptPolicy, kind: Calibration, token_budget: int | None
 ) -> list[tuple[float, ...] | None]:
-    """Return the offsets of one kind; None where the kind has no meaning for a prompt."""
+    """Return the offsets of one kind; None if the kind has no meaning for a prompt."""
     twins = _twins(lm, encoded, policy, kind)
     flat = [twin for several in twins for twin in several]
     if not flat:
@@ -134,7 +134,7 @@ def _twins(
 
 
 def _keys(encoded: Sequence[Encoded], policy: PromptPolicy) -> list[str]:
-    """Return what each prompt's offsets are kept under: the hash of its tokens, its country and its template."""
+    """Return the key of each prompt's offsets: the hash of its tokens, its country and its template."""
     templates: dict[str, str] = {}
     keys = []
     for e in encoded:
@@ -148,7 +148,7 @@ def _keys(encoded: Sequence[Encoded], policy: PromptPolicy) -> list[str]:
 
 
 def save_offsets(lm: LanguageModel, path: Path) -> None:
-    """Write what is known of a model's offsets as Parquet, atomically; only the main process writes."""
+    """Write a model's known offsets as Parquet, atomically; only the main process writes."""
     import pyarrow as pa
     import pyarrow.parquet as pq
 
@@ -167,15 +167,16 @@ def save_offsets(lm: LanguageModel, path: Path) -> None:
 
 
 def load_offsets(lm: LanguageModel, path: Path, *, of_base: bool = False) -> bool:
-    """Take up offsets that were measured before; False if the file is of another model.
+    """Load offsets that were measured before; return False if the file is of another model.
 
     Args:
         lm: the model.
-        path: what `save_offsets` wrote.
-        of_base: take offsets of another model, which this one was tuned from: the ruler stays the same.
+        path: a file that `save_offsets` wrote.
+        of_base: whether to accept the offsets of the model from which this one was tuned, so that both are judged
+            alike.
 
     Raises:
-        DataError: not such a file.
+        DataError: the file is not a file of offsets.
     """
     import pyarrow as pa
     import pyarrow.parquet as pq

@@ -1,8 +1,8 @@
-"""float32 projections by oneDNN instead of MKL, within a block.
+"""Compute float32 projections with oneDNN instead of MKL, within a block.
 
-On AMD processors MKL's float32 product runs at less than half of oneDNN's speed (docs/results.md), and PyTorch takes
-MKL for it on every x86 machine.  The block redirects `torch.nn.functional.linear` with float32 weights on the CPU; all else,
-and every machine without oneDNN, is left as it was.  CULNIG_ONEDNN=0 switches it off.
+On AMD processors MKL's float32 product runs at less than half of oneDNN's speed (docs/results.md), and PyTorch uses MKL
+for it on every x86 machine.  The block redirects `torch.nn.functional.linear` with float32 weights on the CPU.  It
+changes nothing else, and nothing on machines without oneDNN.  CULNIG_ONEDNN=0 switches it off.
 """
 
 from __future__ import annotations
@@ -16,11 +16,11 @@ from torch.overrides import TorchFunctionMode
 
 
 class _Linear(torch.autograd.Function):
-    """y = x W' + b: forward and input gradient are both one oneDNN product."""
+    """y = x W' + b; the forward pass and the input gradient are one oneDNN product each."""
 
     @staticmethod
     def forward(ctx: Any, x: torch.Tensor, weight: torch.Tensor, bias: torch.Tensor | None) -> torch.Tensor:
-        # A frozen weight needs no x in the backward pass, and x is most of the memory of scoring.
+        # A frozen weight needs no x in the backward pass, and x takes most of the memory of scoring.
         ctx.save_for_backward(x if weight.requires_grad else None, weight)
         return _product(x, weight, bias)
 
@@ -30,9 +30,9 @@ class _Linear(torch.autograd.Function):
         at_output, (for_x, for_weight, for_bias) = gradients[0], ctx.needs_input_grad
         rows = at_output.flatten(0, -2)
         return (
-            # The transposed view is enough: oneDNN reads strides.
+            # A transposed view is enough, because oneDNN reads strides.
             _product(at_output, weight.t(), None) if for_x else None,
-            # MKL's product is the faster one here: oneDNN reorders both sides.
+            # MKL's product is faster here, because oneDNN would reorder both factors.
             rows.t() @ x.flatten(0, -2) if for_weight else None,
             rows.sum(0) if for_bias else None,
         )
@@ -60,11 +60,11 @@ def _available() -> bool:
     return (
         os.environ.get("CULNIG_ONEDNN", "1") != "0"
         and torch.backends.mkldnn.is_available()
-        and torch.backends.mkl.is_available()  # elsewhere (ARM) PyTorch already takes oneDNN, or has no MKL to replace
+        and torch.backends.mkl.is_available()  # without MKL (ARM) there is nothing to replace
         and hasattr(torch.ops.mkldnn, "_linear_pointwise")
     )
 
 
 def fast_linear(device: torch.device) -> AbstractContextManager[Any]:
-    """Return the block for a model that computes on `device`; it does nothing on a GPU, or where oneDNN is missing."""
+    """Return the block for a model that computes on `device`; it does nothing on a GPU or without oneDNN."""
     return _Redirect() if device.type == "cpu" and _available() else nullcontext()

@@ -1,13 +1,13 @@
-"""Token batches: prompts packed with their answers as branches, and one forward pass that gives their log-probabilities.
+"""Token batches: prompts with their answers as branches, and one forward pass that gives the log-probabilities.
 
-A row holds one prompt and, behind it, the tokens of all its answers side by side:
+A row holds one prompt, followed by the tokens of all its answers side by side:
 
-    prompt tokens | answer 1 but its last token | answer 2 but its last token | ...
+    prompt tokens | answer 1 without its last token | answer 2 without its last token | ...
 
-Every branch sees the prompt and itself, and its positions count on from the prompt, so that each distinct prompt token
-is computed once, not once an answer.  The last token of an answer is only ever predicted, never read, so it is not
-there; a letter (mcf) therefore adds no token at all, and the same code serves both formulations.  Rows are padded on
-the right, where causal attention never looks.
+Every branch sees the prompt and itself, and its positions continue those of the prompt.  Each distinct prompt token is
+therefore computed once, not once an answer.  The last token of an answer is only predicted and never read, so it is
+left out.  A letter (mcf) thus adds no token, and the same code serves both formulations.  Rows are padded on the right,
+where causal attention never looks.
 """
 
 from __future__ import annotations
@@ -40,9 +40,9 @@ class Row:
 
 
 def batches(rows: Sequence[Row], token_budget: int) -> list[list[Row]]:
-    """Rows of similar length together, at most `token_budget` padded tokens a batch (one row at least).
+    """Group rows of similar length into batches of at most `token_budget` padded tokens (at least one row each).
 
-    Sorted from long to short, so that a run that does not fit in memory fails at its first batch.
+    Batches go from long rows to short ones, so that a run that does not fit in memory fails at its first batch.
     """
     ordered = sorted(rows, key=lambda row: (-row.length, row.key))
     made: list[list[Row]] = []
@@ -61,13 +61,13 @@ class Batch:
     Attributes:
         rows: the rows, in the tensors' order.
         input_ids: [B, T]
-        positions: [B, T], None where they simply count up.
-        tree_mask: [B, T, T], True where a token may look; None where plain causal attention is right.
-        real: [B, T], True at tokens, False at padding; None where there is no padding.
+        positions: [B, T], None if they simply count up.
+        tree_mask: [B, T, T], True where a token may look; None if plain causal attention is right.
+        real: [B, T], True at tokens, False at padding; None if there is no padding.
         logit_rows, logit_columns: [Q], the positions whose logits are needed.
-        after_prompt: [B], where among the [Q] positions each prompt's last one is.
+        after_prompt: [B], the index in [Q] of each prompt's last position.
         answer_index: for each token of each answer, (its row in [Q], token id, answer's number over the batch).
-        first_answer: [B + 1], where each row's answers start in the numbering over the batch.
+        first_answer: [B + 1], the first number of each row's answers in the numbering over the batch.
     """
 
     rows: list[Row]
@@ -87,12 +87,12 @@ class Batch:
 
 
 def collate(rows: Sequence[Row], device: torch.device, pad_id: int = 0) -> Batch:
-    """Rows -> tensors on the device."""
+    """Make tensors of rows on the device."""
     width = max(row.length for row in rows)
     branching = any(row.length > len(row.prompt) for row in rows)
     input_ids = torch.full((len(rows), width), pad_id)
     positions = torch.arange(width).repeat(len(rows), 1)
-    # Causal for the prompt and inside a branch; branch tokens of one answer do not see those of another.
+    # Causal for the prompt and inside a branch; tokens of one answer do not see those of another.
     mask = torch.ones(width, width, dtype=torch.bool).tril().repeat(len(rows), 1, 1) if branching else None
     logit_at: list[tuple[int, int]] = []
     answer_index: list[tuple[int, int, int]] = []
@@ -136,10 +136,10 @@ def collate(rows: Sequence[Row], device: torch.device, pad_id: int = 0) -> Batch
 
 @contextmanager
 def logits_only_at(head: torch.nn.Module, rows: torch.Tensor, columns: torch.Tensor) -> Iterator[None]:
-    """Within the block the head sees the hidden states at [rows, columns] only: logits are [Q, V], not [B, T, V].
+    """Pass only the hidden states at [rows, columns] to the head within the block: logits are [Q, V], not [B, T, V].
 
-    Done in front of the head rather than by `logits_to_keep`, which keeps the same columns of every row; what a family
-    does behind its head (scaling, soft-capping) is elementwise and stays in place.
+    A hook before the head does this.  `logits_to_keep` would not do, because it keeps the same columns of every row.
+    The steps of a family after its head (scaling, soft-capping) are elementwise and remain valid.
     """
 
     def pick(module: Any, args: tuple[torch.Tensor, ...]) -> tuple[torch.Tensor, ...]:
@@ -153,10 +153,10 @@ def logits_only_at(head: torch.nn.Module, rows: torch.Tensor, columns: torch.Ten
 
 
 def _attention_masks(lm: LanguageModel, batch: Batch) -> Any:
-    """The tree mask in the form the model takes; for sliding windows, one mask a kind of layer.
+    """Return the tree mask in the form that the model takes; with sliding windows, one mask for each kind of layer.
 
     Raises:
-        ModelError: a kind of layer that such a mask does not bind, where branches would see each other.
+        ModelError: such a mask has no effect on a kind of layer, where branches would see each other.
     """
     if batch.tree_mask is None:
         return None
@@ -176,7 +176,7 @@ def _attention_masks(lm: LanguageModel, batch: Batch) -> Any:
 
 
 def _as_bias(lm: LanguageModel, allowed: torch.Tensor) -> torch.Tensor:
-    """[B, 1, T, T], boolean for sdpa and additive for eager attention."""
+    """Return the mask [B, 1, T, T], boolean for sdpa and additive for eager attention."""
     kind = lm.text_config._attn_implementation
     if kind == "sdpa":
         return allowed
@@ -200,7 +200,7 @@ class Answers:
 
 
 def answer_logprobs(lm: LanguageModel, batch: Batch, inputs_embeds: torch.Tensor | None = None) -> Answers:
-    """One forward pass; differentiable in `inputs_embeds` if they are given.
+    """Run one forward pass; it is differentiable in `inputs_embeds` if they are given.
 
     Log-probabilities are taken over the whole vocabulary, in float32.
     """

@@ -1,4 +1,4 @@
-"""Starting a forward pass at a layer: what lies below a change need not be computed again."""
+"""Start a forward pass at a layer, so that the unchanged layers below it are not computed again."""
 
 from __future__ import annotations
 
@@ -14,10 +14,10 @@ from culnig.models.language_model import LanguageModel
 
 @contextmanager
 def layer_inputs(lm: LanguageModel) -> Iterator[list[torch.Tensor]]:
-    """Within the block a forward pass fills the list with the hidden states that enter each layer, [B, T, H].
+    """Record in the yielded list the hidden states that enter each layer in a forward pass within the block, [B, T, H].
 
     Raises:
-        ModelError: layers that return more than hidden states; `starting_at` could not stand in for them.
+        ModelError: a layer returns more than hidden states, so `starting_at` could not replace it.
     """
     inputs: list[torch.Tensor] = [torch.empty(0)] * lm.num_layers
     with ExitStack() as stack:
@@ -41,7 +41,7 @@ def _check_output(layer: Any, args: Any, output: Any) -> None:
 
 @contextmanager
 def starting_at(lm: LanguageModel, layer: int, hidden: torch.Tensor) -> Iterator[None]:
-    """Within the block forward passes skip the layers below `layer`, which takes `hidden` [B, T, H] for its input."""
+    """Skip the layers below `layer` in passes within the block; `layer` takes `hidden` [B, T, H] as its input."""
 
     def replace(module: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> tuple[tuple[Any, ...], dict[str, Any]]:
         return ((hidden, *args[1:]), kwargs) if args else (args, kwargs | {"hidden_states": hidden})
@@ -56,7 +56,7 @@ def starting_at(lm: LanguageModel, layer: int, hidden: torch.Tensor) -> Iterator
 
 @contextmanager
 def _forward_replaced(module: Any, function: Any) -> Iterator[None]:
-    """Put a forward on the instance; one that is there already (accelerate's) comes back afterwards."""
+    """Put a forward function on the instance; restore an earlier one (accelerate's) afterwards."""
     before = module.__dict__.get("forward")
     module.forward = function
     try:

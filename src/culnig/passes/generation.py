@@ -1,4 +1,4 @@
-"""Greedy generation in batches: rows padded on the left with a mask, each ending at its first line."""
+"""Generate text greedily in batches: rows are padded on the left with a mask, and each ends at its first line."""
 
 from __future__ import annotations
 
@@ -12,9 +12,9 @@ from culnig.passes.forward import TokenRow
 
 
 def write_lines(lm: LanguageModel, prompts: Sequence[TokenRow], max_new_tokens: int) -> list[str]:
-    """What the model writes after each prompt: the first line that is not blank, without special tokens.
+    """Return the model's text after each prompt: the first line that is not blank, without special tokens.
 
-    Greedy and without any penalty, whatever the model's generation config says; of that, only its end tokens are used.
+    Generation is greedy and without penalties.  From the model's generation config only the end tokens are used.
     """
     from transformers import GenerationConfig, StoppingCriteriaList
 
@@ -48,12 +48,12 @@ def write_lines(lm: LanguageModel, prompts: Sequence[TokenRow], max_new_tokens: 
 
 
 def first_line(text: str) -> str:
-    """The first line that is not blank, without blanks around it."""
+    """Return the first line that is not blank, without blanks around it."""
     return next((line.strip() for line in text.splitlines() if line.strip()), "")
 
 
 class _FirstLine:
-    """Stops a row once its text has a line that is not blank and a line break behind it."""
+    """Stops a row when its text has a line that is not blank, followed by a line break."""
 
     def __init__(self, lm: LanguageModel, width: int) -> None:
         self._tokenizer = lm.tokenizer
@@ -72,7 +72,7 @@ class _FirstLine:
 
 
 def _end_tokens(lm: LanguageModel) -> list[int]:
-    """End-of-text tokens of tokenizer and model; a chat model's generation config names its end of turn."""
+    """Return the end-of-text tokens of tokenizer and model; a chat model's generation config names its end of turn."""
     given = getattr(lm.model.generation_config, "eos_token_id", None)
     named = given if isinstance(given, list) else [given]
     return sorted({token for token in (*named, lm.tokenizer.eos_token_id) if token is not None})

@@ -1,4 +1,4 @@
-"""Fitting into memory: work that the device does not hold is halved."""
+"""Fit work into memory: a batch that the device cannot hold is halved."""
 
 from __future__ import annotations
 
@@ -19,11 +19,12 @@ def padded_tokens(rows: Sequence[Row]) -> int:
 
 
 class Fitting(Generic[T]):
-    """Runs batches, halving what the device's memory does not hold, and remembers what it holds.
+    """Runs batches, halves those that do not fit in the device's memory, and remembers the size that fits.
 
     Args:
-        run: takes members of a batch; where it raises torch.OutOfMemoryError, running its halves must give the whole result.
-        size: the memory that members need, in any unit; tokens of rows unless given.
+        run: takes members of a batch.  If it raises torch.OutOfMemoryError, running the halves must give the
+            whole result.
+        size: the memory that members need, in any unit; the default is the padded tokens of rows.
     """
 
     def __init__(self, run: Callable[[Sequence[T]], None], size: Callable[[Sequence[T]], int] | None = None) -> None:
@@ -47,7 +48,7 @@ class Fitting(Generic[T]):
 
 
 def free_unused() -> None:
-    """Free models and optimizers that nothing uses any more; a trainer and its parts refer to each other."""
+    """Free models and optimizers that nothing uses any more; only garbage collection frees a trainer and its parts."""
     gc.collect()
     give_back_memory()
 

@@ -1,4 +1,4 @@
-"""Multiplying some outputs of a site by a factor, by a hook, within a block."""
+"""Multiply some outputs of a site by a factor with a hook, within a block."""
 
 from __future__ import annotations
 
@@ -13,14 +13,14 @@ from culnig.passes.experts import Tap, tapped
 
 
 class Scaling:
-    """What a hook multiplies outputs by; switched off while the model is to be untouched."""
+    """The factor by which a hook multiplies outputs; it is inactive while the model must be untouched."""
 
     def __init__(self, factor: float) -> None:
         self.factor = factor
         self.active = True
 
     def lift(self) -> Callable[[], None]:
-        """Switch off; return what switches on again."""
+        """Switch the factor off; return the function that switches it on again."""
         self.active = False
 
         def restore() -> None:
@@ -31,7 +31,7 @@ class Scaling:
 
 @contextmanager
 def outputs_scaled(found: SiteModule, rows: torch.Tensor, scaling: Scaling) -> Iterator[None]:
-    """Within the block a hook multiplies these rows of the site's module's output."""
+    """Multiply these rows of the output of the site's module by a hook, within the block."""
     if found.stacked:
         with tapped(found.module, _expert_multiplier(found, rows, scaling)):
             yield
@@ -63,6 +63,6 @@ def _expert_multiplier(found: SiteModule, rows: torch.Tensor, scaling: Scaling) 
 
 
 def _multiplied(output: torch.Tensor, rows: torch.Tensor, factor: float) -> torch.Tensor:
-    """output [..., N] with the given entries of its last dimension multiplied."""
+    """Return output [..., N] with the given entries of its last dimension multiplied."""
     at = rows.to(output.device)
     return output.index_copy(-1, at, output.index_select(-1, at) * factor)

@@ -1,4 +1,4 @@
-"""Prompts: an item, a template and a policy give the token ids that the model sees."""
+"""Prompts: an item, a template and a policy determine the token ids that the model sees."""
 
 from culnig.prompts.encoding import Encoded, encode, encode_prompts
 from culnig.prompts.policies import (

@@ -1,4 +1,4 @@
-"""Calibration: what is taken off an option's log-probability, so that P measures knowledge and not how frequent words are.
+"""Calibration: correct an option's log-probability, so that P measures knowledge and not the frequency of words.
 
 With z the calibrated log-probability of an option, P(option) = softmax over the item's options of z:
 
@@ -30,7 +30,7 @@ from culnig.errors import UsageError
 Calibration = Literal["none", "length", "pmi", "contrast"]
 CALIBRATIONS: tuple[Calibration, ...] = ("none", "length", "pmi", "contrast")
 OTHERS = 3
-"""Other countries that a question is asked of for `contrast`."""
+"""The number of other countries that a question is asked about for `contrast`."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,7 +39,7 @@ class Offsets:
 
     Attributes:
         lengths: characters of each option; of a label in mcf.
-        pmi: log P of each option after the prompt without the question, nats; None where it was not measured or has no
+        pmi: log P of each option after the prompt without the question, nats; None if it was not measured or has no
             meaning.
         contrast: mean log P of each option after the prompt about other countries, nats; None as above.
     """
@@ -49,17 +49,17 @@ class Offsets:
     contrast: tuple[float, ...] | None = None
 
     def applied(self, kind: Calibration) -> Calibration:
-        """Return the calibration that this prompt gets where a kind is asked for.
+        """Return the calibration that this prompt gets if `kind` is requested.
 
-        A prompt that names no country gets `pmi` instead of `contrast`.  A ready-made prompt, of which no question can be
-        taken away, gets `none` instead of `pmi`.  Results name the applied kind row by row.
+        A prompt that names no country gets `pmi` instead of `contrast`.  A ready-made prompt has no separate question
+        to remove, so it gets `none` instead of `pmi`.  Results record the applied kind for each row.
         """
         if kind == "contrast" and self.contrast is None:
             kind = "pmi"
         return "none" if kind == "pmi" and self.pmi is None else kind
 
     def terms(self, kind: Calibration) -> tuple[tuple[float, ...], tuple[float, ...]]:
-        """Return the weights w and offsets o of z = w * log P - o, one of each an option."""
+        """Return the weights w and offsets o of z = w * log P - o, one for each option."""
         ones, zeros = (1.0,) * len(self.lengths), (0.0,) * len(self.lengths)
         applied = self.applied(kind)
         if applied == "length":
@@ -76,12 +76,12 @@ class Offsets:
 
 
 def needed(kind: Calibration) -> tuple[Calibration, ...]:
-    """Return the kinds whose offsets must be measured for a calibration; `contrast` falls back on `pmi`."""
+    """Return the kinds whose offsets a calibration needs; `contrast` falls back on `pmi`."""
     return {"none": (), "length": (), "pmi": ("pmi",), "contrast": ("pmi", "contrast")}[kind]  # type: ignore[return-value]
 
 
 def measured_for(role: str, kind: Calibration) -> tuple[Calibration, ...]:
-    """Return the kinds whose offsets a run measures for a test set: on culture those of `contrast` too, for its margin."""
+    """Return the kinds whose offsets a run measures for a test set; culture needs `contrast` too, for its margin."""
     return ("pmi", "contrast") if role == "culture" and needed(kind) else needed(kind)
 
 
@@ -89,7 +89,7 @@ def check_calibration(kind: str) -> Calibration:
     """Return the kind, if there is one of that name.
 
     Raises:
-        UsageError: there is none.
+        UsageError: there is no such kind.
     """
     for known in CALIBRATIONS:
         if kind == known:
@@ -98,7 +98,7 @@ def check_calibration(kind: str) -> Calibration:
 
 
 def prior_items(item: Item, kind: Calibration) -> list[Item]:
-    """Return the items whose prompts measure an item's offsets; none where the kind has no meaning for it."""
+    """Return the items whose prompts measure an item's offsets; none if the kind has no meaning for it."""
     if kind == "pmi":
         return [] if item.prompt is not None else [dataclasses.replace(item, question="")]
     if kind == "contrast":
@@ -107,10 +107,10 @@ def prior_items(item: Item, kind: Calibration) -> list[Item]:
 
 
 def _others(item: Item) -> list[Country]:
-    """Return the countries that an item is asked of instead: three of BLEnD's sixteen, the same for all of its options.
+    """Return other countries for an item's question: three of BLEnD's sixteen, the same for all of its options.
 
-    The order of the sixteen is drawn for the question without its country, so that countries asked the same question share
-    most of their prompts.
+    The order of the sixteen is drawn for the question without its country.  Countries that share a question therefore
+    share most of their prompts.
     """
     own = find(item.country)
     if own is None or own.name != item.country:
@@ -121,7 +121,7 @@ def _others(item: Item) -> list[Country]:
 
 
 def _about(item: Item, other: Country) -> Item | None:
-    """Return the item asked of another country; None if its text does not name its own."""
+    """Return the item about another country; None if its text does not name its own."""
     pattern = _pattern(resolve(item.country))
 
     def phrase(match: re.Match[str]) -> str:
@@ -136,7 +136,7 @@ def _about(item: Item, other: Country) -> Item | None:
 
 @cache
 def _pattern(country: Country) -> re.Pattern[str]:
-    """Return what finds a country's names in a text, with their article.
+    """Return a pattern of a country's names in a text, with their article.
 
     Codes of two letters count only if they are English abbreviations (US, UK).
     """
@@ -148,5 +148,5 @@ def _pattern(country: Country) -> re.Pattern[str]:
 
 
 def length_of(answers: Sequence[str]) -> tuple[int, ...]:
-    """Return the characters of each answer, without the blank that joins it to the prompt."""
+    """Return the number of characters of each answer, without the blank that joins it to the prompt."""
     return tuple(len(answer.strip()) for answer in answers)

@@ -1,4 +1,4 @@
-"""Prompt -> token ids."""
+"""Convert prompts to token ids."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from culnig.prompts.policies import ChatTemplate, PromptPolicy
 from culnig.prompts.rendering import Prompt
 
 KEPT = 6
-"""Results of `encode` that are kept for each tokenizer."""
+"""Number of results of `encode` that are kept for each tokenizer."""
 _LATEST: WeakKeyDictionary[Any, OrderedDict[Any, list[Encoded]]] = WeakKeyDictionary()
 
 
@@ -24,12 +24,12 @@ class Encoded:
     """One prompt as token ids.
 
     Attributes:
-        item: where it comes from.
+        item: the item of the prompt.
         wording: id of the prompt's wording.
-        prompt_ids: the prompt's tokens; in mcf with those that all labels begin with (a blank before a digit).
+        prompt_ids: the prompt's tokens; in mcf also the tokens with which all labels begin (a blank before a digit).
         answer_ids: the tokens of each answer after the prompt; one token each in mcf.
         gold: index of the right answer.
-        in_context: whether the answers were tokenised as they stand after the prompt; where a tokenizer would merge
+        in_context: whether the answers were tokenised in their place after the prompt; if a tokenizer would merge
             the two across the boundary, they are tokenised alone.
         lengths: characters of each answer.
     """
@@ -46,18 +46,19 @@ class Encoded:
 def encode(
     prompts: Sequence[Prompt], tokenizer: Any, policy: PromptPolicy, max_length: int | None = None
 ) -> list[Encoded]:
-    """Tokenise prompts and their answers; the latest results of each tokenizer are kept, since every condition of a run
-    asks for the same ones.
+    """Tokenise prompts and their answers.
+
+    The latest results of each tokenizer are kept, because every condition of a run asks for the same ones.
 
     Args:
-        prompts: what `render` gave.
+        prompts: the result of `render`.
         tokenizer: a transformers tokenizer.
-        policy: the same policy; decides chat template and BOS.
+        policy: the policy of `render`; it decides chat template and BOS.
         max_length: longest row (prompt and one answer) that the model takes.
 
     Raises:
-        PromptError: a chat template that fails, an answer label that is not one token or not told apart from
-            another, an empty prompt, or a prompt that is too long (nothing is ever truncated).
+        PromptError: a chat template fails, an answer label is not one token or equals another one, or a prompt is empty
+            or too long (nothing is ever truncated).
     """
     if not prompts:
         raise PromptError("no items left to encode")
@@ -74,10 +75,10 @@ def encode(
 def encode_prompts(
     prompts: Sequence[Prompt], tokenizer: Any, policy: PromptPolicy, max_length: int | None = None, room: int = 0
 ) -> list[tuple[int, ...]]:
-    """Tokenise prompts alone, for a model that writes its answers; `room` tokens are left for these.
+    """Tokenise prompts alone, for a model that writes its answers; leave `room` tokens for these.
 
     Raises:
-        PromptError: a chat template that fails, an empty prompt, or one that is too long (nothing is ever truncated).
+        PromptError: a chat template fails, or a prompt is empty or too long (nothing is ever truncated).
     """
     if not prompts:
         raise PromptError("no items left to encode")
@@ -123,9 +124,10 @@ def _encode(prompts: Sequence[Prompt], tokenizer: Any, policy: PromptPolicy, max
 
 
 def _past_shared(prompt: list[int], answers: list[list[int]]) -> tuple[list[int], list[list[int]]]:
-    """Move the tokens that all labels begin with behind the prompt.
+    """Move the tokens with which all labels begin to the end of the prompt.
 
-    Many tokenizers never join a blank and a digit: " 1" and " 2" are the blank and the digit, and the digit is the label.
+    Many tokenizers never join a blank and a digit: " 1" and " 2" are the blank and the digit, and the digit is
+    the label.
     """
     shared = 0
     shortest = min(map(len, answers))
@@ -135,7 +137,7 @@ def _past_shared(prompt: list[int], answers: list[list[int]]) -> tuple[list[int]
 
 
 class _Tokens:
-    """Tokenising under the BOS policy; a chat template writes its own special tokens."""
+    """Tokenises texts under the BOS policy; a chat template writes its own special tokens."""
 
     def __init__(self, tokenizer: Any, policy: PromptPolicy, chat: bool) -> None:
         self._tokenizer = tokenizer
@@ -156,7 +158,7 @@ def _plain(prompt: Prompt) -> str:
 
 
 def _texts(prompts: Sequence[Prompt], tokenizer: Any, policy: PromptPolicy) -> tuple[list[str], _Tokens]:
-    """Return what stands before each answer, and what makes tokens of it."""
+    """Return the text before each answer, and the tokenising function."""
     chat = policy.chat(tokenizer)
     texts = [_with_chat(prompt, tokenizer, policy, chat) if chat else _plain(prompt) for prompt in prompts]
     return texts, _Tokens(tokenizer, policy, chat is not None)
@@ -170,7 +172,7 @@ def _with_chat(prompt: Prompt, tokenizer: Any, policy: PromptPolicy, chat: ChatT
         text = tokenizer.apply_chat_template(
             messages, chat_template=chat.text, tokenize=False, add_generation_prompt=True, enable_thinking=False
         )
-    except Exception as error:  # a template is a program of the model's author and can raise anything
+    except Exception as error:  # a template is a program of the model's author and can raise any exception
         reason = " ".join(str(error).split())
         raise PromptError(f"the model's chat template fails on item {prompt.item.id}: {reason}; try off") from error
     return text + prompt.prefix

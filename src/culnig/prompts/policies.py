@@ -1,4 +1,4 @@
-"""How items are put to the model: everything that can change a prompt, in one recorded object."""
+"""How items are presented to the model: everything that can change a prompt, in one recorded object."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from culnig.settings import Settings
 Formulation = Literal["mcf", "cf", "short"]
 Switch = Literal["auto", "on", "off"]
 DEFAULT = "default"
-"""Name of the chat template that is used where a tokenizer has several."""
+"""Name of the chat template that is used if a tokenizer has several."""
 
 
 class PromptPolicy(BaseModel):
@@ -56,10 +56,10 @@ class PromptPolicy(BaseModel):
         return self.model_copy(update={"formulation": "short", "calibration": "none", "orders": "given"})
 
     def chat(self, tokenizer: Any) -> ChatTemplate | None:
-        """Return the chat template that prompts go through; None if they are put as they are.
+        """Return the chat template for prompts; None if they are used as they are.
 
         Raises:
-            PromptError: a template is asked for and the tokenizer has none, or has several and none is the default.
+            PromptError: a template is required and the tokenizer has none, or it has several and none is the default.
         """
         has = bool(getattr(tokenizer, "chat_template", None))
         if self.chat_template == "on" and not has:
@@ -68,9 +68,9 @@ class PromptPolicy(BaseModel):
         return chat_template_of(tokenizer) if wanted else None
 
     def resolved(self, tokenizer: Any) -> dict[str, Any]:
-        """Return the policy as it is recorded: with `auto` replaced by what was done.
+        """Return the policy as it is recorded: `auto` is replaced by the choice that was made.
 
-        `chat_template_name` is there only if the tokenizer has several templates.
+        `chat_template_name` is included only if the tokenizer has several templates.
         """
         chat = self.chat(tokenizer)
         recorded = self.model_dump() | {"chat_template": "on" if chat else "off"}
@@ -78,9 +78,10 @@ class PromptPolicy(BaseModel):
 
 
 def default_calibration(formulation: str) -> Calibration:
-    """Return the calibration that a formulation gets where none is named.
+    """Return the calibration that a formulation gets if none is named.
 
-    cf gets pmi, chosen on `everyday:neur` (docs/results.md).  mcf gets none, as in the paper: a label has no word frequency.
+    cf gets pmi, chosen on `everyday:neur` (docs/results.md).  mcf gets none, as in the paper: a label has no word
+    frequency.
     """
     return "pmi" if formulation == "cf" else "none"
 
@@ -103,7 +104,7 @@ class ChatTemplate:
 
 
 def chat_template_of(tokenizer: Any) -> ChatTemplate:
-    """Return the tokenizer's chat template; of several the one named `default`.
+    """Return the tokenizer's chat template; if it has several, the one named `default`.
 
     Raises:
         PromptError: there are several, and none has that name.
@@ -127,7 +128,7 @@ def recorded(prompts: Mapping[str, Any] | None) -> dict[str, Any]:
 
 
 class PromptConfig(Settings):
-    """How items are put to the model."""
+    """How items are presented to the model."""
 
     formulation: Literal["auto", "mcf", "cf"] = Field("auto", description="auto: the one recommended for the model")
     chat_template: Switch = "auto"
@@ -145,10 +146,10 @@ class PromptConfig(Settings):
     orders: Literal["given", "cyclic"] = "given"
 
     def policy(self, recommended: str) -> PromptPolicy:
-        """Return the prompt policy, with what is recommended for the model where it is left to it.
+        """Return the prompt policy; `auto` takes what is recommended for the model.
 
         Raises:
-            UsageError: two settings that do not go together.
+            UsageError: two settings exclude each other.
         """
         formulation = recommended if self.formulation == "auto" else self.formulation
         calibration = default_calibration(formulation) if self.calibration == "auto" else self.calibration
@@ -174,10 +175,10 @@ def make_policy(values: Mapping[str, Any], before: str = "") -> PromptPolicy:
 
     Args:
         values: fields and their values.
-        before: stands before a field's name in an error ("--" on the command line).
+        before: prefix of a field's name in an error ("--" on the command line).
 
     Raises:
-        UsageError: a value that is not one of a field's, or two that do not go together.
+        UsageError: a value is not allowed for its field, or two values exclude each other.
     """
     try:
         return PromptPolicy.model_validate(values)

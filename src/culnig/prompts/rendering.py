@@ -1,4 +1,4 @@
-"""Item -> Prompt: the text of each wording, and the continuations that answer it."""
+"""Render items as prompts: the text of each wording, and the continuations that answer it."""
 
 from __future__ import annotations
 
@@ -19,12 +19,12 @@ class Prompt:
     """One wording of one item, as text.
 
     Attributes:
-        item: where it comes from.
+        item: the item of the prompt.
         wording: id of the wording; "" for a ready-made prompt.
-        text: what the user says.
-        prefix: how the answer begins ("Answer:").
-        answers: what may follow, a text for each option; labels in mcf, the options themselves in cf.
-        gold: index of the right one.
+        text: the user's message.
+        prefix: the beginning of the answer ("Answer:").
+        answers: the possible continuations, one text for each option; labels in mcf, the options themselves in cf.
+        gold: index of the right answer.
     """
 
     item: Item
@@ -36,7 +36,7 @@ class Prompt:
 
 
 def render(items: Iterable[Item], policy: PromptPolicy) -> list[Prompt]:
-    """All wordings of all items, items in order and wordings within an item.
+    """Return all wordings of all items, first in the order of the items, then of the wordings.
 
     Raises:
         PromptError: a template lacks the formulation, or an item has more options than labels.
@@ -45,7 +45,7 @@ def render(items: Iterable[Item], policy: PromptPolicy) -> list[Prompt]:
 
 
 def template_hash(items: Iterable[Item], policy: PromptPolicy) -> str:
-    """Return the hash of the wordings that items are put in; two files with the same wordings have the same."""
+    """Return the hash of the items' wordings; two files with the same wordings have the same hash."""
     names = {policy.template or item.template for item in items if item.prompt is None}
     wordings = [getattr(load_template(name), policy.formulation) for name in sorted(names)]
     return sha256_json([each.model_dump() for each in wordings if each is not None])
@@ -84,7 +84,7 @@ def _render_item(item: Item, policy: PromptPolicy) -> list[Prompt]:
 
 
 def _turned(item: Item, turn: int) -> Item:
-    """Return the item with its options moved round by some places."""
+    """Return the item with its options rotated by `turn` places."""
     if turn == 0:
         return item
     options = (*item.options[turn:], *item.options[:turn])
@@ -106,7 +106,7 @@ def _fill(item: Item, wording: Wording, option_format: str, policy: PromptPolicy
         answers = tuple(wording.join + label for label in labels[: len(options)])
         pairs = zip(labels, options, strict=False)
         listed = "\n".join(option_format.replace("{label}", a).replace("{option}", o) for a, o in pairs)
-    # Options go in last: a question or option may itself hold braces.
+    # Options are inserted last, because a question or option may itself hold braces.
     before, slot, after = text.partition("{options}")
     text = (
         before.replace("{question}", item.question)
@@ -117,12 +117,12 @@ def _fill(item: Item, wording: Wording, option_format: str, policy: PromptPolicy
 
 
 def _spellings(item: Item) -> tuple[str, ...]:
-    """One spelling of each answer that counts as right."""
+    """Return one spelling of each answer that counts as right."""
     return tuple((*answer.texts, *answer.english)[0] for answer in item.answers)
 
 
 def _ordered(item: Item, wording: Wording, policy: PromptPolicy) -> tuple[tuple[str, ...], int]:
-    """Options as they are listed, and the gold one's place; the order depends on item and wording alone."""
+    """Return the options as listed and the gold one's place; only item and wording determine the order."""
     if not item.shuffle or policy.formulation == "cf":
         return item.options, item.answer
     order = list(range(len(item.options)))

@@ -1,4 +1,4 @@
-"""Prompt templates: YAML files, ours or a user's."""
+"""Prompt templates: YAML files of the package or of a user."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ class WordingList(BaseModel):
 
 
 class Template(BaseModel):
-    """How a question becomes a prompt, in each formulation."""
+    """The text that turns a question into a prompt, in each formulation."""
 
     model_config = ConfigDict(extra="forbid")
 
@@ -63,7 +63,7 @@ def load_template(name: str) -> Template:
     """Return a template: one of culnig or of an installed package by its name, or a YAML file by its path.
 
     Raises:
-        UsageError: no such template.
+        UsageError: the template does not exist.
         DataError: the file is not a template; the message says which field is wrong.
     """
     is_file = name.endswith((".yaml", ".yml")) and Path(name).is_file()
@@ -87,7 +87,7 @@ def _load(name: str, _written: int) -> Template:
 
 
 def template_names() -> list[str]:
-    """Return the names of all templates that can be had by name."""
+    """Return the names of all templates that have one."""
     folder = resources.files("culnig.prompts") / "templates"
     own = [path.name.removesuffix(".yaml") for path in folder.iterdir() if path.name.endswith(".yaml")]
     return sorted({*own, *(point.name for point in entry_points(group=GROUP))})

@@ -1,4 +1,4 @@
-"""One self-contained HTML page from the sections of a run."""
+"""Render the sections of a run as one self-contained HTML page."""
 
 from __future__ import annotations
 
@@ -17,15 +17,15 @@ if TYPE_CHECKING:
     from culnig.studies import SavedRun, Section
 
 WRAPPED, WRAPPED_IF_WIDE = 48, 20
-"""Characters over which a column's text may run over several lines; the second in tables wider than `FITS`."""
+"""Longer texts of a column may wrap over several lines; the second limit holds in tables wider than `FITS`."""
 FITS = 100
-"""Characters beside each other in a table as wide as the page."""
+"""Number of characters in a row of a table that is as wide as the page."""
 
 
 def render_report(directory: SavedRun, sections: list[Section], manifest: dict[str, Any]) -> Path:
-    """Write `report.html` and `figures/*.json` of a run; returns the page's path.
+    """Write `report.html` and `figures/*.json` of a run; return the page's path.
 
-    Everything that comes from data or model names is escaped (jinja2 autoescape).
+    jinja2 escapes everything that comes from data or model names (autoescape).
     """
     from jinja2 import Environment, PackageLoader, select_autoescape
     from plotly.offline import get_plotlyjs
@@ -67,10 +67,10 @@ def render_report(directory: SavedRun, sections: list[Section], manifest: dict[s
 
 
 def in_script(text: str) -> str:
-    """Return JSON that may stand in a script element and reads back equal.
+    """Return JSON that is safe inside a script element and reads back equal.
 
-    "</script" would end the element and "<!--<script" would swallow its end.  In JSON "<" stands only within strings,
-    where its escape means the same.
+    "</script" would end the element, and "<!--<script" would hide its end.  In JSON, "<" occurs only within strings,
+    where its escape has the same meaning.
     """
     return text.replace("<", "\\u003c")
 

@@ -1,4 +1,4 @@
-"""The table in the terminal at the end of a run."""
+"""Print the table in the terminal at the end of a run."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ ARMS = ("finetune-arms", "restore-arms")
 
 
 def print_summary(folder: Path, results: dict[str, Any]) -> None:
-    """Accuracy by condition, the studies' main figures, and where the report is; on stdout."""
+    """Print accuracy by condition, the studies' main figures, and the path of the report to stdout."""
     from rich.console import Console
     from rich.table import Table
 
@@ -54,7 +54,7 @@ def _cell(row: pd.Series) -> str:
 
 
 def _arms(frame: pd.DataFrame) -> Table:
-    """Accuracy of each tuned model, with its change and the interval of that."""
+    """Make a table of each tuned model's accuracy, its change, and the interval of the change."""
     from rich.table import Table
 
     table = Table(box=None, pad_edge=False)

@@ -1,1 +1,1 @@
-"""Statistics on arrays and data frames: numpy and scipy, no model and no result class."""
+"""Statistics on arrays and data frames with numpy and scipy; no model and no result class."""

@@ -1,4 +1,4 @@
-"""How well estimates agree with exact suppression: rank correlation and sign errors, with intervals; no model."""
+"""Agreement of estimates with exact suppression: rank correlation and sign errors, with intervals; no model."""
 
 from __future__ import annotations
 
@@ -13,12 +13,12 @@ from culnig.statistics.bootstrap import percentile_interval
 
 RESAMPLES = 1000
 FEWEST = 8
-"""Neurons below which a rank correlation says nothing."""
+"""A rank correlation of fewer neurons is not computed."""
 
 
 @dataclass(frozen=True)
 class Level:
-    """Of which neurons agreement is computed: all, or apart by columns of the rows."""
+    """The neurons over which agreement is computed: all of them, or groups by columns of the rows."""
 
     name: str
     by: tuple[str, ...] = ()
@@ -30,30 +30,31 @@ LEVELS = (Level("all"), Level("module", ("module",)), Level("layer", ("layer",))
 def levels(
     neurons: pd.DataFrame, methods: Sequence[str], *, seed: int = 0, resamples: int = RESAMPLES
 ) -> dict[str, pd.DataFrame]:
-    """`agreement` over all neurons, by module, by layer, and by module and layer."""
+    """Return `agreement` over all neurons, by module, by layer, and by module and layer."""
     return {level.name: agreement(neurons, methods, level.by, seed=seed, resamples=resamples) for level in LEVELS}
 
 
 def agreement(
     neurons: pd.DataFrame, methods: Sequence[str], by: Sequence[str] = (), *, seed: int = 0, resamples: int = RESAMPLES
 ) -> pd.DataFrame:
-    """Agreement of each method's estimate with exact suppression.
+    """Compute the agreement of each method's estimate with exact suppression.
 
-    Intervals are percentiles of a bootstrap over the neurons, with the same resamples for every method, so that `behind`,
-    the best method's correlation minus this one's, is a paired difference.
+    Intervals are percentiles of a bootstrap over the neurons.  Every method has the same resamples, so `behind` (the
+    best method's correlation minus this one's) is a paired difference.
 
     Args:
-        neurons: a row a neuron: `exact`, a column for each method, and the columns of `by`.
+        neurons: one row a neuron: `exact`, a column for each method, and the columns of `by`.
         methods: names of the methods' columns.
-        by: columns within whose values agreement is computed (module, layer, decile).
+        by: columns whose values form the groups (module, layer, decile).
         seed: seed of the bootstrap.
         resamples: bootstrap resamples.
 
     Returns:
-        A row a group and method that scores all of its neurons: the columns of `by`, method, neurons, rho (Spearman) with
-        low and high, behind with behind_low and behind_high (0 for the best), signs (share of neurons with an effect whose
-        estimate has another sign) and signs_large (the same among the half with the largest effects), each with its
-        interval.  Groups of fewer than 8 neurons, or without any variation, are left out.
+        A row for each group and each method that scores all neurons of the group.  Its columns are those of `by`,
+        method, neurons, rho (Spearman) with low and high, and behind with behind_low and behind_high (0 for the best).
+        signs is the share of neurons with an effect whose estimate has another sign; signs_large is the same for the
+        half with the largest effects; both have intervals.  Groups of fewer than 8 neurons, or without any variation,
+        are left out.
     """
     rows = []
     for where, part in _groups(neurons, list(by)):
@@ -68,10 +69,10 @@ def agreement(
 
 
 def statement(table: pd.DataFrame, reference: str) -> tuple[list[str], list[str], list[str]]:
-    """Groups in which a method is the best, is level with the best (the interval of `behind` holds 0), or is behind it.
+    """Sort the groups by a method's rank: best, level with the best (the interval of `behind` holds 0), or behind it.
 
     Args:
-        table: what `agreement` gives for a single column.
+        table: the result of `agreement` for a single column.
         reference: the method.
 
     Returns:
@@ -93,7 +94,7 @@ def _groups(rows: pd.DataFrame, by: list[str]) -> Iterator[tuple[dict[str, objec
 
 
 def _compare(exact: np.ndarray, estimates: dict[str, np.ndarray], draws: np.ndarray) -> list[dict[str, object]]:
-    """A row a method, all from the same resamples."""
+    """Return a row for each method, all from the same resamples."""
     rho = {name: spearman(values, exact) for name, values in estimates.items()}
     target = exact[draws]
     drawn = {name: spearman(values[draws], target) for name, values in estimates.items()}
@@ -113,7 +114,7 @@ def _compare(exact: np.ndarray, estimates: dict[str, np.ndarray], draws: np.ndar
 
 
 def spearman(a: np.ndarray, b: np.ndarray) -> np.ndarray:
-    """Spearman's rank correlation along the last axis; nan without variation."""
+    """Return Spearman's rank correlation along the last axis; NaN without variation."""
     from scipy.stats import rankdata
 
     x, y = (rankdata(values, axis=-1) for values in (a, b))
@@ -123,7 +124,7 @@ def spearman(a: np.ndarray, b: np.ndarray) -> np.ndarray:
 
 
 def _share(wrong: np.ndarray, mask: np.ndarray, draws: np.ndarray) -> np.ndarray:
-    """Share of the masked neurons that are wrong, in every resample."""
+    """Return the share of the masked neurons that are wrong, in every resample."""
     counted = mask[draws].sum(axis=1)
     return np.divide((wrong & mask)[draws].sum(axis=1), counted, out=np.full(len(draws), np.nan), where=counted > 0)
 
@@ -137,7 +138,7 @@ def _with_interval(
 
 
 def rank_correlation(a: np.ndarray, b: np.ndarray) -> float:
-    """Spearman's rank correlation of two score arrays of any equal shape; NaN below three values or without variation."""
+    """Return Spearman's rank correlation of two equally shaped arrays; NaN below 3 values or without variation."""
     if np.shape(a) != np.shape(b):
         raise UsageError(f"score arrays of different shapes: {np.shape(a)} and {np.shape(b)}")
     if np.size(a) < 3 or np.ptp(a) == 0 or np.ptp(b) == 0:

@@ -8,12 +8,12 @@ import pandas as pd
 RESAMPLES = 4999
 """Resamples of a single comparison (BCa)."""
 JOINT_RESAMPLES = 2000
-"""Resamples of several comparisons that share their resamples (percentiles)."""
+"""Resamples of several comparisons that share them (percentiles)."""
 CONFIDENCE = 0.95
 
 
 def by_question(values: np.ndarray, questions: pd.Series) -> tuple[np.ndarray, np.ndarray]:
-    """Sum of the values and number of rows of each question."""
+    """Return the sum of the values and the number of rows of each question."""
     codes, _ = pd.factorize(questions)
     return np.bincount(codes, weights=values), np.bincount(codes).astype(float)
 
@@ -23,9 +23,9 @@ def _ratio(sums: np.ndarray, counts: np.ndarray, axis: int = -1) -> np.ndarray:
 
 
 def bootstrap_ratio(sums: np.ndarray, counts: np.ndarray, seed: int) -> tuple[float, float, float]:
-    """Return the BCa interval and two-sided p-value of sum(sums) / sum(counts); the degenerate cases are points.
+    """Return the BCa interval and two-sided p-value of sum(sums) / sum(counts); degenerate cases give a point.
 
-    Infinite sums get a percentile interval, whose ends may be infinite; sums without a total (NaN) get NaN.
+    Infinite sums get a percentile interval, whose ends may be infinite; undefined sums (NaN) get NaN.
     """
     from scipy.stats import bootstrap
 
@@ -52,7 +52,7 @@ def bootstrap_ratio(sums: np.ndarray, counts: np.ndarray, seed: int) -> tuple[fl
 
 
 def _infinite_ratio(sums: np.ndarray, counts: np.ndarray, seed: int) -> tuple[float, float, float]:
-    """As `bootstrap_ratio` where some sums are infinite, all with one sign: ends are draws, never between two."""
+    """Do as `bootstrap_ratio` if some sums are infinite, all with one sign; an interval's ends are draws themselves."""
     units = np.random.default_rng(seed).integers(len(sums), size=(RESAMPLES, len(sums)))
     draws = _ratio(sums[units], counts[units])
     tail = (1 - CONFIDENCE) / 2
@@ -63,22 +63,22 @@ def _infinite_ratio(sums: np.ndarray, counts: np.ndarray, seed: int) -> tuple[fl
 def joint_bootstrap(
     sums: np.ndarray, counts: np.ndarray, rng: np.random.Generator, resamples: int = JOINT_RESAMPLES
 ) -> np.ndarray:
-    """Resampled ratios sum(sums) / sum(counts) of several conditions, float64 [resamples, C].
+    """Return resampled ratios sum(sums) / sum(counts) of several conditions, float64 [resamples, C].
 
-    All conditions share the same resamples of the units, so that any two of them can be compared in pairs.
+    All conditions share the same resamples of the units, so any two of them can be compared in pairs.
 
     Args:
         sums: [units, C], each unit's sum under each condition.
         counts: [units], rows of each unit.
         rng: source of the resamples.
-        resamples: how many.
+        resamples: the number of resamples.
     """
     weights = rng.multinomial(len(counts), np.full(len(counts), 1 / len(counts)), size=resamples)
     return (weights @ sums) / (weights @ counts)[:, None]
 
 
 def percentile_interval(draws: np.ndarray) -> tuple[float, float]:
-    """The 95 % percentile interval of resampled values; NaNs are left out, and no finite value gives NaN."""
+    """Return the 95 % percentile interval of resampled values without NaNs; NaN if no value is finite."""
     if not np.isfinite(draws).any():
         return float("nan"), float("nan")
     tail = (1 - CONFIDENCE) / 2
@@ -87,6 +87,6 @@ def percentile_interval(draws: np.ndarray) -> tuple[float, float]:
 
 
 def bootstrap_p(draws: np.ndarray) -> float:
-    """Two-sided bootstrap p-value of no difference: twice the smaller tail beyond 0, with one draw added."""
+    """Return the two-sided bootstrap p-value of no difference: twice the smaller tail beyond 0, with one draw added."""
     tail = min((draws <= 0).sum(), (draws >= 0).sum())
     return float(min(1.0, 2 * (tail + 1) / (len(draws) + 1)))

@@ -1,4 +1,4 @@
-"""Matching two groups one to one on a number, so that they can be compared as if they began alike."""
+"""Match two groups one to one on a number, so that they can be compared from equal starting values."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import bisect
 import numpy as np
 
 CALIPER = 0.2
-"""Largest distance of a pair, in standard deviations of both groups together (Austin 2011)."""
+"""Largest distance within a pair, in standard deviations of both groups together (Austin 2011)."""
 
 
 def nearest_pairs(
@@ -17,7 +17,7 @@ def nearest_pairs(
 
     Args:
         a, b: the number that each member is matched on, [A] and [B].
-        caliper: a member of a without a free member of b within so many standard deviations stays unpaired.
+        caliper: largest distance in standard deviations; a member without a free partner within it stays unpaired.
         seed: seed of the order.
 
     Returns:

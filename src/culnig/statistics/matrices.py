@@ -1,4 +1,4 @@
-"""Country x country drop matrices: double-centring, and permutation tests (own-country effect, Mantel)."""
+"""Country x country drop matrices: double-centring and permutation tests (own-country effect, Mantel)."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ PERMUTATIONS = 9999
 
 @dataclass(frozen=True)
 class OwnCountryEffect:
-    """How much more a country's own set hurts it than chance pairing would.
+    """How much more a country's own set hurts it than a random pairing would.
 
     Attributes:
         effect: mean of the diagonal of the double-centred drop matrix, in the matrix's unit.
@@ -34,11 +34,11 @@ def double_centre(matrix: np.ndarray) -> np.ndarray:
 
 
 def own_country_effect(matrix: np.ndarray, *, seed: int = 0) -> OwnCountryEffect:
-    """Test the diagonal of a square drop matrix (set i was made for country i).
+    """Test the diagonal of a square drop matrix, where set i was made for country i.
 
     Args:
         matrix: [C, C], drop of each country (column) under each set (row).
-        seed: seed of the permutations, where there are too many to enumerate.
+        seed: seed of the permutations, if there are too many to enumerate.
     """
     from scipy.stats import permutation_test
 
@@ -48,7 +48,7 @@ def own_country_effect(matrix: np.ndarray, *, seed: int = 0) -> OwnCountryEffect
     def diagonal(countries: np.ndarray, axis: int = -1) -> np.ndarray:
         return centred[np.arange(size), countries.astype(int)].mean(axis=-1)
 
-    # 8! = 40,320 pairings are enumerated; beyond that scipy draws at random.
+    # All 8! = 40,320 pairings are enumerated; of more, scipy draws a random sample.
     test = permutation_test(
         (np.arange(size),),
         diagonal,
@@ -63,13 +63,13 @@ def own_country_effect(matrix: np.ndarray, *, seed: int = 0) -> OwnCountryEffect
 
 
 def mantel(drops: np.ndarray, distances: np.ndarray, *, seed: int = 0) -> tuple[float, float]:
-    """Spearman's correlation of drops and distances over all ordered pairs i != j, and its p-value.
+    """Return Spearman's correlation of drops and distances over all ordered pairs i != j, and its p-value.
 
-    Countries of the distance matrix are permuted, rows and columns together (Mantel 1967); one-sided: near countries
-    suffer more, a correlation below 0.
+    The countries of the distance matrix are permuted, rows and columns together (Mantel 1967).  The test is one-sided:
+    near countries suffer more, a correlation below 0.
 
     Args:
-        drops, distances: [C, C], without gaps.
+        drops, distances: [C, C], without missing values.
         seed: seed of the permutations.
     """
     from scipy.stats import rankdata

@@ -1,4 +1,4 @@
-"""How small a change a number of questions can show, and how many questions a change needs."""
+"""The smallest change that a number of questions can show, and the number of questions that a change needs."""
 
 from __future__ import annotations
 
@@ -11,10 +11,11 @@ POWER = 0.8
 
 
 def power_of(questions: float, drop: float, discordance: float, *, alpha: float = ALPHA) -> float:
-    """Probability that a two-sided paired test at level alpha sees a true change of `drop`.
+    """Return the probability that a two-sided paired test at level alpha detects a true change of `drop`.
 
-    Phi((|d| sqrt(n) - z_{1 - alpha/2} sqrt(psi)) / sqrt(psi - d^2)), with d the change of accuracy and psi the discordance
-    (Connor 1987, for McNemar's test).  psi below |d| is impossible for right-or-wrong answers and is taken as |d|.
+    Phi((|d| sqrt(n) - z_{1 - alpha/2} sqrt(psi)) / sqrt(psi - d^2)), with d the change of accuracy and psi the
+    discordance (Connor 1987, for McNemar's test).  Right-or-wrong answers cannot have psi below |d|; such a psi is
+    taken as |d|.
     """
     from scipy.stats import norm
 
@@ -24,16 +25,16 @@ def power_of(questions: float, drop: float, discordance: float, *, alpha: float 
 
 
 def questions_needed(drop: float, discordance: float, *, alpha: float = ALPHA, power: float = POWER) -> int:
-    """Questions that a two-sided paired test needs to see a change of `drop` with probability `power`.
+    """Return the number of questions that a two-sided paired test needs to detect `drop` with probability `power`.
 
     n = (z_{1 - alpha/2} sqrt(psi) + z_power sqrt(psi - d^2))^2 / d^2, rounded up (Connor 1987; see `power_of`).
 
     Args:
-        drop: change of accuracy to be seen, as a share (0.03 is 3 points).
+        drop: change of accuracy to detect, as a share (0.03 is 3 points).
         discordance: share of questions whose answer changes (see `discordance`), observed or assumed.
 
     Raises:
-        UsageError: a drop outside 0 to 1, or a discordance, level or power that is none.
+        UsageError: the drop is not in 0 to 1, or discordance, level or power are invalid.
     """
     from scipy.stats import norm
 
@@ -47,7 +48,7 @@ def questions_needed(drop: float, discordance: float, *, alpha: float = ALPHA, p
 
 
 def smallest_drop(questions: int, discordance: float, *, alpha: float = ALPHA, power: float = POWER) -> float:
-    """The smallest change of accuracy that so many questions show with probability `power`; NaN if none can be seen."""
+    """Return the smallest change of accuracy that a test detects with probability `power`; NaN if there is none."""
     from scipy.optimize import brentq
 
     def short(d: float) -> float:

@@ -10,7 +10,7 @@ import numpy as np
 from culnig.errors import UsageError
 
 CORRECTIONS = {"holm": "holm", "bh": "fdr_bh"}
-"""Name -> what statsmodels calls it: Holm (family-wise error), Benjamini-Hochberg (false discoveries)."""
+"""Name -> name in statsmodels: Holm (family-wise error), Benjamini-Hochberg (false discoveries)."""
 
 
 @dataclass(frozen=True)
@@ -19,8 +19,8 @@ class McNemar:
 
     Attributes:
         lost, gained: questions with fewer, and with more, right rows in the first condition than in the second.
-        p: two-sided exact p-value: of `lost` among lost + gained fair coin throws.
-        questions: independent units.
+        p: two-sided exact p-value of `lost` among lost + gained fair coin throws.
+        questions: number of independent units.
     """
 
     lost: int
@@ -30,7 +30,7 @@ class McNemar:
 
 
 def mcnemar_test(differences: np.ndarray) -> McNemar:
-    """Exact McNemar test (McNemar 1947, binomial version) of paired differences.
+    """Run the exact McNemar test (McNemar 1947, binomial version) of paired differences.
 
     Args:
         differences: [questions], right rows in the first condition minus right rows in the second.
@@ -43,15 +43,15 @@ def mcnemar_test(differences: np.ndarray) -> McNemar:
 
 
 def adjust(p_values: Sequence[float] | np.ndarray, method: str = "holm") -> np.ndarray:
-    """p-values corrected for their number.
+    """Correct p-values for their number.
 
     Args:
-        p_values: one p-value a test; NaN (no test) stays NaN and is not counted.
+        p_values: one p-value a test; NaN (no test) stays NaN and does not count.
         method: "holm" (Holm 1979: the chance of any false finding), or "bh" (Benjamini and Hochberg 1995: the share
             of false ones among the findings).
 
     Raises:
-        UsageError: another method.
+        UsageError: the method is unknown.
     """
     from statsmodels.stats.multitest import multipletests
 
