@@ -73,6 +73,19 @@ def rejudged(rows: pd.DataFrame, calibration: str, *, mcf: bool) -> pd.DataFrame
     return rows.assign(**pd.DataFrame(made, index=rows.index))
 
 
+def leads(rows: pd.DataFrame) -> np.ndarray:
+    """Return the calibrated log-probability of the gold option minus that of the best other, float64 [rows], nats.
+
+    It is above 0 exactly where the gold option is chosen among the options; NaN where there are no others.
+    """
+    found = []
+    for row in rows.to_dict("records"):
+        z = _offsets(row).calibrated(np.asarray(row["option_logprobs"]), row.get("calibration", "none"))
+        others = np.delete(z, row["gold"])
+        found.append(z[row["gold"]] - others.max() if len(others) else np.nan)
+    return np.array(found, dtype=float)
+
+
 def _offsets(row: Mapping[Any, Any]) -> Offsets:
     values = {field: row.get(column) for column, field in KEPT.items()}
     found = {field: None if value is None or np.ndim(value) == 0 else tuple(value) for field, value in values.items()}

@@ -16,7 +16,8 @@ from culnig.statistics.matching import nearest_pairs
 
 @dataclass(frozen=True)
 class MatchedDrop:
-    """Drops of pairs of a culture and a fact item, matched on the untouched model's margin.
+    """Drops of pairs of a culture and a fact item, matched on the untouched model's lead:
+    the calibrated log-probability of the right option minus that of the best other.
 
     Attributes:
         metric: what dropped.
@@ -63,7 +64,7 @@ def matched_drop(
     Raises:
         UsageError: results of different items, or an unknown metric.
     """
-    first, second = nearest_pairs(culture[0].values("margin"), facts[0].values("margin"), seed=seed)
+    first, second = nearest_pairs(culture[0].values("lead"), facts[0].values("lead"), seed=seed)
     fallen, forgotten = _drops(*culture, metric)[first], _drops(*facts, metric)[second]
     questions = question_of(culture[0].rows).iloc[first]
     if not len(first):

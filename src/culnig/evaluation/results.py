@@ -12,7 +12,7 @@ import pandas as pd
 from culnig.data import Item, items_hash
 from culnig.data.load import OLD_BENCHMARKS
 from culnig.errors import DataError, UsageError
-from culnig.evaluation.judging import rejudged
+from culnig.evaluation.judging import leads, rejudged
 from culnig.files import atomic_path, require_file
 from culnig.prompts import PromptPolicy, template_hash
 from culnig.versions import versions
@@ -49,7 +49,7 @@ COLUMNS = {
 FORMAT = 2
 """Format of result files; in format 1 the benchmark `ability` has its old name."""
 METRICS = ("correct", "correct_among_options", "p_gold", "log_odds", "margin")
-DERIVED = ("outside_options", "option_logmass", "contrast_margin", "prior_correct")
+DERIVED = ("outside_options", "option_logmass", "contrast_margin", "prior_correct", "lead")
 """What else can be compared; see `EvalResult.values`."""
 SCALE_METRIC = "alignment"
 """A further metric, of items on a numeric scale."""
@@ -88,6 +88,7 @@ class EvalResult:
         `contrast_margin` is the margin under the calibration `contrast`, whichever the result has: by how much naming the
         country lifts the gold option above the others, in nats.  `prior_correct` is 1 where the gold option is the most
         probable one without the question.
+        `lead` is the calibrated log-probability of the gold option minus that of the best other, in nats.
 
         Raises:
             UsageError: an unknown metric, or `outside_options` of a cf result, where no answer can lie outside.
@@ -98,6 +99,8 @@ class EvalResult:
             return self.rows[metric].to_numpy(dtype=float)
         if metric == "option_logmass":
             return np.array([np.logaddexp.reduce(logprobs) for logprobs in self.rows["option_logprobs"]], dtype=float)
+        if metric == "lead":
+            return leads(self.rows)
         if metric == "contrast_margin":
             return rejudged(self.rows, "contrast", mcf=False)["margin"].to_numpy(dtype=float)
         if metric == "prior_correct":

@@ -88,7 +88,7 @@ def _said(main: pd.Series, table: pd.DataFrame) -> str:
         else "so this run does not show that culture falls by more than recall does"
     )
     text = (
-        f"Facts: {main['pairs']:,} culture items were paired with fact items of the same untouched margin"
+        f"Facts: {main['pairs']:,} culture items were paired with fact items that the untouched model answers as surely"
         f" ({main['unmatched']:,} found no partner). Accuracy changes by {points(-main['culture_drop'])} points on culture and by"
         f" {points(-main['facts_drop'])} on facts, {verdict}: {points(-main['difference'])} points ({interval(_negative(main))})."
     )
