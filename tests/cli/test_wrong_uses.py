@@ -65,7 +65,7 @@ def cases(tmp_path, reference_dir, reference_files):
         "answer out of range": ([*score, jsonl(tmp_path / "b.jsonl", ITEM | {"answer": 2})], 1, "answer 2 is out of range"),
         "full-width answer": ([*score, jsonl(tmp_path / "w.jsonl", ITEM | {"answer": "０"})], 1, "answer must be the index"),
         "one option": ([*score, jsonl(tmp_path / "c.jsonl", ITEM | {"options": ["w3"]})], 1, "at least two options"),
-        "doubled option": ([*score, jsonl(tmp_path / "d.jsonl", ITEM | {"options": ["w3", "w3"]})], 1, "stands twice"),
+        "doubled option": ([*score, jsonl(tmp_path / "d.jsonl", ITEM | {"options": ["w3", "w3"]})], 1, "occurs twice"),
         "unknown field": ([*score, jsonl(tmp_path / "u.jsonl", ITEM | {"lable": 1})], 1, "unknown field lable"),
         "missing field": ([*score, jsonl(tmp_path / "m.jsonl", {"id": "1"})], 1, "'benchmark' is missing"),
         "empty file": ([*score, jsonl(tmp_path / "e.jsonl")], 1, "no items in it"),
