@@ -68,7 +68,7 @@ def cases(tmp_path, reference_dir, reference_files):
         "doubled option": ([*score, jsonl(tmp_path / "d.jsonl", ITEM | {"options": ["w3", "w3"]})], 1, "occurs twice"),
         "unknown field": ([*score, jsonl(tmp_path / "u.jsonl", ITEM | {"lable": 1})], 1, "unknown field lable"),
         "missing field": ([*score, jsonl(tmp_path / "m.jsonl", {"id": "1"})], 1, "'benchmark' is missing"),
-        "empty file": ([*score, jsonl(tmp_path / "e.jsonl")], 1, "no items in it"),
+        "empty file": ([*score, jsonl(tmp_path / "e.jsonl")], 1, "it has no items"),
         "wrong encoding": ([*score, latin], 1, "not UTF-8"),
         "unknown country": ([*score, "everyday:test", "--countries", "Atlantis"], 2, "unknown country 'Atlantis'"),
         "limit of zero": ([*score, "everyday:test", "--limit-per-country", "0"], 2, "at least 1"),
