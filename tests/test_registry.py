@@ -64,7 +64,7 @@ def test_a_plugin_that_fails_is_left_out_whole(house, caplog):
             with pytest.raises(UsageError) as caught:
                 shapes().get("half")
     message = str(caught.value)
-    assert "there are: circle, square; left out is the plugin a-broken (entry point a-broken = a_broken)" in message
+    assert "there are: circle, square; the plugin a-broken (entry point a-broken = a_broken) was left out" in message
     assert "ModuleNotFoundError: No module named 'no_such_module'" in message and "\n" not in message
     assert len(caplog.records) == 1 and "a-broken" in caplog.text and "no_such_module" in caplog.text
     import registry_house
@@ -114,7 +114,7 @@ def test_the_command_line_works_beside_a_broken_plugin(house, tmp_path):
     done = subprocess.run(command, capture_output=True, text=True, check=True)
     assert '"everyday:neur"' in done.stdout
     (line,) = done.stderr.splitlines()
-    assert line.startswith("culnig: left out the plugin broken-benchmark (entry point")
+    assert line.startswith("culnig: the plugin broken-benchmark (entry point")
     assert line.endswith("RuntimeError: of no use")
 
 

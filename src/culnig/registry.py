@@ -75,7 +75,7 @@ class Registry(Generic[T]):
         except Exception as error:  # a plugin can raise any exception
             reason = f"{type(error).__name__}: {' '.join(str(error).split())}"
             if plugin not in self._failures:
-                logging.getLogger("culnig").warning("culnig: left out the plugin %s, which fails: %s", plugin, reason)
+                logging.getLogger("culnig").warning("culnig: the plugin %s fails and was left out: %s", plugin, reason)
             self._failures[plugin] = reason
 
     def names(self) -> list[str]:
@@ -106,7 +106,7 @@ class Registry(Generic[T]):
     def left_out(self) -> str:
         """Return the plugins that failed, as an addition to a message about a missing name; "" if none did."""
         self._discover()
-        return "".join(f"; left out is the plugin {name}: {why}" for name, why in self._failures.items())
+        return "".join(f"; the plugin {name} was left out: {why}" for name, why in self._failures.items())
 
 
 @contextmanager

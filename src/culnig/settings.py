@@ -80,7 +80,7 @@ def _mapping(path: str | Path, embedded: Path | None, translate: Translate) -> t
         return source, data
     if embedded is None or not isinstance(base, str) or base not in embedded_names(embedded):
         have = ", ".join(embedded_names(embedded)) if embedded else "none"
-        raise UsageError(f"{source}: base: {base!r} is no embedded config; embedded are {have}")
+        raise UsageError(f"{source}: base: {base!r} is not an embedded config; embedded are {have}")
     return source, _over(_mapping(base, embedded, translate)[1], data)
 
 

@@ -22,7 +22,7 @@ def changed(**changes):
     [
         (changed(country="Atlantis"), r"rows.csv:\d+: unknown country 'Atlantis'"),
         (changed(answer_idx="E"), r"rows.csv:\d+: unknown label 'E' in 'answer_idx'; known: A, B, C, D"),
-        (changed(MCQID="Q-01_0"), r"rows.csv:\d+: the MCQID 'Q-01_0' stands twice; first at .*rows.csv:2"),
+        (changed(MCQID="Q-01_0"), r"rows.csv:\d+: the MCQID 'Q-01_0' occurs twice; first at .*rows.csv:2"),
         (changed(ID="Q-77"), r"rows.csv:\d+: the question Q-77 is not in the questions tables"),
         (changed(prompt="?"), r"rows.csv:\d+: the prompt has no question"),
         (changed(choices="{"), r"rows.csv:\d+: 'choices' is not JSON"),
@@ -48,7 +48,7 @@ def test_broken_rows(data, tmp_path, rows, message):
         ("a.csv", b"country,country\n1,UK\n", r"a.csv:1: two columns have the same name"),
         ("a.csv", b'data_idx\n"1\n', r"a.csv:2: unexpected end of data"),
         ("a.jsonl", b'{"data_idx": 1}\n{"data_idx"\n', r"a.jsonl:2: not JSON"),
-        ("a.json", b'{"1": {"x": 1}, "1": {"x": 2}}', r"a.json row 1: the key '1' stands more than once"),
+        ("a.json", b'{"1": {"x": 1}, "1": {"x": 2}}', r"a.json row 1: the key '1' occurs more than once"),
         ("a.json", b"[1]", r"a.json row 1: a JSON object is expected"),
         ("a.parquet", b"PAR0", r"a.parquet: not a Parquet file"),
         ("a.xls", b"x", r"a.xls: cannot read '.xls' files; known: .csv"),
@@ -70,7 +70,7 @@ def test_broken_surveys(data):
     with pytest.raises(DataError, match=r"full_value_qa.tsv: .*Row #2.*'x'"):
         load_items("world_values")
     survey(folder, {"Q1": [1] * 9 + [1.5]}, ["Great Britain"] * 10)
-    with pytest.raises(DataError, match=r"column Q1: the answer 1\.5 is no whole number"):
+    with pytest.raises(DataError, match=r"column Q1: the answer 1\.5 is not a whole number"):
         load_items("world_values")
     survey(folder, {"Q1": [1] * 10}, ["Great Britain"] * 10)
     write_csv(folder / "full_value_qa.tsv", [{"D_INTERVIEW": "p0", "Q1": 1}, {"D_INTERVIEW": "who", "Q1": 1}], "\t")
@@ -83,7 +83,7 @@ def test_broken_surveys(data):
 
 def test_missing_rows_say_how_to_get_them(data, tmp_path):
     write_questions(data / "blend")
-    with pytest.raises(FetchError, match=r"not found in .*blend, and the hub does not give nayeon212.*hf download"):
+    with pytest.raises(FetchError, match=r"not found in .*blend, and the hub does not provide nayeon212.*hf download"):
         load_items("blend:neur")
     with pytest.raises(
         FetchError,

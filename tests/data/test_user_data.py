@@ -138,7 +138,7 @@ def test_answers(tmp_path, given, answer_as):
         ({"o": "x"}, {}, r"rows.jsonl:2: 'o' must hold a list of options"),
         ({}, {"group": "where"}, r"rows.jsonl:1: no column 'where'; there are: q, o, a, g, n"),
         ({"g": "Atlantis"}, {"country": "g"}, r"rows.jsonl:2: unknown country 'Atlantis'"),
-        ({"n": 1}, {"id": "n"}, r"rows.jsonl:2: the id '1' stands twice; first at .*rows.jsonl:1"),
+        ({"n": 1}, {"id": "n"}, r"rows.jsonl:2: the id '1' occurs twice; first at .*rows.jsonl:1"),
         ({}, {"colour": "red"}, r"own.yaml: colour: Extra inputs"),
         ({}, {"file": None}, r"own.yaml: give either file or hub"),
         ({}, {"control": {"drop": ["zz"]}}, r"own.yaml: control drops zz, which the question's text does not hold"),

@@ -205,7 +205,7 @@ def test_nothing_to_train_and_wrong_settings(bases, task, tmp_path):
         ({"what": "lora", "modules": [q], "protect": str(everything)}, "nothing would be trained: no parameter"),
         ({"what": "modules", "modules": "decoder.*"}, "match no projection; they are called model.layers.0"),
         ({"what": "modules", "modules": ["model.layers.0.q"]}, "has no projection 'model.layers.0.q'"),
-        ({"what": "modules", "modules": "("}, "is no regular expression"),
+        ({"what": "modules", "modules": "("}, "is not a regular expression"),
     ):
         with pytest.raises(UsageError, match=said):
             tune(config(base, task, update), tmp_path / f"out-{len(list(tmp_path.iterdir()))}")

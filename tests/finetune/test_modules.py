@@ -126,7 +126,7 @@ def test_fill_with_rounding_keeps_the_budget():
 def test_shares():
     assert parse_share("10%") == pytest.approx(0.1) and parse_share("0.1") == 0.1
     for text in ("10", "0", "-5%", "much", "101%"):
-        with pytest.raises(UsageError, match=r"is no share of the parameters; say 10% or 0\.1"):
+        with pytest.raises(UsageError, match=r"is not a share of the parameters; say 10% or 0\.1"):
             parse_share(text)
 
 

@@ -31,8 +31,9 @@ def float32_tolerance(additions: float, largest: float = 1.0) -> float:
 def additions_through(lm, tokens: int = 128, passes: int = 2) -> int:
     """Return the length of the longest chain of additions through a model.
 
-    Each layer adds over the hidden size in two norms, the query, the output and the gate projection, over a head, over
-    the tokens, and over the width of the MLP; the head adds over the hidden size, and the softmax over the vocabulary.
+    Each layer adds over the hidden size in two norms, the query, the output and the gate projection.  It also adds
+    over a head, over the tokens, and over the width of the MLP.  The language-model head adds over the hidden size,
+    and the softmax over the vocabulary.
 
     Args:
         lm: the model.

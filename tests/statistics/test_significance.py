@@ -139,14 +139,14 @@ def test_stats_verb(files):
 @pytest.mark.parametrize(
     ("arguments", "says"),
     [
-        (["a"], "1 files make no pairs"),
+        (["a"], "1 files do not form pairs"),
         (["a", "--controls"], "--controls needs a condition"),
         (["a", "none"], "no such file"),
         (["a", "b", "--correction", "x"], "unknown correction 'x'"),
         (["a", "b", "--metric", "luck"], "unknown metric 'luck'"),
         (["a", "b", "--metric", "outside_options"], "mcf results only"),
         (["a", "b", "--by", "planet"], "no column 'planet'"),
-        (["a", "b", "--power", "0"], "0 points cannot be looked for"),
+        (["a", "b", "--power", "0"], "detect a drop of 0 points"),
         (["a", "b", "--discordance", "0.1"], "--discordance is for --power"),
         (["a", "b", "b", "--controls", "--power", "3"], "leave the controls out"),
         (["text", "b"], "not a Parquet file"),

@@ -3,9 +3,9 @@
 Prompts are BLEnD's own two wordings: an instruction (`inst-4`) and a persona (`pers-3`).  They are read from the user's
 copy of its `prompts` folder and numbered as draws, so that `--draws 1` keeps only the instruction.
 
-The published evaluation leaves out a question in three cases: at least three people found it not applicable or gave no
-answer, at least five did not know, or nobody answered.  We do the same.  Every answer that somebody gave is right; in
-the local language its English spelling is right too.
+As in the published evaluation, a question is left out if nobody answered it, or if at least five people did not know.
+It is also left out if at least three people found it not applicable or gave no answer.  Every answer that
+somebody gave is right; in the local language its English spelling is right too.
 """
 
 from __future__ import annotations

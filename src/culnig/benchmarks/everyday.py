@@ -1,9 +1,9 @@
 """`everyday`: this project's own questions about everyday culture, in BLEnD's six topics.
 
 Each question is asked of up to 24 countries and regions.  An item offers one country's gold answer and three other
-countries' gold answers to the same question, none of which is accepted for the country itself.  Several draws offer
-different wrong options.  Topics are split as in the paper: neurons are identified on Food, Work life and Sport, and
-tested on Education, Family and Holidays/Celebration/Leisure.
+countries' gold answers to the same question.  None of these three is accepted for the country itself.  Several draws
+offer different wrong options.  Topics are split as in the paper: neurons are identified on Food, Work life and Sport,
+and tested on Education, Family and Holidays/Celebration/Leisure.
 """
 
 from __future__ import annotations

@@ -1,8 +1,8 @@
 """`normad`: NormAd-ETI, whether a person's behaviour in a story is acceptable in a country: yes, no or neutral.
 
 The prompt gives the country, but neither the rule nor the background.  The control keeps the form of the question and
-leaves country and story empty.  As in the paper, the first half of each country's and label's rows identifies neurons,
-and the three answers are listed in an order drawn for each item and wording.
+leaves country and story empty.  As in the paper, the first half of each country's and label's rows identifies neurons.
+The three answers are listed in an order drawn for each item and wording.
 """
 
 from __future__ import annotations

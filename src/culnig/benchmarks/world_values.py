@@ -191,7 +191,7 @@ def _add(counts: np.ndarray, given: np.ndarray, of_person: np.ndarray, scale: tu
     answered = ~np.isnan(given)
     steps = given[answered].astype(int)
     if (steps != given[answered]).any():
-        raise DataError(f"{where}: the answer {given[answered][steps != given[answered]][0]} is no whole number")
+        raise DataError(f"{where}: the answer {given[answered][steps != given[answered]][0]} is not a whole number")
     low, high = scale
     inside = (steps >= low) & (steps <= high)
     cells = of_person[answered][inside] * counts.shape[1] + (steps[inside] - low)
@@ -207,7 +207,7 @@ def _countries(path: Path) -> tuple[pa.Array, np.ndarray, list[str]]:
     table = pa.Table.from_batches(blocks)
     ids = table.column(PERSON).combine_chunks()
     if len(ids.unique()) < len(ids):
-        raise DataError(f"{path}: {len(ids) - len(ids.unique())} values of {PERSON} stand more than once")
+        raise DataError(f"{path}: {len(ids) - len(ids.unique())} values of {PERSON} occur more than once")
     encoded = table.column(COUNTRY).combine_chunks().dictionary_encode()
     if table.column(COUNTRY).null_count:
         empty = int(np.flatnonzero(encoded.indices.is_null().to_numpy(zero_copy_only=False))[0])

@@ -48,7 +48,7 @@ def list_(
         typer.secho(f"\n{name} is missing: ", fg="yellow", nl=False)
         typer.echo(how)
     if missing:
-        typer.echo(f"\nFiles are looked for in {data_dir()} (CULNIG_DATA says another folder).")
+        typer.echo(f"\nFiles are searched in {data_dir()} (CULNIG_DATA names another folder).")
 
 
 def _rows(name: str, benchmark: Any, count: bool) -> list[dict[str, Any]]:

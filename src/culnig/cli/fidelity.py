@@ -64,10 +64,10 @@ def fidelity(
     from culnig.studies.fidelity import Fidelity, Sampling, measure_fidelity
 
     if (model is None) != (items is None):
-        raise UsageError("--model and --items belong together: give both, or neither to look at saved rows again")
+        raise UsageError("--model and --items belong together: give both, or neither to read saved rows again")
     if model is None or items is None:
         if method or modules or layers or choosing.countries:
-            raise UsageError("saved rows are looked at as they are; to measure others give --model and --items")
+            raise UsageError("saved rows are read unchanged; to measure others give --model and --items")
         found = Fidelity.load(out)
     else:
         check_writable(out / "x")

@@ -64,7 +64,7 @@ def stats(
     if assumed is not None and power is None:
         raise UsageError("--discordance is for --power; give both")
     if not controls and len(files) % 2:
-        raise UsageError(f"{len(files)} files make no pairs; give A B [A2 B2 ...], or --controls after A R0 R1 ...")
+        raise UsageError(f"{len(files)} files do not form pairs; give A B [A2 B2 ...], or --controls after A R0 R1 ...")
     if controls and len(files) < 2:
         raise UsageError("--controls needs a condition and at least one control")
     if _all_text(files):

@@ -18,8 +18,8 @@ def distance_matrix(kind: str, countries: Sequence[str]) -> np.ndarray:
     """Return the distances of all pairs, float64 [C, C]; NaN where a country has no entry.
 
     geographic: great circle between the capitals, in km.  values: Euclidean distance of secular and emancipative
-    values (World Values Survey wave 7).  linguistic: 0 for one language; otherwise 4 minus the number of steps (family,
-    branch, group) that the families of the two languages share from the root, so 1 to 4.
+    values (World Values Survey wave 7).  linguistic: 0 for one language, otherwise 1 to 4.  It is 4 minus
+    the number of steps (family, branch, group) that the two languages' families share from the root.
     """
     table = _table()
     size = len(countries)

@@ -58,7 +58,7 @@ def read_items(path: Path | str) -> list[Item]:
         if line.strip():
             items.append(_parse(line, f"{path}:{number}"))
     if not items:
-        raise DataError(f"{path}: no items in it; one JSON object a line is expected")
+        raise DataError(f"{path}: it has no items; one JSON object a line is expected")
     return items
 
 
@@ -131,7 +131,7 @@ def _parse_options(row: dict[str, Any], where: str) -> tuple[str, ...]:
     if not isinstance(options, list) or not all(isinstance(o, str) and o.strip() for o in options):
         raise DataError(f"{where}: options must be a list of non-empty texts")
     if len(set(options)) < len(options):
-        raise DataError(f"{where}: the same option stands twice in {options}")
+        raise DataError(f"{where}: the same option occurs twice in {options}")
     return tuple(options)
 
 

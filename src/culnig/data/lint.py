@@ -81,7 +81,7 @@ def _item_problems(item: Item) -> Iterator[tuple[str, str, bool]]:
     for i, a in enumerate(item.options):
         for b in item.options[i + 1 :]:
             if a.casefold().strip() == b.casefold().strip():
-                yield "doubled options", f"the option {a!r} stands twice", True
+                yield "doubled options", f"the option {a!r} occurs twice", True
             elif item.template in KNOWLEDGE and item.benchmark != "ability" and overlap(a, b):
                 gold = item.gold in (a, b)
                 what = f"options overlap: {a!r} and {b!r}" + (": another option is also right" if gold else "")
@@ -98,7 +98,7 @@ def _item_problems(item: Item) -> Iterator[tuple[str, str, bool]]:
 def _set_problems(items: list[Item], where: str) -> Iterator[Problem]:
     doubled = [key for key, n in Counter((i.benchmark, i.id) for i in items).items() if n > 1]
     if doubled:
-        yield Problem(where, f"{len(doubled)} ids stand more than once, {doubled[0][1]!r} the first", True)
+        yield Problem(where, f"{len(doubled)} ids occur more than once; the first is {doubled[0][1]!r}", True)
     rows = [item for item in items if len(item.options) > 1 and item.answer >= 0]
     if len(rows) < 20:
         return
@@ -111,7 +111,7 @@ def _set_problems(items: list[Item], where: str) -> Iterator[Problem]:
         # The limit: four standard deviations of a fair draw, and at least a tenth of the expected number.
         slack = max(0.1 * expected, 4 * np.sqrt(expected * (1 - 1 / width)))
         if abs(positions[worst] - expected) > slack:
-            yield Problem(where, f"the answer is in position {worst} {positions[worst]} times of {len(rows)}", True)
+            yield Problem(where, f"the answer is in position {worst} in {positions[worst]} of {len(rows)} items", True)
     longest = np.mean([len(i.gold) > max(len(o) for o in i.options if o != i.gold) for i in rows])
     shortest = np.mean([len(i.gold) < min(len(o) for o in i.options if o != i.gold) for i in rows])
     for share, what in ((longest, "longest"), (shortest, "shortest")):
@@ -120,7 +120,7 @@ def _set_problems(items: list[Item], where: str) -> Iterator[Problem]:
     counts = Counter(item.country for item in items)
     if len(counts) > 1 and min(counts.values()) * 2 < max(counts.values()):
         few, many = min(counts, key=lambda c: counts[c]), max(counts, key=lambda c: counts[c])
-        yield Problem(where, f"unequal items a country: {few} {counts[few]}, {many} {counts[many]}", False)
+        yield Problem(where, f"unequal numbers of items: {few} has {counts[few]}, {many} has {counts[many]}", False)
 
 
 def lint_control(neur: list[Item], ctrl: list[Item], where: str) -> list[Problem]:

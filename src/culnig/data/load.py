@@ -32,9 +32,8 @@ def load_items(
     """Load items.
 
     Args:
-        source: `benchmark:split` (`everyday:test`), with `@place` if the rows are not in this package and need a place
-                (`blend:test@/data/blend`, `blend:test@owner/name`); a user's own data set (`my.yaml:neur`); or a JSON
-            Lines file of items.
+        source: a benchmark (`everyday:test`), a user's own data set (`my.yaml:neur`), or a JSON Lines file of items.
+            Rows that are not in this package may need a place (`blend:test@/data/blend`, `blend:test@owner/name`).
         countries: keep only the items of these countries.
         topics: keep only the items of these topics.
         limit_per_country: the largest number of items a country: a seeded sample, kept in the order of the source.

@@ -205,7 +205,7 @@ def hub_rows(hub: str, config: str | None, split: str) -> Iterator[Row]:
         data = datasets.load_dataset(hub, config, split=None if split == ALL_SPLITS else split)
     except Exception as error:  # hub, network and cache raise many kinds of errors; one message fits all of them
         reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
-        raise FetchError(f"the hub does not give {hub} ({reason})") from error
+        raise FetchError(f"the hub does not provide {hub} ({reason})") from error
     for name, rows in data.items() if split == ALL_SPLITS else [(split, data)]:
         for number, values in enumerate(rows, start=1):
             yield Row(f"{hub}[{name}] row {number}", str(name), values)
@@ -221,6 +221,6 @@ def unique(rows: Iterable[Row], column: str) -> Iterator[Row]:
     for row in rows:
         value = row.text(column)
         if value in seen:
-            raise DataError(f"{row.where}: the {column} {value!r} stands twice; first at {seen[value]}")
+            raise DataError(f"{row.where}: the {column} {value!r} occurs twice; first at {seen[value]}")
         seen[value] = row.where
         yield row

@@ -186,7 +186,7 @@ def _read_json(path: Path) -> Iterator[Row]:
         if len(values) < len(pairs):  # JSON would silently keep the last value of the key
             keys = [key for key, _ in pairs]
             twice = next(key for key in keys if keys.count(key) > 1)
-            raise DataError(f"{path} row {twice}: the key '{twice}' stands more than once")
+            raise DataError(f"{path} row {twice}: the key '{twice}' occurs more than once")
         return values
 
     try:

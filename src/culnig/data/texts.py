@@ -16,8 +16,8 @@ def load_texts(source: str | Path = EMBEDDED) -> list[str]:
     """Return paragraphs of running text.
 
     Args:
-        source: "plain", 40 short paragraphs of plain English without cultural content, written for this project; or a
-            UTF-8 text file whose paragraphs are separated by blank lines.
+        source: "plain", or a UTF-8 text file whose paragraphs are separated by blank lines.  "plain" is 40 short
+            paragraphs of plain English without cultural content, written for this project.
 
     Raises:
         UsageError: the file does not exist.

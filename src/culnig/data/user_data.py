@@ -83,7 +83,7 @@ class UserData(BaseModel):
         if self.group and self.country:
             raise ValueError("give group or country, not both")
         if self.prompt and (self.choices is None or (self.control and self.control.drop)):
-            raise ValueError("a ready-made prompt takes choices (its labels), and a control of it a template")
+            raise ValueError("a ready-made prompt needs choices (its labels), and its control needs a template")
         if self.control and isinstance(self.control.drop, list):
             slots = _SLOT.findall(self.question or "")
             if missing := [column for column in self.control.drop if column not in slots]:
@@ -155,7 +155,7 @@ class UserBenchmark:
             account.rows += 1
             identity = row.text(self.data.id) if self.data.id else str(number)
             if identity in seen:
-                raise DataError(f"{row.where}: the id {identity!r} stands twice; first at {seen[identity]}")
+                raise DataError(f"{row.where}: the id {identity!r} occurs twice; first at {seen[identity]}")
             seen[identity] = row.where
             item = self._item(row, identity)  # made for every row, so that a broken row raises an error in every split
             if all(str(row.get(column)) in _listed(values) for column, values in wanted.items()):

@@ -92,7 +92,7 @@ def _of_module(found: SiteModule, rows: torch.Tensor) -> Iterable[tuple[nn.Param
     weight, bias = getattr(module, "weight", None), getattr(module, "bias", None)
     if not isinstance(weight, nn.Parameter) or not weight.is_floating_point() or not _plain(module):
         raise UsageError(
-            f"{found.site.module} in layer {found.site.layer} is no plain projection; its rows cannot be kept"
+            f"{found.site.module} in layer {found.site.layer} is not a plain projection; its rows cannot be kept"
         )
     column = not isinstance(module, nn.Linear)
     mask = torch.zeros(weight.shape[1 if column else 0], dtype=torch.bool)

@@ -189,7 +189,7 @@ def choose(
         near = _nearest(sizes, share * total) / total
         raise UsageError(
             f"no set of this model's {len(sizes)} projections comes within {tolerance:.0%} of {share:.4%} of its"
-            f" parameters; the nearest that was found is {near:.4%}: ask for that"
+            f" parameters; the nearest share that was found is {near:.4%}; use that one"
         )
     return Choice(pick, share, total, tuple(ordered[i] for i in taken))
 
@@ -255,5 +255,5 @@ def parse_share(text: str) -> float:
     except ValueError:
         value = math.nan
     if not 0 < value <= 1:
-        raise UsageError(f"'{text}' is no share of the parameters; say 10% or 0.1")
+        raise UsageError(f"'{text}' is not a share of the parameters; say 10% or 0.1")
     return value

@@ -155,7 +155,7 @@ def _chosen(lm: LanguageModel, update: UpdateConfig) -> tuple[list[Projection], 
         try:
             chosen = [p for p in everything if re.fullmatch(wanted, p.path)]
         except re.error as error:
-            raise UsageError(f"modules: '{wanted}' is no regular expression ({error})") from error
+            raise UsageError(f"modules: '{wanted}' is not a regular expression ({error})") from error
     else:
         paths = {p.path: p for p in everything}
         if missing := [path for path in wanted if path not in paths]:

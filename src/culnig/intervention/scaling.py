@@ -98,8 +98,8 @@ def enhance(lm: LanguageModel, neurons: NeuronSet, *, how: str = "auto") -> Any:
 def _weight(found: SiteModule) -> tuple[torch.Tensor, int] | None:
     """Return a site's weight as a matrix and the dimension that counts its outputs; None if it cannot be edited.
 
-    Three kinds of weights cannot be edited: those of projections of another class (quantised, or wrapped by an adapter,
-    whose share would be left out), offloaded ones, and those that are not floating-point numbers.
+    Three kinds of weights cannot be edited: those of other classes of projections, offloaded ones, and those that are
+    not floating-point numbers.  Other classes are quantised, or wrapped by an adapter, whose share would be left out.
     """
     module: Any = found.module
     weight = getattr(module, found.stacked or "weight", None)

@@ -23,8 +23,8 @@ class SiteLocation:
 
     Attributes:
         path: the projection module's path, relative to the layer ("mlp.gate_proj").
-        rows: for a fused projection, a function of the config that returns the site's rows in the output: a tuple
-            (start, stop), or a list of indices if the rows are not contiguous; None for all rows.
+        rows: for a fused projection, a function of the config that returns the site's rows in the output; None for
+            all rows.  The rows are a tuple (start, stop), or a list of indices if they are not contiguous.
         stacked: name of the parameter [experts, rows, inputs] in the module at `path`, if experts are kept as one
             parameter. `rows` are then those of one expert, and the site's neurons are numbered expert * width + row.
     """

@@ -87,7 +87,7 @@ def device_of(device: str) -> torch.device:
         found = torch.device(device)
         torch.empty(0, device=found)
     except (RuntimeError, AssertionError, NotImplementedError) as error:
-        raise UsageError(f"device '{device}' is not to be had here: {' '.join(str(error).split())}") from error
+        raise UsageError(f"device '{device}' is not available here: {' '.join(str(error).split())}") from error
     return found
 
 
@@ -178,7 +178,7 @@ def explained(name: str, error: Exception) -> CulnigError:
     reason = " ".join(str(error).split())
     if isinstance(error, OSError) and not Path(name).exists():
         return UsageError(
-            f"no model '{name}': no folder of that name here, and the hub does not give it ({reason[:160]});"
+            f"no model '{name}': no folder of that name here, and the hub does not provide it ({reason[:160]});"
             f" embedded: {', '.join(CATALOGUE)}"
         )
     if isinstance(error, json.JSONDecodeError):

@@ -29,8 +29,8 @@ class Encoded:
         prompt_ids: the prompt's tokens; in mcf also the tokens with which all labels begin (a blank before a digit).
         answer_ids: the tokens of each answer after the prompt; one token each in mcf.
         gold: index of the right answer.
-        in_context: whether the answers were tokenised in their place after the prompt; if a tokenizer would merge
-            the two across the boundary, they are tokenised alone.
+        in_context: whether the answers were tokenised in their place after the prompt.  If a tokenizer would merge
+            the two across the boundary, answers are tokenised alone.
         lengths: characters of each answer.
     """
 

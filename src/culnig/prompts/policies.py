@@ -45,7 +45,7 @@ class PromptPolicy(BaseModel):
     @model_validator(mode="after")
     def _suits(self) -> PromptPolicy:
         if self.calibration == "length" and self.formulation == "mcf":
-            raise ValueError("labels are of one length; calibration length is for cf")
+            raise ValueError("all labels have one length; calibration length is for cf")
         if self.orders == "cyclic" and self.formulation == "cf":
             raise ValueError("cf lists no options; cyclic orders are for mcf")
         return self

@@ -39,7 +39,7 @@ def questions_needed(drop: float, discordance: float, *, alpha: float = ALPHA, p
     from scipy.stats import norm
 
     if not 0 < abs(drop) <= 1:
-        raise UsageError(f"a drop of {100 * drop:g} points cannot be looked for; give more than 0 and at most 100")
+        raise UsageError(f"no test can detect a drop of {100 * drop:g} points; give more than 0 and at most 100")
     if not 0 <= discordance <= 1 or not 0 < alpha < 1 or not 0 < power < 1:
         raise UsageError("discordance, level and power are shares between 0 and 1")
     d, psi = _possible(drop, discordance)
