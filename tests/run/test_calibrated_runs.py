@@ -74,7 +74,10 @@ def test_scores_of_another_calibration_are_refused(by_kind, tmp_path):
 
 def test_a_finished_run_is_judged_again_by_the_study(by_kind, config_path):
     """Added to the run without calibration, the study gives the figures of the run with pmi, on the same rows."""
-    plain = load_config(config_path, ["prompts.calibration=none", "studies=[culture_general, calibration]"])
+    plain = load_config(
+        config_path,
+        ["prompts.calibration=none", "prompts.score_calibration=none", "studies=[culture_general, calibration]"],
+    )
     grown = run(plain, by_kind["none"].path)
     table = pd.read_parquet(grown.path / "tables" / "calibration-accuracy.parquet").set_index(["role", "calibration"])
     for kind, directory in by_kind.items():
