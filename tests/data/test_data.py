@@ -92,7 +92,7 @@ def test_linter_sees(tmp_path):
     assert "names the country" in what(item(options=("Iranian rice", "b")))
     assert "ids occur more than once" in what(item(), item())
     lopsided = [item(id=str(i), options=("aaaa", "b", "c", "d")) for i in range(100)]
-    assert "in position 0 100 times" in what(*lopsided) and "the longest option" in what(*lopsided)
+    assert "in position 0 in 100" in what(*lopsided) and "the longest option" in what(*lopsided)
     few = [item(id=f"s{i}", country="Spain", answer=i % 2) for i in range(30)]
     assert "unequal numbers of items" in what(*lopsided, *few)
     controls = [item(question="", control=True, options=("a", "c"))]

@@ -2,12 +2,9 @@
 
 from __future__ import annotations
 
-import contextlib
-import ctypes
 import datetime as dt
 import os
 import platform
-import sys
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -22,6 +19,7 @@ from culnig.evaluation import EvalResult, answer, evaluate, perplexity
 from culnig.evaluation.multiple_choice import count_rows
 from culnig.files import safe_names, save_table, sha256_json, write_json
 from culnig.intervention import Operation, scale
+from culnig.machine import trim_memory
 from culnig.models import LanguageModel, load_model
 from culnig.passes.calibration import lacks_offsets, load_offsets, offsets_of, save_offsets
 from culnig.passes.memory import free_unused
@@ -184,7 +182,7 @@ class _Run:
                     scores.save(path)
                     forget(path)
                 self._seconds[f"score {part}"] = time.monotonic() - begun
-            _give_back_memory()
+            trim_memory()
 
     def _calibrate(self, name: str, items: list[Item], policy: PromptPolicy, kinds: tuple[Calibration, ...]) -> None:
         """Measure on the untouched model what calibrates the options of a set; kept in the run's folder."""
@@ -268,7 +266,7 @@ class _Run:
                 study.measure(self.dir, context)
                 if distributed.is_main():
                     self.provenance.record_measured(name, study, self.model)
-                _give_back_memory()
+                trim_memory()
                 self._seconds[f"measure {name}"] = time.monotonic() - begun
                 distributed.wait()
 
@@ -285,7 +283,7 @@ class _Run:
         result.meta |= intervention
         if distributed.is_main():
             result.save(self.dir.result_path(test, condition.name))
-        _give_back_memory()
+        trim_memory()
 
     def _read_text(self, conditions: list[Condition]) -> None:
         """Perplexity under every guarded condition."""
@@ -371,13 +369,6 @@ class _Run:
     def _text_entry(self) -> dict[str, Any]:
         result = self.dir.text("none")
         return {"plain-text": {"items": result.meta["text"], "data_hash": result.meta["data_hash"]}} if result else {}
-
-
-def _give_back_memory() -> None:
-    """Have glibc hand freed memory back; over a long run it otherwise holds on to half a gigabyte and more."""
-    if sys.platform == "linux":
-        with contextlib.suppress(OSError, AttributeError):  # another C library
-            ctypes.CDLL("libc.so.6").malloc_trim(0)
 
 
 def _data_entry(meta: dict[str, Any]) -> dict[str, Any]:
