@@ -41,6 +41,10 @@ def add_facts(section: Section, run: SavedRun, name: str, controls: Sequence[str
     section.numbers["facts"] = table.to_dict("records")
     main = table[(table["condition"] == name) & (table["kind"] == "all") & (table["metric"] == "correct")].iloc[0]
     section.text.append(_said(main, table))
+    section.claim += (
+        f" On facts that it answers as surely, accuracy changes by {points(-main['facts_drop'])} points; culture changes by"
+        f" {points(-main['difference'])} more ({interval(_negative(main))})."
+    )
     section.findings.append(
         Finding(
             "culture beyond recall",
