@@ -133,7 +133,7 @@ def test_verb(tmp_path, reference_dir, word_items, capsys, monkeypatch):
     assert json.loads(again.output)["all"][0]["method"] == "culnig"
     for wrong, says in (
         (["--model", "x"], "belong together"),
-        (["--layers", "2"], "as they are"),
+        (["--layers", "2"], "read unchanged"),
         (["--model", str(reference_dir), "--items", str(path), "--largest", "0"], "--largest 0"),
     ):
         code, _, line = use(capsys, monkeypatch, "fidelity", "--out", out, *wrong)
