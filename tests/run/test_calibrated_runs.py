@@ -37,6 +37,7 @@ def by_kind(config_path, tmp_path_factory):
     return {k: run(load_config(config_path, settings), folder / k) for k, settings in asked.items()}
 
 
+@pytest.mark.slow
 def test_rows_say_how_they_were_judged(by_kind, config_path):
     prompts = load_config(config_path).prompts
     assert (prompts.policy("cf").calibration, prompts.scoring_policy("cf").calibration) == ("pmi", "none")
@@ -50,6 +51,7 @@ def test_rows_say_how_they_were_judged(by_kind, config_path):
     assert [*map(list, untouched[0]["option_logprobs"])] == [*map(list, untouched[1]["option_logprobs"])]
 
 
+@pytest.mark.slow
 def test_offsets_are_taken_up_again(by_kind, monkeypatch):
     directory = by_kind["pmi"]
     for path in (directory.path / "evals" / "test").glob("*.parquet"):
@@ -59,12 +61,14 @@ def test_offsets_are_taken_up_again(by_kind, monkeypatch):
     assert again.result("culture", "none").has_offsets("pmi")
 
 
+@pytest.mark.slow
 def test_another_calibration_is_another_run(by_kind):
     directory = by_kind["none"]
     with pytest.raises(UsageError, match="other settings \\(prompts\\)"):
         run(by_kind["pmi"].config, directory.path)
 
 
+@pytest.mark.slow
 def test_scores_of_another_calibration_are_refused(by_kind, tmp_path):
     config = by_kind["pmi"].config
     compute = config.compute.model_copy(update={"scores_from": str(by_kind["none"].path)})
@@ -72,6 +76,7 @@ def test_scores_of_another_calibration_are_refused(by_kind, tmp_path):
         run(config.model_copy(update={"compute": compute}), tmp_path / "run")
 
 
+@pytest.mark.slow
 def test_a_finished_run_is_judged_again_by_the_study(by_kind, config_path):
     """Added to the run without calibration, the study gives the figures of the run with pmi, on the same rows."""
     plain = load_config(
@@ -89,6 +94,7 @@ def test_a_finished_run_is_judged_again_by_the_study(by_kind, config_path):
     assert set(countries["country"]) == {"China", "Iran", "Spain", "Mexico"} and "prior alone" in countries
 
 
+@pytest.mark.slow
 def test_facts_stand_beside_culture(by_kind):
     directory = by_kind["pmi"]
     table = pd.read_parquet(directory.path / "tables" / "facts.parquet")
@@ -135,6 +141,7 @@ def test_a_drop_of_recall_alone_is_no_loss_of_culture():
     assert more.low > 0.1 and abs(more.untouched_culture - more.untouched_facts) < 0.02
 
 
+@pytest.mark.slow
 def test_results_without_offsets_still_give_a_report(by_kind):
     assert isinstance(by_kind["none"].result("culture", "none"), EvalResult)
     table = pd.read_parquet(by_kind["none"].path / "tables" / "culture-general-by-country.parquet")
