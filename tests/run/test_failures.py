@@ -24,6 +24,7 @@ WITHOUT = {
     "load the model": ["scores/neur.safetensors"],
     "score": ["scores/neur.safetensors"],
     "select": ["neurons/.culture_general.done"],
+    "calibrate": ["offsets.parquet", "evals/test/none.parquet"],
     "evaluate": ["evals/test/none.parquet"],
     "read text": ["evals/plain-text"],
     "measure": ["scores/per-item.safetensors"],
