@@ -39,6 +39,7 @@ def test_batch_size_and_order_do_not_matter(tiny, word_items, policy):
             np.testing.assert_allclose(other.sums[key], sums, atol=score_tolerance(tiny, sums), rtol=0)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("rows_a_batch", [1, 4, 16])
 def test_batches_of_fixed_size(tiny, reference_files, rows_a_batch):
     """Batch size 1, 4 and 16: sums agree to float32 rounding, padded or not."""

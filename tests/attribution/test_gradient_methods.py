@@ -79,6 +79,7 @@ def test_ig_by_definition(lm, items):
     check(scores, "ig:max:logp:steps=4", expected)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("family", "policy"),
     [
