@@ -79,3 +79,21 @@ def test_hostile_names_leave_one_page(tmp_path, kind):
         assert "<" not in text
     assert page.tags.count("script") == page.ended.count("script") == len(HOSTILE) + 2
     assert "img" not in page.tags and page.ended[-2:] == ["body", "html"]
+
+
+def test_summary_has_a_heading_for_every_role(tmp_path, capsys):
+    """One test set of each role that studies tabulate: the columns are named by the roles."""
+    import pandas as pd
+
+    from culnig.report.terminal import print_summary
+    from culnig.studies.culture_general import ROLES
+
+    rows = [
+        {"role": role, "test": f"{role}-items", "condition": "none", "accuracy": 0.5, "low": 0.4, "high": 0.6}
+        for role in ROLES
+    ]
+    (tmp_path / "tables").mkdir()
+    pd.DataFrame(rows).to_parquet(tmp_path / "tables" / "accuracy.parquet")
+    print_summary(tmp_path, {})
+    shown = capsys.readouterr().out
+    assert all(word in shown for word in ("culture", "ability", "facts", "country reading"))

@@ -11,7 +11,7 @@ if TYPE_CHECKING:
     from rich.table import Table
 
 
-ROLES = {"culture": "culture", "ability": "general ability", "surface": "country reading", "task": "task"}
+ROLES = {"culture": "culture", "ability": "ability", "facts": "facts", "surface": "country reading", "task": "task"}
 ARMS = ("finetune-arms", "restore-arms")
 """Tables of tuned models."""
 

@@ -262,12 +262,12 @@ def _claim(run: SavedRun, numbers: dict[str, Any]) -> tuple[str, list[Finding]]:
     ]
     if general:
         claim += (
-            f" Plain language ability goes from {general['b']:.1%} to {general['a']:.1%}"
+            f" Ability goes from {general['b']:.1%} to {general['a']:.1%}"
             f" ({points(general['difference'])} points, {interval(general)})."
         )
         findings.append(
             Finding(
-                "general ability",
+                "ability",
                 f"{points(general['difference'])} points",
                 f"{interval(general)}; {_p(general)}",
             )
@@ -335,7 +335,7 @@ def _selection_text(run: SavedRun) -> str:
     rule = run.config.culture_general
     sites = run.neurons(NAME).counts()
     plain = (
-        f", and so are those in the top {rule.r_ability:.2%} on general items" if run.config.identify.ability else ""
+        f", and so are those in the top {rule.r_ability:.2%} on ability items" if run.config.identify.ability else ""
     )
     mlp = sum(count for site, count in sites.items() if site.module.startswith("mlp"))
     return (
