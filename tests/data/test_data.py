@@ -54,6 +54,16 @@ def test_items_are_the_same_for_the_same_seed():
     assert max(positions.values()) < 1.1 * min(positions.values())
 
 
+def test_countries_can_be_a_list_by_its_name_or_a_single_country():
+    def countries(given):
+        return {item.country for item in load_items("everyday:test", countries=given, limit_per_country=1)}
+
+    assert countries("targets") == set(TARGETS)
+    assert countries("blend") == set(BLEND)
+    assert countries("Iran") == countries(["Iran"]) == {"Iran"}
+    assert countries("all") == countries(None) > set(BLEND)
+
+
 def test_control_goes_with_its_items():
     kw = {"countries": BLEND, "limit_per_country": 30, "draws": 1}
     neur, ctrl = load_items("everyday:neur", **kw), load_items("everyday:ctrl", **kw)

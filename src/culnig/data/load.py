@@ -23,7 +23,7 @@ from culnig.settings import Settings
 def load_items(
     source: str | Path,
     *,
-    countries: Iterable[str] | None = None,
+    countries: str | Iterable[str] | None = None,
     topics: Iterable[str] | None = None,
     limit_per_country: int | None = None,
     draws: int | None = None,
@@ -34,7 +34,7 @@ def load_items(
     Args:
         source: a benchmark (`everyday:test`), a user's own data set (`my.yaml:neur`), or a JSON Lines file of items.
             Rows that are not in this package may need a place (`blend:test@/data/blend`, `blend:test@owner/name`).
-        countries: keep only the items of these countries.
+        countries: keep only the items of these countries; or "blend" (BLEnD's sixteen), "targets" (the paper's eight), "all".
         topics: keep only the items of these topics.
         limit_per_country: the largest number of items a country: a seeded sample, kept in the order of the source.
         draws: how many option draws of each question to keep (for benchmarks with several draws).
@@ -54,6 +54,8 @@ def load_items(
     account = getattr(items, "account", None)
     if draws is not None:
         items = [item for item in items if not item.variant.isdigit() or int(item.variant) < draws]
+    if isinstance(countries, str):
+        countries = COUNTRY_LISTS.get(countries, [countries])
     if countries is not None:
         items = _of_countries(items, countries, str(source))
     if topics is not None:
@@ -62,6 +64,9 @@ def load_items(
         items = _sample(items, limit_per_country, seed)
     return items if account is None else ItemList(items, account)
 
+
+COUNTRY_LISTS = {"all": None, "blend": BLEND, "targets": TARGETS}
+"""Name of a list -> its countries; None is all."""
 
 OLD_BENCHMARKS = {"general": "ability"}
 """Old name of a benchmark -> its present one."""
@@ -188,11 +193,9 @@ class DataConfig(Settings):
 
     def load(self, seed: int, sources: Mapping[str, str] | None = None) -> list[Item]:
         """Return the items; `sources` gives the places of the benchmarks' rows."""
-        named = {"all": None, "blend": BLEND, "targets": TARGETS}
-        countries = named[self.countries] if isinstance(self.countries, str) else self.countries
         return load_items(
             with_place(self.items, sources or {}),
-            countries=countries,
+            countries=self.countries,
             topics=self.topics,
             limit_per_country=self.limit_per_country,
             draws=self.draws,

@@ -36,7 +36,7 @@ class Measured:
 
     Attributes:
         seconds: for all of its batches, each condition counted.
-        activations: bytes kept for the backward pass in its largest batch; 0 where there is none.
+        activations: bytes kept for the backward pass in the largest scored batch of all tasks; 0 for other tasks.
     """
 
     seconds: float
@@ -46,7 +46,7 @@ class Measured:
 def timed_sample(
     skeleton: Skeleton, tasks: Sequence[Task], policy: PromptPolicy, method: str, token_budget: int
 ) -> list[Measured]:
-    """Run a sample of each task at two depths and extrapolate to the model's own."""
+    """Run a sample of each kind of task at two depths and extrapolate to the model's own."""
     layer = sum(p.numel() for p in skeleton.lm.layers[0].parameters())
     depths = (2, 4) if layer < SMALL_LAYER else (1, 2)
     depth = skeleton.lm.num_layers
@@ -55,9 +55,8 @@ def timed_sample(
     at_depth = []
     for layers in depths:
         lm = skeleton.truncated(layers)
-        passes = _Passes(lm, policy, method, token_budget)
-        at_depth.append([passes.measure(task) for task in tasks])
-        del lm, passes
+        at_depth.append(_Passes(lm, policy, method, token_budget).measure(tasks))
+        del lm
     low, high = at_depth
     steps = (depth - depths[0]) / max(1, depths[1] - depths[0])
     return [
@@ -78,26 +77,43 @@ class _Passes:
         self.plain = policy.model_copy(update={"calibration": "none"})  # offsets are a task of their own
         self.method = method
         self.token_budget = token_budget
-        self._warm: set[str] = set()
 
-    def measure(self, task: Task) -> Measured:
-        """Seconds of the whole task at this depth, from a sample's tokens; and bytes of its largest batch."""
-        wanted = SAMPLE_BATCHES * self.token_budget * task.times / task.padded
-        step = max(1, int(1 / wanted))
-        sample = task.inputs[::step]
-        if task.kind not in self._warm:
-            self._run(task.kind, sample[:2], task.kinds)
-            self._warm.add(task.kind)
-        seconds = min(self._timed(task.kind, sample, task.kinds) for _ in range(2))
-        padded = sum(
-            map(padded_tokens, batches_of(task.kind, sample, self.lm, self.policy, self.token_budget, task.kinds))
-        )
-        kept = 0
-        if task.kind == "score":
-            with _bytes_kept() as total:
-                self._run("score", task.largest, ())
-            kept = total()
-        return Measured(seconds * task.padded / padded, kept)
+    def measure(self, tasks: Sequence[Task]) -> list[Measured]:
+        """Return seconds of each task at this depth, and bytes of the largest of all scored batches.
+
+        Tasks of one kind share a sample, so that a config with many test sets is planned as fast as one with few.
+        """
+        alike: dict[tuple[Kind, tuple[Calibration, ...]], list[Task]] = {}
+        for task in tasks:
+            alike.setdefault((task.kind, task.kinds), []).append(task)
+        rates = {key: self._seconds_a_token(*key, group) for key, group in alike.items()}
+        scored = [task for task in tasks if task.kind == "score"]
+        largest = max(scored, key=lambda task: padded_tokens(task.batches[0]), default=None)
+        return [
+            Measured(rates[task.kind, task.kinds] * task.padded, self._bytes_of(task) if task is largest else 0)
+            for task in tasks
+        ]
+
+    def _seconds_a_token(self, kind: Kind, kinds: tuple[Calibration, ...], tasks: Sequence[Task]) -> float:
+        """Return seconds a padded token, from a sample of the tasks' inputs."""
+        inputs = [each for task in tasks for each in task.inputs]
+        wanted = SAMPLE_BATCHES * self.token_budget
+        sample = inputs[:: max(1, int(sum(task.padded / task.times for task in tasks) / wanted))]
+        while (padded := self._padded(kind, sample, kinds)) > 2 * wanted and len(sample) > 2:
+            sample = sample[
+                ::2
+            ]  # fewer items share prompts in a sample, so it can be larger than its share of the tasks
+        self._run(kind, sample[:2], kinds)  # warms up
+        return min(self._timed(kind, sample, kinds) for _ in range(2)) / max(1, padded)
+
+    def _padded(self, kind: Kind, sample: Sequence[Any], kinds: Sequence[Calibration]) -> int:
+        """Return the padded tokens of a sample."""
+        return sum(map(padded_tokens, batches_of(kind, sample, self.lm, self.policy, self.token_budget, kinds)))
+
+    def _bytes_of(self, task: Task) -> int:
+        with _bytes_kept() as total:
+            self._run("score", task.largest, ())
+        return total()
 
     def _timed(self, kind: Kind, inputs: Sequence[Any], kinds: Sequence[Calibration]) -> float:
         begun = time.perf_counter()
