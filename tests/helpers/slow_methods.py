@@ -115,7 +115,7 @@ def control_reference(lm, items):
     return lambda e, site: means[e.item.id][site]
 
 
-def integrated_gradients(lm, items, sites, steps, positions="sum", target="p"):
+def integrated_gradients(lm, items, sites, steps, positions="sum", target="p", skip=0):
     clamped = positions in ("max", "absmax")
 
     def one(e):
@@ -127,7 +127,7 @@ def integrated_gradients(lm, items, sites, steps, positions="sum", target="p"):
                 run = Run(lm, e, {site: lambda v, a=alpha: v * a})
                 run.targets[target].backward()
                 total += run.gradient(site) / steps
-            found[site] = finished(REDUCE[positions](clean.value(site) * total), clean, e, "weighted", clamped)
+            found[site] = finished(REDUCE[positions]((clean.value(site) * total)[skip:]), clean, e, "weighted", clamped)
         return found
 
     return by_item(lm, items, one)
