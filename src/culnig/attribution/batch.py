@@ -7,7 +7,7 @@ import itertools
 from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import torch
@@ -19,9 +19,6 @@ from culnig.neurons import Site
 from culnig.passes.calibration import offsets_of
 from culnig.passes.forward import Batch, Row, answer_logprobs, collate
 from culnig.prompts import Encoded, PromptPolicy, encode, render
-
-if TYPE_CHECKING:
-    from culnig.attribution.method import Weighted
 
 FLOAT16_SCALE = 2.0**12
 """What float16 gradients are multiplied by at first: log P has gradients below 2^-24, the least number of float16."""
@@ -236,11 +233,11 @@ class ScoringBatch:
         """ "logp" or "diff" of each row, [B]."""
         return objective(kind, logprobs, self.batch, self.prompts)
 
-    def finish(self, scores: torch.Tensor, method: Weighted) -> torch.Tensor:
-        """Clamp scores [B, N] at 0 from below where the method does, then weight by confidence if it does."""
-        if (floor := self._floor(method.clamps, method.enters_padding)) is not None:
+    def finish(self, scores: torch.Tensor, weight: str, *, controls: bool, padded: bool) -> torch.Tensor:
+        """Clamp scores [B, N] at 0 from below, of the controls and of prompts that padding enters, then weight by confidence."""
+        if (floor := self._floor(controls, padded)) is not None:
             scores = torch.maximum(scores, floor.on(scores.device).to(scores.dtype))
-        return scores * self.probability_on(scores.device)[:, None] if method.weight == "weighted" else scores
+        return scores * self.probability_on(scores.device)[:, None] if weight == "weighted" else scores
 
     def _floor(self, controls: bool, padded: bool) -> Placed | None:
         """What scores are at least, [B, 1]: 0 for the controls, for prompts that padding enters, or for neither."""

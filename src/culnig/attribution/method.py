@@ -148,6 +148,10 @@ class Weighted(Method):
         """2 for methods whose controls were clamped in version 1."""
         return 1 if self.clamps else 2
 
+    def finish(self, work: ScoringBatch, scores: torch.Tensor) -> torch.Tensor:
+        """Clamp and weight the scores [B, N] of a batch's prompts, as the options say."""
+        return work.finish(scores, self.weight, controls=self.clamps, padded=self.enters_padding)
+
     def implied(self, field: str) -> bool:
         """Return whether the option says what `auto` means here."""
         return field == "controls" and (self.controls == "clamped") == self._takes_maximum

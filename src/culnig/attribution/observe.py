@@ -240,7 +240,7 @@ class _Reduction:
                 scores = reduced(method, seen)
                 if len(sites) > 1 and method.rules == "relevance":
                     scores *= 2  # the rules have given either factor half of the product's worth
-                scores = self.work.finish(scores, method)
+                scores = method.finish(self.work, scores)
                 for site in sites:
                     self.emit(method.name, site, seen.first, scores)
 

@@ -91,7 +91,7 @@ class IntegratedGradients(Positional, SweepMethod):
         for first, gradient in path.gradients.items():
             product = path.values[first] * (gradient / self.steps)
             scores = together(self, product, real, work.last_on(product.device))
-            yield site, first, work.finish(scores, self)
+            yield site, first, self.finish(work, scores)
 
 
 class _Path:
