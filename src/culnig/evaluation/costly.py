@@ -69,7 +69,7 @@ def costliest(
     for place, row in table.head(exact).iterrows():
         with suppress(lm, NeuronSet([Neuron(row["module"], row["layer"], row["neuron"])])):
             found = compare_text(perplexity(lm, texts, bos=bos, token_budget=token_budget), untouched)
-        table.loc[place, ["change", "low", "high"]] = [found.ratio - 1, found.low - 1, found.high - 1]  # type: ignore[index]
+        table.loc[place, ["change", "low", "high"]] = [found.ratio - 1, found.low - 1, found.high - 1]
         if progress:
             progress(1)
     return table

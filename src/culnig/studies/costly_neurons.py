@@ -125,7 +125,7 @@ def _path(run: SavedRun) -> Path:
 
 
 def _named(row: pd.Series) -> str:
-    return f"{short_module(row['module'])} {row['neuron']} of layer {row['layer']}"
+    return f"{short_module(row['module'])} {int(row['neuron'])} of layer {int(row['layer'])}"
 
 
 def _changes(run: SavedRun) -> dict[str, float]:
