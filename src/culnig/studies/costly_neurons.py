@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import pandas as pd
 from pydantic import Field
@@ -98,9 +98,12 @@ class CostlyNeuronsStudy:
         if not len(rows):
             section.text.append("There is no such set in this run.")
             return section
-        sets, changes = [], _changes(run)
-        for name, part in rows.groupby("set", sort=False):
-            own, top = changes[str(name)], part.iloc[0]
+        sets: list[dict[str, Any]] = []
+        for name, own in _changes(run).items():
+            part = rows[rows["set"] == name]
+            if not len(part):
+                continue
+            top = part.iloc[0]
             measured = part[part["change"].notna()]
             row = {"set": name, "neurons": len(part), "perplexity, %": points(own)}
             row |= {f"Fisher share of the first {len(measured)}": f"{measured['fisher_share'].sum():.0%}"}
