@@ -154,7 +154,7 @@ def test_relp_by_definition(lm, items):
         p = by_hand(e.prompt_ids)[e.answer_ids[e.gold][0]].exp()
         p.backward()
         scores = {site: (v * v.grad)[0].sum(0) for site, v in by_hand.values.items()}
-        return {site: (s.clamp(min=0) if e.item.control else s) * p.item() for site, s in scores.items()}
+        return {site: s * p.item() for site, s in scores.items()}
 
     scores = culnig.score(lm, items, policy=MCF, method="culnig,relp")
     check(scores, "relp", slow.by_item(lm, items, one))

@@ -13,7 +13,7 @@ import culnig
 from culnig.data import load_texts
 from culnig.errors import DataError, UsageError
 from culnig.evaluation import EvalResult, Guard, TextResult, compare_text, guards, perplexity, verdict
-from culnig.evaluation import plain_text as module
+from culnig.passes import plain_text as module
 from tests.helpers.cli import invoke, use
 from tests.helpers.results import made
 from tests.helpers.tolerances import additions_through, float32_tolerance

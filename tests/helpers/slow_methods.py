@@ -73,13 +73,18 @@ def by_item(lm, items, function):
     return sums
 
 
-def finished(scores, run, encoded, weight):
-    scores = scores.clamp(min=0) if encoded.item.control else scores
+def finished(scores, run, encoded, weight, clamped):
+    scores = scores.clamp(min=0) if clamped and encoded.item.control else scores
     return scores * run.p if weight == "weighted" else scores
 
 
-def gradient_scores(lm, items, positions="max", target="p", weight="weighted", reference=None):
-    """Return the scores (n - reference) * d target / d n; `reference(encoded, site)` is a number for each neuron."""
+def gradient_scores(lm, items, positions="max", target="p", weight="weighted", *, reference=None, clamped=None, skip=0):
+    """Return the scores (n - reference) * d target / d n.
+
+    `reference(encoded, site)` is a number for each neuron; `clamped` by default for maxima; `skip` leaves out so many
+    positions at the start.
+    """
+    clamped = positions in ("max", "absmax") if clamped is None else clamped
 
     def one(e):
         run = Run(lm, e)
@@ -87,7 +92,8 @@ def gradient_scores(lm, items, positions="max", target="p", weight="weighted", r
         found = {}
         for site in lm.sites:
             value = run.value(site) - (reference(e, site) if reference else 0)
-            found[site] = finished(REDUCE[positions](value * run.gradient(site)), run, e, weight)
+            products = (value * run.gradient(site))[skip:]
+            found[site] = finished(REDUCE[positions](products), run, e, weight, clamped)
         return found
 
     return by_item(lm, items, one)
@@ -109,7 +115,9 @@ def control_reference(lm, items):
     return lambda e, site: means[e.item.id][site]
 
 
-def integrated_gradients(lm, items, sites, steps, positions="sum", target="p"):
+def integrated_gradients(lm, items, sites, steps, positions="sum", target="p", skip=0):
+    clamped = positions in ("max", "absmax")
+
     def one(e):
         clean, found = Run(lm, e), {}
         for site in sites:
@@ -119,7 +127,7 @@ def integrated_gradients(lm, items, sites, steps, positions="sum", target="p"):
                 run = Run(lm, e, {site: lambda v, a=alpha: v * a})
                 run.targets[target].backward()
                 total += run.gradient(site) / steps
-            found[site] = finished(REDUCE[positions](clean.value(site) * total), clean, e, "weighted")
+            found[site] = finished(REDUCE[positions]((clean.value(site) * total)[skip:]), clean, e, "weighted", clamped)
         return found
 
     return by_item(lm, items, one)

@@ -31,8 +31,11 @@ def module_outputs(lm):
             handle.remove()
 
 
-def slow_scores(lm, items, policy, capture=module_outputs):
-    """Return site -> sums [G, N]; `capture` gives access to a site's values [1, T, ..], as `module_outputs` does."""
+def slow_scores(lm, items, policy, capture=module_outputs, skip=0):
+    """Return site -> sums [G, N], without the first `skip` positions.
+
+    `capture` gives access to a site's values [1, T, ..], as `module_outputs` does.
+    """
     groups = sorted({item.country for item in items})
     sums = {site: np.zeros((len(groups), part.width)) for site, part in lm.sites.items()}
     for encoded in encode(render(items, policy), lm.tokenizer, policy):
@@ -57,7 +60,7 @@ def slow_scores(lm, items, policy, capture=module_outputs):
             products = [pick[site](v.grad * v).flatten(0, -2) for v in values]
             # All options share one computation of the prompt, so its contributions add up.
             shared = sum(product[:prompt] for product in products)
-            s = torch.cat([shared, *(product[prompt:] for product in products)]).amax(0)
+            s = torch.cat([shared, *(product[prompt:] for product in products)])[skip:].amax(0)
             s = s.clamp(min=0) if encoded.item.control else s
             sums[site][groups.index(encoded.item.country)] += (p * s).detach().numpy()
     return sums

@@ -23,7 +23,7 @@ from tests.helpers.configs import WORDS, write_config
 pytestmark = pytest.mark.slow  # a whole run with several studies
 
 SETTINGS = {
-    "scoring": "culnig,culnig:unweighted",
+    "scoring": "culnig,culnig:unweighted,culnig:skip_first",
     "blocks": 6,
     "block_groups": True,
     "random_controls": 1,
@@ -119,12 +119,16 @@ def test_settings_of_country_sets(finished):
 def test_ablated_sets_have_the_full_sets_size(finished):
     whole = finished.neurons("culture-general")
     rows = table(finished, "ablations").set_index("without")
-    assert list(rows.index) == ["control", "country-reading", "weighting"]
+    assert list(rows.index) == ["control", "country-reading", "weighting", "first-token"]
     for part, row in rows.iterrows():
         chosen = finished.neurons(f"without-{part}")
         for pool in (MLP_POOL, ATTENTION_POOL):
             assert sum(n.module in pool for n in chosen) == sum(n.module in pool for n in whole)
         assert row["jaccard"] == pytest.approx(chosen.jaccard(whole))
+    layers = table(finished, "ablations-layers").set_index("layer")
+    assert layers["neurons"].sum() == len(whole)
+    for part, row in rows.iterrows():
+        assert layers[f"not without {part}"].sum() == len(whole) - row["shared"]
     changes = table(finished, "ablations-changes")
     assert set(changes["against"]) == {"untouched", "full rule"} and set(changes["role"]) == {"culture", "ability"}
     page = (finished.path / "report.html").read_text()

@@ -13,6 +13,7 @@ from culnig.attribution.method import (
 )
 from culnig.attribution.scoring import score
 from culnig.attribution.store import Scores, merge_scores
+from culnig.attribution.text_cost import TextCost, text_cost
 
 __all__ = [
     "METHODS",
@@ -22,10 +23,12 @@ __all__ = [
     "Seen",
     "Suppressed",
     "SweepMethod",
+    "TextCost",
     "ValueMethod",
     "merge_scores",
     "oracle",
     "parse_method",
     "parse_methods",
     "score",
+    "text_cost",
 ]

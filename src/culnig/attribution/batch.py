@@ -50,8 +50,9 @@ class Prompts:
         items: the items they are made of.
         encoded: the prompts, wordings of an item in a row.
         over_vocabulary: P is the softmax over the vocabulary (mcf without calibration), not over the options.
-        clamped: [P], whose scores are clamped at 0 from below.
+        control: [P], whether the item is a control; a method says whether their scores are clamped at 0 from below.
         terms: weights and offsets of each prompt's options (`prompts.calibration`); None without calibration.
+        padded: [P], which prompts padding enters with a 0 (`padded_zeros` of `score`); None for no such trap.
         twins: the control prompt of each (its item without the question), where a method asks for them.
         mean: each site's mean value over the job's items, [N], where a method asks for it.
         cache: what methods compute once a job.
@@ -60,8 +61,9 @@ class Prompts:
     items: Sequence[Item]
     encoded: Sequence[Encoded]
     over_vocabulary: bool
-    clamped: np.ndarray
+    control: np.ndarray
     terms: Sequence[Terms] | None = None
+    padded: np.ndarray | None = None
     twins: Sequence[Encoded] | None = None
     mean: Reference | None = None
     groups: list[str] = field(init=False)
@@ -96,7 +98,7 @@ def prepare(
         lm: the model.
         items: the items.
         policy: how they are put.
-        control: clamp every item's score at 0 from below; None leaves it to each item's own flag.
+        control: take every item as a control or none; None leaves it to each item's own flag.
         target: "diff" needs two answers at least.
         padded_zeros: see `score`.
         token_budget: padded tokens a batch, where offsets have to be measured first.
@@ -115,11 +117,12 @@ def prepare(
                 raise UsageError(
                     f"item {e.item.id} of {e.item.benchmark} has a single answer; the logit difference (diff) needs a wrong one"
                 )
-    clamped = _clamped(encoded, padded_zeros)
+    controls, padded = np.array([e.item.control for e in encoded]), _padded(encoded, padded_zeros)
     if policy.calibration == "none":
-        return Prompts(chosen, encoded, policy.formulation == "mcf", clamped)
+        return Prompts(chosen, encoded, policy.formulation == "mcf", controls, padded=padded)
     offsets = offsets_of(lm, encoded, policy, token_budget=token_budget)
-    return Prompts(chosen, encoded, False, clamped, [each.terms(policy.calibration) for each in offsets])
+    terms = [each.terms(policy.calibration) for each in offsets]
+    return Prompts(chosen, encoded, False, controls, terms, padded)
 
 
 def control_twins(lm: LanguageModel, prompts: Prompts, policy: PromptPolicy) -> list[Encoded]:
@@ -138,15 +141,16 @@ def control_twins(lm: LanguageModel, prompts: Prompts, policy: PromptPolicy) -> 
     return encode(render(bare, policy), lm.tokenizer, policy, lm.max_length)
 
 
-def _clamped(encoded: Sequence[Encoded], batch_size: int | None) -> np.ndarray:
-    """Which prompts' scores are clamped at 0: the controls, and those that batches of `batch_size` would have padded."""
-    clamped = np.array([e.item.control for e in encoded])
-    if batch_size is not None:
-        lengths = np.array([len(e.prompt_ids) for e in encoded])
-        for start in range(0, len(encoded), batch_size):
-            part = slice(start, start + batch_size)
-            clamped[part] |= lengths[part] < lengths[part].max()
-    return clamped
+def _padded(encoded: Sequence[Encoded], batch_size: int | None) -> np.ndarray | None:
+    """Which prompts batches of `batch_size`, in the order given, would have padded."""
+    if batch_size is None:
+        return None
+    lengths = np.array([len(e.prompt_ids) for e in encoded])
+    padded = np.zeros(len(encoded), dtype=bool)
+    for start in range(0, len(encoded), batch_size):
+        part = slice(start, start + batch_size)
+        padded[part] = lengths[part] < lengths[part].max()
+    return padded
 
 
 class ScoringBatch:
@@ -176,6 +180,7 @@ class ScoringBatch:
         self.batch = make_batch(lm, rows)
         self._real = Placed(self.batch.real) if self.batch.real is not None else None
         self.twin_means: Reference | None = None
+        self._floors: dict[tuple[bool, bool], Placed | None] = {}
 
     @property
     def keys(self) -> list[int]:
@@ -228,16 +233,23 @@ class ScoringBatch:
         """ "logp" or "diff" of each row, [B]."""
         return objective(kind, logprobs, self.batch, self.prompts)
 
-    def finish(self, scores: torch.Tensor, weight: str) -> torch.Tensor:
-        """Clamp the controls' scores [B, N] at 0 from below, then weight by confidence if so asked."""
-        if self._floor is not None:
-            scores = torch.maximum(scores, self._floor.on(scores.device).to(scores.dtype))
+    def finish(self, scores: torch.Tensor, weight: str, *, controls: bool, padded: bool) -> torch.Tensor:
+        """Clamp scores [B, N] at 0 from below, of the controls and of prompts that padding enters, then weight by confidence."""
+        if (floor := self._floor(controls, padded)) is not None:
+            scores = torch.maximum(scores, floor.on(scores.device).to(scores.dtype))
         return scores * self.probability_on(scores.device)[:, None] if weight == "weighted" else scores
 
-    @cached_property
-    def _floor(self) -> Placed | None:
-        clamped = torch.from_numpy(self.prompts.clamped[self.keys])
-        return Placed(torch.where(clamped, 0.0, -torch.inf)[:, None]) if clamped.any() else None
+    def _floor(self, controls: bool, padded: bool) -> Placed | None:
+        """What scores are at least, [B, 1]: 0 for the controls, for prompts that padding enters, or for neither."""
+        if (controls, padded) not in self._floors:
+            at_zero = np.zeros(len(self.rows), dtype=bool)
+            if controls:
+                at_zero |= self.prompts.control[self.keys]
+            if padded and self.prompts.padded is not None:
+                at_zero |= self.prompts.padded[self.keys]
+            floor = Placed(torch.where(torch.from_numpy(at_zero), 0.0, -torch.inf)[:, None])
+            self._floors[controls, padded] = floor if at_zero.any() else None
+        return self._floors[controls, padded]
 
 
 def make_batch(lm: LanguageModel, rows: Sequence[Row]) -> Batch:

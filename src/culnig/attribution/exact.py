@@ -38,7 +38,7 @@ class Suppressed:
         ids, groups: each prompt's item and group, in the rows' order.
         probability: [P], P(gold answer) of the untouched model.
         change: [P, neurons], float64: the target of the untouched model minus that without the neuron.
-        control: [P], whether the item is a control, whose score is clamped at 0 from below.
+        control: [P], whether the item is a control.
         target: p, logp or diff.
     """
 
@@ -50,14 +50,16 @@ class Suppressed:
     control: np.ndarray
     target: str = "p"
 
-    def per_item(self, *, weighted: bool = True) -> np.ndarray:
-        """What each prompt adds to S, [P, neurons]: clamped for controls, and times P(gold) if weighted."""
-        scores = np.where(self.control[:, None], np.maximum(self.change, 0.0), self.change)
+    def per_item(self, *, weighted: bool = True, clamped: bool = False) -> np.ndarray:
+        """What each prompt adds to S, [P, neurons]: times P(gold) if weighted, controls at 0 at least if clamped."""
+        scores = self.change
+        if clamped:
+            scores = np.where(self.control[:, None], np.maximum(scores, 0.0), scores)
         return scores * self.probability[:, None] if weighted else scores
 
-    def mean(self, *, weighted: bool = True) -> np.ndarray:
+    def mean(self, *, weighted: bool = True, clamped: bool = False) -> np.ndarray:
         """S(D) of each neuron by exact suppression, [neurons]; compare with `culnig:sum`, `atp`, `relp`, `ig`."""
-        return self.per_item(weighted=weighted).mean(axis=0)
+        return self.per_item(weighted=weighted, clamped=clamped).mean(axis=0)
 
 
 def oracle(
@@ -118,7 +120,7 @@ def oracle(
         groups=[item.country for item in items_of],
         probability=probability,
         change=change,
-        control=prompts.clamped,
+        control=prompts.control,
         target=target,
     )
 

@@ -29,6 +29,8 @@ Divisor = Callable[["Scores"], Any]
 Target = Literal["p", "logp", "diff"]
 Positions = Literal["max", "sum", "mean", "last", "absmax"]
 """How the contributions at a prompt's positions become one number."""
+MAXIMA = ("max", "absmax")
+"""The positions that take a maximum, of which the published rule clamps the controls at 0."""
 
 
 @dataclass(slots=True)
@@ -70,6 +72,7 @@ class Method(Named):
         uses_control, uses_surface: whether selection looks at the scores of controls, and of country reading.
         compares_groups: `specific` compares groups itself: selection asks for no z-score besides.
         share: the share of a pool that selection takes unless told; None leaves it to the selection's rule.
+        version: version of the formula; raise it where the same name, items and model give other scores.
     """
 
     statistics: ClassVar[tuple[str, ...]] = ("",)
@@ -78,6 +81,10 @@ class Method(Named):
     uses_surface: ClassVar[bool] = True
     compares_groups: ClassVar[bool] = False
     share: ClassVar[float | None] = None
+
+    @property
+    def version(self) -> int:
+        return 1
 
     def modules(self, lm: LanguageModel) -> list[str]:
         """The modules whose neurons it scores."""
@@ -114,10 +121,40 @@ class Weighted(Method):
     Attributes:
         target: what is measured: P(gold), log P(gold), or the logit difference gold - best wrong option.
         weight: an item's score is multiplied by P(gold), its confidence, or not.
+        controls: the scores of control items are clamped at 0 from below, or keep their sign.  `auto` clamps maxima over
+            positions, as published, and leaves signed sums alone: a clamped sum is the estimate of nothing.
     """
 
     target: Target = "p"
     weight: Literal["weighted", "unweighted"] = "weighted"
+    controls: Literal["auto", "clamped", "signed"] = "auto"
+
+    @property
+    def clamps(self) -> bool:
+        """Whether scores of control items are clamped at 0 from below."""
+        return self._takes_maximum if self.controls == "auto" else self.controls == "clamped"
+
+    @property
+    def enters_padding(self) -> bool:
+        """Whether a padded position's 0 would change the score: in a maximum."""
+        return getattr(self, "positions", None) == "max"
+
+    @property
+    def _takes_maximum(self) -> bool:
+        return getattr(self, "positions", None) in MAXIMA
+
+    @property
+    def version(self) -> int:
+        """2 for methods whose controls were clamped in version 1."""
+        return 1 if self.clamps else 2
+
+    def finish(self, work: ScoringBatch, scores: torch.Tensor) -> torch.Tensor:
+        """Clamp and weight the scores [B, N] of a batch's prompts, as the options say."""
+        return work.finish(scores, self.weight, controls=self.clamps, padded=self.enters_padding)
+
+    def implied(self, field: str) -> bool:
+        """Return whether the option says what `auto` means here."""
+        return field == "controls" and (self.controls == "clamped") == self._takes_maximum
 
     @property
     def objective(self) -> str:
@@ -125,20 +162,47 @@ class Weighted(Method):
         return "diff" if self.target == "diff" else "logp"
 
 
-class GradientMethod(Weighted):
-    """Makes a contribution at every position of value and gradient, and puts the positions together.
+class Positional(Weighted):
+    """The options of methods that put the contributions at a prompt's positions together.
 
     Attributes:
-        positions: how positions are put together, as `observe.REDUCE` does it.
-        rules: gradients of the model as it is, or relevance-propagating ones.
+        positions: how, as `positions.together` does it.
+        first: the prompt's first token, BOS where there is one, counts or is left out: attention rests on it
+            whatever is asked (an attention sink).
     """
 
     positions: Positions = "max"
+    first: Literal["keep_first", "skip_first"] = "keep_first"
+
+
+class GradientMethod(Positional):
+    """Makes a contribution at every position of value and gradient, and puts the positions together.
+
+    Attributes:
+        rules: gradients of the model as it is, or relevance-propagating ones.
+    """
+
     rules: ClassVar[Literal["plain", "relevance"]] = "plain"
 
     def contribution(self, seen: Seen) -> torch.Tensor:
         """The estimate at every position, [B, T, N], in a tensor of its own (it is overwritten)."""
         raise NotImplementedError
+
+
+class ValueTimesGradient(GradientMethod):
+    """The contribution n * d target / dn: what zeroing n takes from the target, to first order.
+
+    Attributes:
+        place: where an MLP neuron is looked at: at its site, or at the input of the output projection,
+            h = act(gate) * up (act of the one site without a gate; `hook_post` in TransformerLens).  Zeroing gate
+            neuron k zeroes h_k, so h_k * dP/dh_k is its exact first-order term; gate_k * dP/dgate_k is not.
+    """
+
+    place: Literal["site", "product"] = "site"
+
+    def contribution(self, seen: Seen) -> torch.Tensor:
+        assert seen.gradient is not None
+        return seen.value * seen.gradient
 
 
 class ValueMethod(Method):
@@ -174,6 +238,11 @@ def parse_method(text: str) -> Method:
         UsageError: no such method or option, or a value out of range.
     """
     return cast(Method, parse_name(text))
+
+
+def scoring_version(methods: Sequence[Method]) -> int:
+    """Version of the formulas of a job's methods, for its score file."""
+    return max(method.version for method in methods)
 
 
 def parse_methods(text: str | Sequence[str]) -> list[Method]:

@@ -34,9 +34,13 @@ class Named(BaseModel):
         words = [self.base]
         for field, info in _options_of(type(self)).items():
             value = getattr(self, field)
-            if value != info.default:
+            if value != info.default and not self.implied(field):
                 words.append(str(value) if get_origin(info.annotation) is Literal else f"{field}={value}")
         return ":".join(words)
+
+    def implied(self, field: str) -> bool:
+        """Return whether an option's value goes without saying, given the other options; names leave it out."""
+        return False
 
 
 NAMED: Registry[type[Named]] = Registry("method", "culnig.attribution.methods", "culnig.methods")

@@ -10,9 +10,10 @@ import torch
 
 from culnig.attribution.batch import Placed, ScoringBatch, make_batch
 from culnig.attribution.method import GradientMethod, Seen, ValueMethod
+from culnig.attribution.positions import mean_of, together
 from culnig.attribution.relevance import relevance_gradients
 from culnig.models import LanguageModel
-from culnig.models.downstream import output_projection
+from culnig.models.downstream import is_gated, output_projection
 from culnig.models.sites import SiteModule
 from culnig.neurons import GATE, UP, VALUE, Site
 from culnig.passes.experts import Tap, tapped
@@ -171,7 +172,13 @@ def _run_once(
     with ExitStack() as stack:
         measure = _measuring(work, at_sites, emit) if at_sites else None
         sink = reduce if gradients else None
-        stack.enter_context(sites_reporting_to(work.lm, sink, values_to=measure, only=work.sites))
+        observed = set(work.sites)
+        if any(_at_product(method) for method in gradients):
+            if is_gated(work.lm):
+                observed |= {Site(UP, layer) for layer in range(work.lm.num_layers)}
+            else:
+                stack.enter_context(ungated_products_reporting_to(work.lm, reduce.at_product))
+        stack.enter_context(sites_reporting_to(work.lm, sink, values_to=measure, only=observed))
         if at_products:
             stack.enter_context(products_reporting_to(work.lm, _measuring(work, at_products, emit)))
         if any(method.rules == "relevance" for method in gradients):
@@ -208,14 +215,38 @@ class _Reduction:
         self.objective = ""
 
     def __call__(self, site: Site, value: torch.Tensor, gradient: torch.Tensor | None, first: int = 0) -> None:
-        device = value.device
-        if gradient is not None and self.work.loss_scale != 1.0:
-            gradient = gradient.float() / self.work.loss_scale
-        work = self.work
-        seen = Seen(work, site, first, value, gradient, work.real_on(device), work.probability_on(device))
-        for method in self.methods:
+        at_site = [method for method in self.methods if not (_at_product(method) and site.module in (GATE, UP))]
+        self._reduce(at_site, self._seen(site, value, gradient, first), [site])
+        if site.module == UP:
+            # h = act(gate) * up, so h * dP/dh = up * dP/dup.
+            self.at_product(site, value, gradient, first)
+
+    def at_product(self, site: Site, value: torch.Tensor, gradient: torch.Tensor | None, first: int = 0) -> None:
+        """Take what has the contributions of products: the up site, or the product itself where there is none."""
+        methods = [method for method in self.methods if _at_product(method)]
+        sites = [Site(module, site.layer) for module in (GATE, UP) if module in self.work.lm.family.sites]
+        self._reduce(methods, self._seen(site, value, gradient, first), sites)
+
+    def _seen(self, site: Site, value: torch.Tensor, gradient: torch.Tensor | None, first: int) -> Seen:
+        work, device = self.work, value.device
+        if gradient is not None and work.loss_scale != 1.0:
+            gradient = gradient.float() / work.loss_scale
+        return Seen(work, site, first, value, gradient, work.real_on(device), work.probability_on(device))
+
+    def _reduce(self, methods: Sequence[GradientMethod], seen: Seen, sites: Sequence[Site]) -> None:
+        """Give each site the scores of the methods that belong to the backward pass that is running."""
+        for method in methods:
             if method.objective == self.objective:
-                self.emit(method.name, site, first, self.work.finish(reduced(method, seen), method.weight))
+                scores = reduced(method, seen)
+                if len(sites) > 1 and method.rules == "relevance":
+                    scores *= 2  # the rules have given either factor half of the product's worth
+                scores = method.finish(self.work, scores)
+                for site in sites:
+                    self.emit(method.name, site, seen.first, scores)
+
+
+def _at_product(method: GradientMethod) -> bool:
+    return getattr(method, "place", "site") == "product"
 
 
 def _measuring(work: ScoringBatch, methods: Sequence[ValueMethod], emit: Emit) -> Sink:
@@ -276,6 +307,28 @@ def products_reporting_to(lm: LanguageModel, sink: Sink) -> Iterator[None]:
         yield
 
 
+@contextmanager
+def ungated_products_reporting_to(lm: LanguageModel, sink: Sink) -> Iterator[None]:
+    """Within the block every backward pass hands act(x) of MLPs without a gate, and its gradient, to `sink`, as the gate site."""
+    with ExitStack() as stack:
+        shape = stack.enter_context(shape_of_inputs(lm.layers[0]))
+        for layer in range(lm.num_layers):
+            site = Site(GATE, layer)
+            reader = output_projection(lm, site)
+            stack.callback(reader.register_forward_pre_hook(_ungated_products(site, shape, sink)).remove)
+        yield
+
+
+def _ungated_products(site: Site, shape: Shape, sink: Sink) -> Callable[..., None]:
+    def before(module: torch.nn.Module, args: tuple[torch.Tensor, ...]) -> None:
+        if args[0].requires_grad:
+            value = args[0].detach()
+            value = value.unflatten(0, shape()) if value.ndim == 2 else value
+            args[0].register_hook(lambda gradient: sink(site, value, gradient.reshape(value.shape)))
+
+    return before
+
+
 def _products(sites: list[Site], shape: Callable[[], torch.Size], sink: Sink) -> Callable[..., None]:
     def before(module: torch.nn.Module, args: tuple[torch.Tensor, ...]) -> None:
         product = args[0].detach()
@@ -295,52 +348,8 @@ def _expert_products(module: Any, sites: list[Site], width: int, shape: Callable
     return tap
 
 
-Reduce = Callable[[torch.Tensor, "torch.Tensor | None", torch.Tensor], torch.Tensor]
-"""(x [B, T, N], overwritten; real [B, T] or None; last [B]) -> [B, N]."""
-
-
-def _max(x: torch.Tensor, real: torch.Tensor | None, last: torch.Tensor) -> torch.Tensor:
-    return _filled(x, real, -torch.inf).amax(dim=1)
-
-
-def _absmax(x: torch.Tensor, real: torch.Tensor | None, last: torch.Tensor) -> torch.Tensor:
-    return _filled(x, real, 0).abs_().amax(dim=1)
-
-
-def _sum(x: torch.Tensor, real: torch.Tensor | None, last: torch.Tensor) -> torch.Tensor:
-    return _filled(x, real, 0).sum(dim=1, dtype=torch.float32)
-
-
-def _mean(x: torch.Tensor, real: torch.Tensor | None, last: torch.Tensor) -> torch.Tensor:
-    return _sum(x, real, last) / (x.shape[1] if real is None else real.sum(dim=1)[:, None])
-
-
-def _last(x: torch.Tensor, real: torch.Tensor | None, last: torch.Tensor) -> torch.Tensor:
-    return x[torch.arange(len(x), device=x.device), last]
-
-
-def _filled(x: torch.Tensor, real: torch.Tensor | None, value: float) -> torch.Tensor:
-    """x with `value` at padding, which is at the right: columns that are real in every row are left alone."""
-    if real is None:
-        return x
-    # Counting would make the host wait for a GPU.
-    first = int(real.all(dim=0).sum()) if real.device.type == "cpu" else 0
-    x[:, first:].masked_fill_(~real[:, first:, None], value)
-    return x
-
-
-REDUCE: dict[str, Reduce] = {"max": _max, "sum": _sum, "mean": _mean, "last": _last, "absmax": _absmax}
-
-
-def mean_of(value: torch.Tensor, real: torch.Tensor | None) -> torch.Tensor:
-    """Mean over real positions, float32 [B, N]; the input is kept."""
-    if real is None:
-        return value.mean(dim=1, dtype=torch.float32)
-    return torch.einsum("btn,bt->bn", value.float(), real.float()) / real.sum(dim=1)[:, None]
-
-
 def reduced(method: GradientMethod, seen: Seen) -> torch.Tensor:
     """Put a method's contributions together: float32 [B, N], before weighting by confidence and clamping of controls."""
     assert seen.probability is not None
-    scores = REDUCE[method.positions](method.contribution(seen), seen.real, seen.last).float()
+    scores = together(method, method.contribution(seen), seen.real, seen.last)
     return scores * seen.probability[:, None] if method.target == "p" else scores

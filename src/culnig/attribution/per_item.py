@@ -9,9 +9,10 @@ import numpy as np
 import torch
 
 from culnig import distributed
+from culnig.attribution.accumulator import Accumulator
 from culnig.attribution.batch import prepare
 from culnig.attribution.method import parse_method
-from culnig.attribution.scoring import Accumulator, add_references
+from culnig.attribution.scoring import add_references
 from culnig.data import Item
 from culnig.errors import UsageError
 from culnig.models import LanguageModel
@@ -33,7 +34,7 @@ def score_items(
 ) -> np.ndarray:
     """What each prompt adds to each neuron's sum, float32 [prompts, neurons]; their mean over prompts is S(D).
 
-    `control` clamps scores at 0 from below, as in `score`; None leaves it to each item's own flag.
+    `control` takes every item as a control or none, as in `score`; None leaves it to each item's own flag.
 
     Raises:
         UsageError: no items or neurons, a neuron the model does not have or the method does not score.

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -11,22 +10,17 @@ import numpy as np
 import torch
 
 from culnig import distributed
-from culnig.attribution.batch import Placed, Prompts, Reference, ScoringBatch, control_twins, prepare
+from culnig.attribution.accumulator import Accumulator, Blocks
+from culnig.attribution.batch import Prompts, Reference, control_twins, prepare
 from culnig.attribution.checkpoint import Checkpoint
-from culnig.attribution.method import GradientMethod, Method, SweepMethod, ValueMethod, parse_method, parse_methods
-from culnig.attribution.observe import Emit, run_pass, run_twins
+from culnig.attribution.method import Method, Weighted, parse_method, parse_methods, scoring_version
 from culnig.attribution.store import Scores, block_numbers, items_a_block
 from culnig.data import Item, account_of, items_hash
 from culnig.errors import UsageError
 from culnig.models import LanguageModel
-from culnig.neurons import ATTENTION_POOL, MLP_POOL, Site
-from culnig.passes.forward import Row, batches
-from culnig.passes.memory import Fitting
+from culnig.passes.forward import batches
 from culnig.prompts import PromptPolicy, template_hash
 from culnig.versions import versions
-
-SCORING_VERSION = 1
-"""Version of the methods' formulas; raise it where the same items and model would give other scores."""
 
 Progress = Callable[[int], None]
 """Called with the number of prompts just done."""
@@ -64,7 +58,8 @@ def score(
         modules: score only these ("mlp.gate_proj"); None is all that a method scores.
         blocks: keep the sums of so many random blocks of items too, for item bootstraps and split halves.
         block_groups: keep them with groups apart as well, to resample culture-specific sets; K x G x 4 bytes a neuron.
-        control: clamp every item's score at 0 from below; None leaves it to each item's own flag.
+        control: take every item as a control, whose score methods of maxima clamp at 0 from below, or none; None leaves
+            it to each item's own flag.
         token_budget: padded tokens a batch; changes speed and memory, not results.  None suits the device.
         padded_zeros: reproduce a trap of the published implementation: batches of this many prompts in the order
             given, and the padded positions of a shorter prompt enter its maximum as 0.
@@ -149,21 +144,6 @@ def _summed(accumulator: Accumulator, mine: Sequence[int], meta: dict[str, Any],
         tokens=np.bincount(groups, weights=lengths, minlength=len(prompts.groups)).astype(np.int64),
         **blocks,
     )
-
-
-@dataclass(frozen=True)
-class Blocks:
-    """The random blocks of a job's prompts.
-
-    Attributes:
-        of: [P], the block of each prompt.
-        number: how many blocks.
-        groups: sums are kept by block and group, too.
-    """
-
-    of: np.ndarray
-    number: int
-    groups: bool
 
 
 def _blocked(prompts: Prompts, number: int | None, groups: bool) -> Blocks | None:
@@ -271,8 +251,9 @@ def _describe(
         **lm.description,
         "data_hash": items_hash(prompts.items),
         "template_hash": template_hash(prompts.items, policy),
-        "scoring_version": SCORING_VERSION,
+        "scoring_version": scoring_version(methods),
         "method": ",".join(method.name for method in methods),
+        "clamped": [method.name for method in methods if isinstance(method, Weighted) and method.clamps],
         "modules": [module for module in lm.shapes if module in scored],
         "formulation": policy.formulation,
         "prompts": policy.resolved(lm.tokenizer),
@@ -283,114 +264,3 @@ def _describe(
         "versions": versions(),
         **({"expert_widths": lm.expert_widths} if lm.expert_widths else {}),
     }
-
-
-Totals = dict[str, torch.Tensor]
-"""Key of a site's statistic -> its sums, [G, N] or [K, N]."""
-
-
-class Accumulator:
-    """Runs batches and sums each site's per-item scores, in float64 on the device.
-
-    Attributes:
-        sums: "sum/<statistic>/<module>/<layer>" -> [G, N], "block/..." -> [K, N], and "group_block/..." -> [K x G, N].
-        index: the same kinds -> the row of those sums that each prompt is added to, [P].
-    """
-
-    def __init__(
-        self,
-        lm: LanguageModel,
-        prompts: Prompts,
-        methods: Sequence[Method],
-        *,
-        modules: Sequence[str] | None = None,
-        blocks: Blocks | None = None,
-        budget: int | None = None,
-    ) -> None:
-        self.lm = lm
-        self.prompts = prompts
-        self.methods = list(methods)
-        self.budget = budget
-        self.index = {"sum": prompts.group_of}
-        self._sizes = {"sum": len(prompts.groups)}
-        if blocks:
-            self.index["block"], self._sizes["block"] = blocks.of, blocks.number
-        if blocks and blocks.groups:
-            self.index["group_block"] = blocks.of * len(prompts.groups) + prompts.group_of
-            self._sizes["group_block"] = blocks.number * len(prompts.groups)
-        self.modules = {m.name: [n for n in m.modules(lm) if modules is None or n in modules] for m in methods}
-        self._scored = {module for scored in self.modules.values() for module in scored}
-        self.sums: Totals = {}
-        for kind, statistic, modules in self._families():
-            for module in modules:
-                for layer in range(lm.num_layers):
-                    zeros = self._zeros(Site(module, layer), self._sizes[kind])
-                    self.sums[f"{kind}/{statistic}/{module}/{layer}"] = zeros
-        self._staged: list[tuple[str, Site, int, torch.Tensor]] = []
-        self._fitting = Fitting(self._run)
-
-    def _families(self) -> Iterator[tuple[str, str, list[str]]]:
-        """(kind of sums, statistic, modules) of all that is kept."""
-        for method in self.methods:
-            modules = self.modules[method.name]
-            selected = [module for module in modules if module in MLP_POOL + ATTENTION_POOL]
-            for part in method.statistics:
-                for kind in self.index if method.pooled else ("sum",):
-                    yield kind, method.name + part, selected if kind == "group_block" else modules
-
-    def _zeros(self, site: Site, size: int) -> torch.Tensor:
-        # MPS has no float64; there the sums are float32.
-        kind = torch.float32 if self.lm.device.type == "mps" else torch.float64
-        found = self.lm.sites[site]
-        return torch.zeros(size, found.width, dtype=kind, device=found.device)
-
-    def run(self, rows: Sequence[Row]) -> None:
-        """All passes over a batch; in parts where the device runs out of memory."""
-        self._fitting(rows)
-
-    def _run(self, rows: Sequence[Row]) -> None:
-        self._staged.clear()
-        work = ScoringBatch(self.lm, self.prompts, rows, modules=self._scored, budget=self.budget)
-        self._passes(work)
-        # Only now: a pass that fails half-way must leave no trace in the sums.
-        self._commit(work.keys)
-        self._staged.clear()
-
-    def _passes(self, work: ScoringBatch) -> None:
-        if any(getattr(method, "reference", None) == "control" for method in self.methods):
-            run_twins(work)
-        gradients = [m for m in self.methods if isinstance(m, GradientMethod)]
-        values = [m for m in self.methods if isinstance(m, ValueMethod)]
-        plain = [m for m in gradients if m.rules == "plain"]
-        emit: Emit = self._stage
-        if plain or values:
-            run_pass(work, plain, values, emit)
-        if relevance := [m for m in gradients if m.rules == "relevance"]:
-            run_pass(work, relevance, [], emit)
-        for method in self.methods:
-            if isinstance(method, SweepMethod):
-                for site, first, scores in method.sweep(work):
-                    emit(method.name, site, first, scores)
-
-    def _stage(self, statistic: str, site: Site, first: int, scores: torch.Tensor) -> None:
-        """Keep a site's [B, N] (from neuron `first` on) until the batch is through."""
-        if f"sum/{statistic}/{site.module}/{site.layer}" in self.sums:
-            self._staged.append((statistic, site, first, scores))
-
-    def _commit(self, keys: Sequence[int]) -> None:
-        index_of = {kind: Placed(torch.from_numpy(index[keys])) for kind, index in self.index.items()}
-        for statistic, site, first, scores in self._staged:
-            for kind, index in index_of.items():
-                sums = self.sums.get(f"{kind}/{statistic}/{site.module}/{site.layer}")
-                if sums is not None:
-                    neurons = sums[:, first : first + scores.shape[1]]
-                    neurons.index_add_(0, index.on(scores.device), scores.to(sums.dtype))
-
-    def result(self, kind: str) -> dict[tuple[str, str], np.ndarray]:
-        """(statistic, module) -> float32 [G, L, N] ("sum"), [K, L, N] ("block") or [K x G, L, N] ("group_block")."""
-        found: dict[tuple[str, str], Any] = {}
-        for of, statistic, modules in self._families():
-            for module in modules if of == kind else ():
-                keys = [f"{kind}/{statistic}/{module}/{layer}" for layer in range(self.lm.num_layers)]
-                found[statistic, module] = np.stack([self.sums[key].float().cpu().numpy() for key in keys], axis=1)
-        return found

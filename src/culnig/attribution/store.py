@@ -126,6 +126,13 @@ class Scores:
         return w, self.meta | {"num_items": items}
 
     @property
+    def clamped(self) -> list[str]:
+        """The methods of which controls were clamped at 0 from below; in files that do not say so, all that had controls."""
+        if "clamped" in self.meta:
+            return [name for name in self.methods if name in self.meta["clamped"]]
+        return [name for name in self.methods if hasattr(parse_name(name), "clamps")]
+
+    @property
     def modules(self) -> list[str]:
         return [module for method, module in self.sums if method == self.method]
 
@@ -266,6 +273,11 @@ def merge_scores(shards: Sequence[Scores]) -> Scores:
         for key in SAME:
             if scores.meta.get(key) != shards[0].meta.get(key):
                 raise UsageError(f"shard {i}/{n} belongs to another job: its {key.replace('_', ' ')} differs")
+        if scores.clamped != shards[0].clamped:
+            raise UsageError(
+                f"shard {i}/{n} is of another version: controls are clamped by {', '.join(scores.clamped) or 'no method'}, in"
+                f" the first by {', '.join(shards[0].clamped) or 'none'}; score the older shards again"
+            )
     of = {n for _, n in numbers}
     if len(of) > 1:
         raise UsageError(f"the shards are of different divisions: {', '.join(f'{i}/{n}' for i, n in numbers)}")

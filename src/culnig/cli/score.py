@@ -23,10 +23,14 @@ def score(
     model: o.Model,
     items: o.Items,
     out: o.Out,
-    control: Annotated[bool, typer.Option("--control", help="Clamp scores at 0: the items are controls.")] = False,
+    control: Annotated[
+        bool, typer.Option("--control", help="The items are controls: maxima over positions are clamped at 0.")
+    ] = False,
     method: Annotated[
         str,
-        typer.Option(help="Methods, with options behind colons: culnig,culnig:sum:logp,atp:dataset (docs/method.md)."),
+        typer.Option(
+            help="Methods, with options behind colons: culnig,culnig:sum:product,atp:dataset (docs/method.md)."
+        ),
     ] = "culnig",
     modules: Annotated[
         str | None, typer.Option(help="Score only these, separated by commas: mlp.gate_proj,self_attn.v_proj.")

@@ -12,6 +12,7 @@ from culnig.evaluation.comparing import (
     restrict,
     significance_table,
 )
+from culnig.evaluation.costly import costliest
 from culnig.evaluation.guards import GUARD_RULE, Guard, guards, verdict
 from culnig.evaluation.multiple_choice import evaluate
 from culnig.evaluation.plain_text import TextComparison, TextResult, compare_text, perplexity
@@ -33,6 +34,7 @@ __all__ = [
     "compare",
     "compare_by",
     "compare_text",
+    "costliest",
     "discordance",
     "drops",
     "estimate",

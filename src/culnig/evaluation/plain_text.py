@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -12,18 +12,16 @@ import pandas as pd
 import torch
 
 from culnig import distributed
-from culnig.errors import DataError, UsageError
+from culnig.errors import UsageError
 from culnig.evaluation.comparing import bootstrap_ratio
 from culnig.evaluation.results import describe, read_rows, write_rows
 from culnig.files import sha256_json
 from culnig.formatting import format_number
 from culnig.models import LanguageModel
-from culnig.passes.cpu_kernels import fast_linear
 from culnig.passes.forward import Row, batches
 from culnig.passes.memory import Fitting
+from culnig.passes.plain_text import WINDOW, pieces, token_logprobs
 
-WINDOW = 1024
-"""Tokens read together at most; a longer paragraph is read in pieces, each without what came before."""
 BUDGET = 2048
 """Padded tokens a batch at most: here every position needs its logits, [tokens, vocabulary] in float32."""
 
@@ -116,13 +114,11 @@ def perplexity(
         DataError: a paragraph with fewer than two tokens.
     """
     parts = list(pieces(lm, paragraphs, bos))
-    if not parts:
-        raise UsageError("no text to read")
     rows = [Row(key, ids, ()) for key, (_, _, ids) in enumerate(parts)]
     found: dict[int, np.ndarray] = {}
 
     def run(part: Sequence[Row]) -> None:
-        for row, logprobs in zip(part, _token_logprobs(lm, [row.prompt for row in part]), strict=True):
+        for row, logprobs in zip(part, _values(lm, [row.prompt for row in part]), strict=True):
             found[row.key] = logprobs
 
     fitting = Fitting(run)
@@ -178,38 +174,12 @@ def _exp(value: float) -> float:
         return float(np.exp(value))
 
 
-def pieces(lm: LanguageModel, paragraphs: Sequence[str], bos: str) -> Iterator[tuple[int, int, tuple[int, ...]]]:
-    """Paragraphs cut to what fits a window: (paragraph, piece, token ids) in order."""
-    if bos not in ("auto", "on", "off"):
-        raise UsageError(f"unknown BOS policy '{bos}'; there are auto, on and off")
-    if bos == "on" and lm.tokenizer.bos_token_id is None:
-        raise UsageError("BOS is asked for, but this model's tokenizer has none")
-    window = min(lm.max_length or WINDOW, WINDOW)
-    for number, ids in enumerate(lm.tokenizer(list(paragraphs), add_special_tokens=bos != "off")["input_ids"]):
-        if bos == "on" and ids[:1] != [lm.tokenizer.bos_token_id]:
-            ids = [lm.tokenizer.bos_token_id, *ids]
-        if len(ids) < 2:
-            raise DataError(f"paragraph {number + 1} has fewer than two tokens: {paragraphs[number]!r}")
-        starts = list(range(0, len(ids), window))
-        if len(ids) - starts[-1] < 2:  # a last piece of one token predicts nothing: the one before it is cut shorter
-            starts[-1] -= 1
-        for piece, (start, stop) in enumerate(zip(starts, [*starts[1:], len(ids)], strict=True)):
-            yield number, piece, tuple(ids[start:stop])
+def _values(lm: LanguageModel, rows: Sequence[tuple[int, ...]]) -> list[np.ndarray]:
+    """log P of tokens 1, 2, ... of each row.
 
-
-def _token_logprobs(lm: LanguageModel, rows: Sequence[tuple[int, ...]]) -> list[np.ndarray]:
-    """log P of tokens 1, 2, ... of each row given those before, over the whole vocabulary, in float32.
-
-    Rows are padded on the right, where causal attention never looks.  Logits that are no numbers give the token no
-    probability: a model that computes NaN predicts nothing.
+    Logits that are no numbers give the token no probability: a model that computes NaN predicts nothing.
     """
-    width = max(map(len, rows))
-    ids = torch.full((len(rows), width), lm.tokenizer.pad_token_id or 0)
-    for b, row in enumerate(rows):
-        ids[b, : len(row)] = torch.tensor(row)
-    with torch.no_grad(), fast_linear(lm.device):
-        logits = lm.model(input_ids=ids.to(lm.device), use_cache=False).logits[:, :-1].float()
-    target = ids[:, 1:].to(logits.device)
-    picked = logits.gather(-1, target[..., None])[..., 0] - torch.logsumexp(logits, dim=-1)
+    with torch.no_grad():
+        picked, _ = token_logprobs(lm, rows, padded=True)
     values = picked.nan_to_num(nan=-torch.inf, neginf=-torch.inf).double().cpu().numpy()
     return [values[b, : len(row) - 1] for b, row in enumerate(rows)]

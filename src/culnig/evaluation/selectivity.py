@@ -112,7 +112,8 @@ def winners(found: Drops, by_cell: Mapping[str, Mapping[str, str]], *, alpha: fl
     Args:
         found: the drops.
         by_cell: cell (a budget on some modules) -> method -> condition.
-        alpha: level; p-values of a cell's comparisons with its best method are corrected by Holm's method.
+        alpha: level; p-values of the comparisons with the best method are corrected by Holm's method over all cells, so
+            the chance that any method of any cell is found behind by chance is at most alpha.
 
     Returns:
         A row a cell and method: cell, method, the quantities with their intervals, behind (the best's selectivity minus
@@ -121,14 +122,14 @@ def winners(found: Drops, by_cell: Mapping[str, Mapping[str, str]], *, alpha: fl
     rows = []
     for cell, members in by_cell.items():
         best = max(members, key=lambda method: found.value["selectivity"][members[method]])
-        others = [method for method in members if method != best]
-        behind = {method: found.difference(members[best], members[method]) for method in others}
-        adjusted = dict(zip(others, adjust([behind[m]["p"] for m in others]), strict=True)) if others else {}
         for method, condition in members.items():
-            facts = behind.get(method, {"difference": 0.0, "low": 0.0, "high": 0.0, "p": float("nan")})
-            p = float(adjusted.get(method, float("nan")))
-            place = "best" if method == best else "behind" if p < alpha else "level"
-            row = {"cell": cell, "method": method, "place": place} | found.row(condition)
+            row = {"cell": cell, "method": method, "place": "best" if method == best else ""} | found.row(condition)
+            itself = {"difference": 0.0, "low": 0.0, "high": 0.0, "p": float("nan")}
+            facts = itself if method == best else found.difference(members[best], condition)
             row |= {"behind": facts["difference"], "behind_low": facts["low"], "behind_high": facts["high"]}
-            rows.append(row | {"p": facts["p"], "p_adjusted": p})
-    return pd.DataFrame(rows)
+            rows.append(row | {"p": facts["p"]})
+    table = pd.DataFrame(rows)
+    table["p_adjusted"] = adjust(table["p"].to_numpy())
+    others = table["place"] == ""
+    table.loc[others, "place"] = np.where(table.loc[others, "p_adjusted"] < alpha, "behind", "level")
+    return table

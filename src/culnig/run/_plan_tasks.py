@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 from culnig.data import load_texts
-from culnig.evaluation.plain_text import BUDGET, pieces
+from culnig.evaluation.plain_text import BUDGET
 from culnig.evaluation.short_answers import BUDGET as WRITING
 from culnig.evaluation.short_answers import NEW_TOKENS, batches_to_write
 from culnig.models import LanguageModel
@@ -16,6 +16,7 @@ from culnig.passes.answers import share_prompts
 from culnig.passes.calibration import prior_rows
 from culnig.passes.forward import Row, batches
 from culnig.passes.memory import padded_tokens
+from culnig.passes.plain_text import pieces
 from culnig.prompts import PromptPolicy, encode, render
 from culnig.prompts.calibration import Calibration, measured_for, needed
 from culnig.run.config import RunConfig

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from culnig.attribution import Scores
-from culnig.attribution.scoring import SCORING_VERSION
+from culnig.attribution.method import parse_methods, scoring_version
 from culnig.data import DataConfig, Item, items_hash, load_texts
 from culnig.data.load import OLD_BENCHMARKS
 from culnig.errors import UsageError
@@ -103,7 +103,7 @@ class Provenance:
             if part.endswith("ctrl"):
                 items = [dataclasses.replace(item, control=True) for item in items]
             wanted = self._of_items((part, "scores"), items, meta["formulation"])
-            return wanted | {"scoring_version": SCORING_VERSION}
+            return wanted | {"scoring_version": scoring_version(parse_methods(self.run.config.scoring))}
 
         return expected
 

@@ -141,6 +141,6 @@ def provenance(rule: Any, kind: str, **scores: Scores) -> dict[str, Any]:
         "model_hash": first.meta.get("model_hash"),
         **({"legacy_model_hash": first.meta["legacy_model_hash"]} if "legacy_model_hash" in first.meta else {}),
         "without": [name for name in ("ctrl", "crc") if name not in scores],
-        "scores": {name: {key: s.meta.get(key) for key in keep} for name, s in scores.items()},
+        "scores": {name: {key: s.meta.get(key) for key in keep} | {"clamped": s.clamped} for name, s in scores.items()},
         "versions": first.meta.get("versions"),
     }

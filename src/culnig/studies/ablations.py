@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 import pandas as pd
@@ -23,7 +24,7 @@ if TYPE_CHECKING:
     from culnig.studies._saved import SavedRun
     from culnig.studies._settings import RunSettings
 
-Part = Literal["control", "country-reading", "weighting", "maximum"]
+Part = Literal["control", "country-reading", "weighting", "maximum", "first-token"]
 PREFIX = "without-"
 FULL = "full rule"
 ROLES = ("culture", "ability", "facts")
@@ -31,11 +32,13 @@ WHAT: dict[Part, str] = {
     "control": "S(neur) alone, without S(ctrl)",
     "country-reading": "no neuron removed for country reading",
     "weighting": "items count alike, not by P(gold)",
-    "maximum": "sum over positions, not their maximum",
+    "maximum": "sum over positions, not their maximum, and controls keep their sign",
+    "first-token": "positions but the prompt's first, where attention rests whatever is asked",
 }
 OTHER_METHOD: dict[Part, dict[str, str]] = {
     "weighting": {"weight": "unweighted"},
     "maximum": {"positions": "sum"},
+    "first-token": {"first": "skip_first"},
 }
 """Parts that are left out by another scoring method: the options in which it differs from the run's first."""
 
@@ -44,9 +47,10 @@ class AblationsSettings(Settings):
     """Study `ablations`: the parts of the rule that are left out, one at a time."""
 
     parts: list[Part] = Field(
-        ["control", "country-reading", "weighting", "maximum"],
+        ["control", "country-reading", "weighting", "maximum", "first-token"],
         min_length=1,
-        description="weighting and maximum need a further method under `scoring`: culnig:unweighted, culnig:sum",
+        description="the last three need a further method each under `scoring`: culnig:unweighted, culnig:sum,"
+        " culnig:skip_first",
     )
 
 
@@ -60,6 +64,7 @@ class AblationsStudy:
     title = "Ablations of the rule"
     titles: ClassVar = {
         "ablations": "Overlap with the full rule's set",
+        "ablations-layers": "Neurons of the full rule's set that are not chosen without a part, by layer",
         "ablations-changes": "Changes with one part of the rule left out",
     }
 
@@ -87,7 +92,10 @@ class AblationsStudy:
             sets.append(row | {"jaccard by chance": pooled_chance(chosen, whole, shapes)})
             rows += metric_table(run, PREFIX + part, [CULTURE_GENERAL], {"without": part}, label=FULL, roles=ROLES)
         table = pd.DataFrame(rows)
-        section.tables = {"ablations": pd.DataFrame(sets), "ablations-changes": table}
+        section.tables = {"ablations": pd.DataFrame(sets)}
+        if sets:
+            section.tables["ablations-layers"] = _by_layer(run, whole)
+        section.tables["ablations-changes"] = table
         section.numbers = {"sets": sets, "changes": changes(table, "without")}
         section.text = [
             f"The full rule took {len(whole):,} neurons. Without one of its parts, the same number of each pool is taken, so"
@@ -122,6 +130,17 @@ def _method_without(config: RunSettings, part: Part) -> str | None:
     if not isinstance(first, GradientMethod) or any(getattr(first, key) == value for key, value in options.items()):
         return None
     return parse_method(first.name).model_copy(update=options).name
+
+
+def _by_layer(run: SavedRun, whole: NeuronSet) -> pd.DataFrame:
+    """A row a layer with neurons of the full rule's set: how many, and how many owe their place to each part."""
+    rows: dict[str, dict[int, int]] = {"neurons": {}}
+    for part in ablated(run.config):
+        kept = run.neurons(PREFIX + part)
+        rows[f"not without {part}"] = dict(Counter(neuron.layer for neuron in whole if neuron not in kept))
+    rows["neurons"] = dict(Counter(neuron.layer for neuron in whole))
+    table = pd.DataFrame(rows).fillna(0).astype(int).sort_index()
+    return table.rename_axis("layer").reset_index()
 
 
 def _left_out(config: RunSettings) -> list[str]:

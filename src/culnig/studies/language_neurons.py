@@ -14,8 +14,8 @@ from culnig.attribution.batch import Prompts
 from culnig.attribution.method import parse_method
 from culnig.attribution.scoring import score_prompts
 from culnig.data import Item, load_languages
-from culnig.evaluation.plain_text import pieces
 from culnig.neurons import GATE, NeuronSet
+from culnig.passes.plain_text import pieces
 from culnig.prompts import Encoded, PromptPolicy
 from culnig.selection import select_general
 from culnig.settings import Settings

@@ -40,6 +40,8 @@ if TYPE_CHECKING:
 
 METRICS = {"correct": "accuracy", "p_gold": "P(gold)"}
 ROLES = ("culture", "ability")
+RESAMPLES = 9_999
+"""So many that the smallest p, 2 in 10,000, passes a correction for a hundred comparisons."""
 
 
 class MethodComparisonStudy:
@@ -95,7 +97,10 @@ class MethodComparisonStudy:
             part = main[main["modules"] == place]
             if len(part):
                 section.figures.append((caption, budget_curves(part)))
-        section.text = [_setting(run), *_not_best(won, method_names(run.config)[0])]
+        section.text = [
+            _setting(run, won[won["measure"] == METRICS["correct"]]),
+            *_not_best(won, method_names(run.config)[0]),
+        ]
         if run.text("none") is not None:
             section.tables["method-comparison-guards"] = _plain_text(run, cells)
             section.text.append(
@@ -143,7 +148,7 @@ def _drops(run: SavedRun, cells: Cells, metric: str) -> Drops:
     names = [name for members in cells.values() for name in members.values()]
     culture, ability = ({name: result(role, name) for name in names} for role in ROLES)
     untouched = result("culture", "none"), result("ability", "none")
-    found = drops(culture, ability, untouched, metric, seed=run.config.seed)
+    found = drops(culture, ability, untouched, metric, seed=run.config.seed, resamples=RESAMPLES)
     for (place, share), members in cells.items():
         if draws := [name for method, name in members.items() if is_random(method)]:
             found.average(_random_name(place, share), draws)
@@ -228,17 +233,20 @@ def _shown(won: pd.DataFrame, found: dict[str, Drops], cells: Cells) -> pd.DataF
     return pd.DataFrame(rows)
 
 
-def _setting(run: SavedRun) -> str:
+def _setting(run: SavedRun, won: pd.DataFrame) -> str:
+    """What is compared, and how, given the places by one measure."""
     config = run.config
     parts = [f"{part}: {run.scores(part).meta['num_prompts']}" for part in run.parts]
     rule = config.culture_general
     removed = f" and by ability items (top {percent(rule.r_ability)})" if config.identify.ability else ""
+    tested, clamped = won["p"].notna(), [m for m in method_names(config) if m in run.scores("ctrl", m).clamped]
     text = (
         f"Every method scores the same prompts ({', '.join(parts)}), ranks neurons within each module as its own rule says,"
         f" without those removed by country reading (top {percent(rule.r)}){removed}, and gets the same number of neurons; all"
         " are evaluated on the same items. Selectivity is the drop on culture items minus the drop on ability items. The best"
-        " of a cell is found on the same items, so its lead is flattered; the others are level with it unless Holm's"
-        " correction within the cell finds them behind (level 0.05)."
+        " of a cell is found on the same items, so its lead is flattered; the others are level with it unless they are behind"
+        f" at level 0.05 by Holm's correction over all cells ({tested.sum()} comparisons in each measure)."
+        f" Control scores are clamped at 0 for {_list(clamped, 'no method')}, and keep their sign for all others."
     )
     for place in config.section(MethodComparisonSettings).modules:
         if left := [name for name in method_names(config) if name not in methods_on(run, place)]:
@@ -271,8 +279,8 @@ def _not_best(won: pd.DataFrame, reference: str) -> list[str]:
     return lines
 
 
-def _list(names: list[str] | None) -> str:
-    return ", ".join(names) if names else "no cell"
+def _list(names: list[str] | None, nothing: str = "no cell") -> str:
+    return ", ".join(names) if names else nothing
 
 
 def _claim(won: pd.DataFrame, reference: str) -> tuple[str, list[Finding]]:

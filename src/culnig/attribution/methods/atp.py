@@ -15,20 +15,29 @@ from typing import Literal
 
 import torch
 
-from culnig.attribution.method import METHODS, GradientMethod, Positions, Seen
+from culnig.attribution.method import METHODS, Positions, Seen, ValueTimesGradient
+from culnig.errors import UsageError
+from culnig.models import LanguageModel
 
 
 @METHODS.register("atp")
-class AttributionPatching(GradientMethod):
+class AttributionPatching(ValueTimesGradient):
     """(a - a_ref) * dP/da."""
 
     positions: Positions = "sum"
     reference: Literal["zero", "dataset", "control"] = "zero"
 
+    def check(self, lm: LanguageModel) -> None:
+        if self.place == "product" and self.reference != "zero":
+            raise UsageError(
+                f"{self.name}: a reference replaces the gate's value, not the product behind it; use atp:product, or"
+                f" atp:{self.reference}"
+            )
+
     def contribution(self, seen: Seen) -> torch.Tensor:
-        assert seen.gradient is not None
         if self.reference == "zero":
-            return seen.value * seen.gradient
+            return super().contribution(seen)
+        assert seen.gradient is not None
         means = seen.work.prompts.mean if self.reference == "dataset" else seen.work.twin_means
         assert means is not None
         reference = means[seen.site][..., seen.first : seen.first + seen.value.shape[-1]].to(seen.value)

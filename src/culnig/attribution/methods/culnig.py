@@ -5,20 +5,15 @@
 
 Its switches: `sum`, `mean`, `last` (the prompt's last position) and `absmax` (max of |s_i|) for `max`; `logp` (log P) and
 `diff` (logit of the gold answer minus that of the best wrong one) for `p`; `unweighted` leaves out the factor P by which
-an item's score enters the mean.  Without control and without country reading is a matter of selection.
+an item's score enters the mean.  `skip_first` leaves out the prompt's first position, `product` looks at MLP neurons behind
+their activation function, and `signed` does not clamp the controls' maxima at 0, as `clamped` does sums.  Without control and without country reading is a matter of selection.
 """
 
 from __future__ import annotations
 
-import torch
-
-from culnig.attribution.method import METHODS, GradientMethod, Seen
+from culnig.attribution.method import METHODS, ValueTimesGradient
 
 
 @METHODS.register("culnig")
-class Culnig(GradientMethod):
+class Culnig(ValueTimesGradient):
     """n * dP/dn."""
-
-    def contribution(self, seen: Seen) -> torch.Tensor:
-        assert seen.gradient is not None
-        return seen.value * seen.gradient

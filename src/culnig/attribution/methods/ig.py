@@ -9,6 +9,7 @@ site takes from P (completeness; with `p` as target and `sum` over positions).
 Where a model routes to experts a step can change the route further up, a jump that no gradient sees.
 Costs sites * m passes, each from the site's layer upwards: leave sites out (`gate`, `mlp`, `attention`; or `--modules` for
 all methods of a job), take few steps and few items.
+`product` scales the products act(gate) * up of a layer on the way, by their up neurons.
 """
 
 from __future__ import annotations
@@ -19,8 +20,11 @@ from typing import TYPE_CHECKING, Literal
 import torch
 from pydantic import Field
 
-from culnig.attribution.method import METHODS, Positions, SweepMethod, Weighted
-from culnig.attribution.observe import REDUCE, sites_reporting_to
+from culnig.attribution.method import METHODS, Positional, Positions, SweepMethod
+from culnig.attribution.observe import sites_reporting_to
+from culnig.attribution.positions import together
+from culnig.errors import ModelError
+from culnig.models.downstream import is_gated
 from culnig.neurons import ATTENTION_POOL, GATE, UP, Site
 from culnig.passes.from_layer import layer_inputs, starting_at
 from culnig.passes.outputs import Scaling, outputs_scaled
@@ -33,12 +37,19 @@ SCOPES = {"gate": (GATE,), "mlp": (GATE, UP), "attention": ATTENTION_POOL}
 
 
 @METHODS.register("ig")
-class IntegratedGradients(Weighted, SweepMethod):
+class IntegratedGradients(Positional, SweepMethod):
     """n * the mean of dP/dn on the way from 0 to n."""
 
     positions: Positions = "sum"
     scope: Literal["all", "gate", "mlp", "attention"] = "all"
     steps: int = Field(20, ge=1)
+    place: Literal["site", "product"] = "site"
+
+    def check(self, lm: LanguageModel) -> None:
+        if self.place == "product" and not is_gated(lm):
+            raise ModelError(
+                f"{self.name} needs an up projection, which {lm.name} does not have; use culnig:sum:product"
+            )
 
     def modules(self, lm: LanguageModel) -> list[str]:
         return [module for module in lm.shapes if self.scope == "all" or module in SCOPES[self.scope]]
@@ -46,8 +57,13 @@ class IntegratedGradients(Weighted, SweepMethod):
     def sweep(self, work: ScoringBatch) -> Iterator[tuple[Site, int, torch.Tensor]]:
         with torch.no_grad(), layer_inputs(work.lm) as hidden:
             work.probability = work.objective("logp", work.logprobs()).exp()
+        paths: dict[Site, list[Site]] = {}
         for site in [site for site in work.sites if site.module in self.modules(work.lm)]:
-            yield from self._site(work, site, hidden[site.layer])
+            product = self.place == "product" and site.module == GATE
+            paths.setdefault(Site(UP, site.layer) if product else site, []).append(site)
+        for scaled, sites in paths.items():
+            for _, first, scores in self._site(work, scaled, hidden[scaled.layer]):
+                yield from ((site, first, scores) for site in sites)
 
     def _site(self, work: ScoringBatch, site: Site, hidden: torch.Tensor) -> Iterator[tuple[Site, int, torch.Tensor]]:
         path = _Path()
@@ -74,8 +90,8 @@ class IntegratedGradients(Weighted, SweepMethod):
         real = work.real_on(found.device)
         for first, gradient in path.gradients.items():
             product = path.values[first] * (gradient / self.steps)
-            scores = REDUCE[self.positions](product, real, work.last_on(product.device)).float()
-            yield site, first, work.finish(scores, self.weight)
+            scores = together(self, product, real, work.last_on(product.device))
+            yield site, first, self.finish(work, scores)
 
 
 class _Path:

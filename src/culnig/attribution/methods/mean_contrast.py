@@ -18,7 +18,7 @@ import numpy as np
 import torch
 
 from culnig.attribution.method import METHODS, Divisor, PerModule, Seen, ValueMethod
-from culnig.attribution.observe import mean_of
+from culnig.attribution.positions import mean_of
 from culnig.errors import UsageError
 
 if TYPE_CHECKING:

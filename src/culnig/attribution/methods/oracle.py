@@ -48,5 +48,5 @@ class Oracle(Weighted, SweepMethod):
             columns = torch.stack([change[i] for i in range(start, stop)], dim=1)
             scores = columns.new_full((len(work.rows), work.sites[site].width), torch.nan)
             scores[:, [neuron.index for neuron in neurons]] = columns
-            yield site, 0, work.finish(scores.float(), self.weight).to(work.sites[site].device)
+            yield site, 0, self.finish(work, scores.float()).to(work.sites[site].device)
             start = stop

@@ -18,7 +18,7 @@ from typing import ClassVar, Literal
 import torch
 
 from culnig.attribution.method import METHODS, Seen, ValueMethod
-from culnig.attribution.observe import mean_of
+from culnig.attribution.positions import mean_of
 from culnig.models import LanguageModel
 from culnig.models.downstream import outgoing_norms
 from culnig.neurons import GATE, UP, VALUE, Site
