@@ -23,7 +23,7 @@ METHODS = ["culnig", "culnig:sum", "atp", "relp", "ig:gate:steps=2"]
 
 @pytest.fixture(scope="module")
 def measured(tiny, word_items):
-    how = Sampling(layers=2, per_cell=1, largest=0.02, groups=3)
+    how = Sampling(layers=2, per_cell=1, top=0, largest=0.02, groups=3)
     return measure_fidelity(tiny, word_items[:8], methods=METHODS, sampling=how, policy=CF)
 
 
