@@ -33,7 +33,7 @@ def regret_at(k: float, estimate: np.ndarray, exact: np.ndarray, weights: np.nda
     """
     best = (weights * weighted_top(exact, weights, k) * exact).sum(axis=-1)
     taken = (weights * weighted_top(estimate, weights, k) * exact).sum(axis=-1)
-    return np.divide(best - taken, best, out=np.full_like(best, np.nan), where=best > 0)
+    return np.divide(best - taken, best, out=np.full(np.shape(best), np.nan), where=best > 0)[()]
 
 
 def _reached(k: float, weights: np.ndarray) -> np.ndarray:

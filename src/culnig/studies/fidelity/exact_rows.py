@@ -12,6 +12,7 @@ import numpy as np
 
 from culnig import distributed
 from culnig.attribution import oracle
+from culnig.attribution.store import question_id
 from culnig.data import Item, items_hash
 from culnig.files import atomic_path, sha256_json
 from culnig.models import LanguageModel
@@ -24,7 +25,7 @@ BLOCK = 32
 PROGRESS = ".exact"
 """Folder of finished blocks, inside that of the measurement."""
 Block = tuple[list[dict[str, Any]], np.ndarray]
-"""A record a prompt (part, id, country, probability), and what zeroing each neuron takes from P(gold), [P, neurons]."""
+"""A record a prompt (part, id, question, country, probability), and what zeroing each neuron takes from P(gold), [P, neurons]."""
 Parts = Mapping[str, Sequence[Item]]
 
 
@@ -99,8 +100,11 @@ def _measure(
     changes = []
     for part, items in parts.items():
         found = oracle(lm, items, neurons, policy=policy, control=False, token_budget=token_budget)
+        questions = {item.id: question_id(item) for item in items}
         rows = zip(found.ids, found.groups, found.probability, strict=True)
-        prompts += [{"part": part, "id": i, "country": c, "probability": float(p)} for i, c, p in rows]
+        prompts += [
+            {"part": part, "id": i, "question": questions[i], "country": c, "probability": float(p)} for i, c, p in rows
+        ]
         changes.append(found.change)
     return prompts, np.concatenate(changes).astype(np.float32)
 

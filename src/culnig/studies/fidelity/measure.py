@@ -4,16 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from contextlib import nullcontext
-from dataclasses import asdict
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pandas as pd
 
-from culnig.attribution import Scores, score
+from culnig.attribution import Scores
 from culnig.attribution.method import Method, Weighted, parse_methods
-from culnig.attribution.per_item import score_items
+from culnig.attribution.per_item import score_every_prompt
 from culnig.data import Item
 from culnig.errors import UsageError
 from culnig.files import sha256_json
@@ -77,30 +77,30 @@ def measure_fidelity(
     names = [_checked(method).name for method in parse_methods(methods)]
     wanted = [module for module in (modules or SELECTABLE) if modules or module in lm.shapes]
     run: dict[str, Any] = {"policy": policy, "token_budget": token_budget}
-    scores = _score(lm, parts, names, wanted, run, show)
-    first = scores[NEUR].of_method(names[0])
+    scored = _Scored.of(lm, parts, names, wanted, run, show)
+    first, _ = scored.of_method(names[0])
     cells = stratified(first, first.modules, layers=how.layers, per_cell=how.per_cell, seed=how.seed)
-    by_method = {
-        name: tuple(scores[p].of_method(name) if p in scores else None for p in (NEUR, CTRL)) for name in names
-    }
     left_out = list(given or ())
-    best = best_of_all(by_method, how, left_out) if how.top != 0 else pd.DataFrame()  # type: ignore[arg-type]
+    by_method = {name: scored.of_method(name) for name in names}
+    best = best_of_all(by_method, how, left_out) if how.top != 0 else pd.DataFrame()
     table, neurons = _joined(cells, best, set(left_out))
-    effects = _estimates(lm, parts, neurons, scores[NEUR], run, show)
+    effects = {name: scored.rows(name, neurons) for name in names}
     under = sha256_json([list(neuron) for neuron in given]) if given else None
     with scale(lm, given, 0.0) if given else nullcontext():
         if given:
-            again = _estimates(lm, parts, neurons, scores[NEUR], run, show)
-            effects |= {f"{name}{AGAIN}": values for name, values in again.items()}
+            again = _Scored.of(lm, parts, names, wanted, run, show)
+            effects |= {f"{name}{AGAIN}": again.rows(name, neurons) for name in names}
         prompts, change = exact_rows(lm, parts, neurons, under=under, keep=keep, show=show, **run)
     rows = pd.DataFrame(prompts)
     effects = {"exact": change * rows["probability"].to_numpy(dtype=np.float32)[:, None]} | effects
     cultural = (rows["part"] == NEUR).to_numpy()
     table = table.assign(**{n: v[cultural].mean(axis=0, dtype=float)[table["number"]] for n, v in effects.items()})
     groups = (
-        pd.DataFrame(columns=COLUMNS) if given else measure_groups(lm, parts[NEUR], scores[NEUR], how, show=show, **run)
+        pd.DataFrame(columns=COLUMNS)
+        if given
+        else measure_groups(lm, parts[NEUR], scored.scores[NEUR], how, show=show, **run)
     )
-    meta = {key: scores[NEUR].meta[key] for key in (*KEPT, "versions")}
+    meta = {key: scored.scores[NEUR].meta[key] for key in (*KEPT, "versions")}
     meta |= {
         "methods": [name for name in effects if name != "exact"],
         "sampling": asdict(how) | {"rule": how.rule.model_dump()},
@@ -119,16 +119,40 @@ def _checked(method: Method) -> Method:
     return method
 
 
-def _score(
-    lm: LanguageModel, parts: Parts, names: list[str], modules: list[str], run: dict[str, Any], show: Reporter
-) -> dict[str, Scores]:
-    """Scores of the parts by all methods; those of the controls as selection has them."""
-    found = {}
-    with show.step(f"score by {len(names)} methods", sum(map(len, parts.values())), "items") as progress:
-        for part, items in parts.items():
-            options = {"control": part == CTRL, "progress": progress, **run}
-            found[part] = score(lm, items, method=names, modules=modules, **options)
-    return found
+@dataclass(frozen=True)
+class _Scored:
+    """Scores of the items and of their controls, and what every prompt adds to them."""
+
+    scores: dict[str, Scores]
+    every: dict[str, dict[tuple[str, str], np.ndarray]]
+
+    @classmethod
+    def of(
+        cls, lm: LanguageModel, parts: Parts, names: list[str], modules: list[str], run: dict[str, Any], show: Reporter
+    ) -> _Scored:
+        """Score the parts by all methods; the controls as selection has them."""
+        found = {}
+        with show.step(f"score by {len(names)} methods", sum(map(len, parts.values())), "items") as progress:
+            for part, items in parts.items():
+                options = {"control": part == CTRL, "progress": progress, **run}
+                found[part] = score_every_prompt(lm, items, method=names, modules=modules, **options)
+        return cls({part: each for part, (each, _) in found.items()}, {part: each for part, (_, each) in found.items()})
+
+    def of_method(self, name: str) -> tuple[Scores, Scores | None]:
+        """The scores of the items and of the controls by one method."""
+        ctrl = self.scores[CTRL].of_method(name) if CTRL in self.scores else None
+        return self.scores[NEUR].of_method(name), ctrl
+
+    def rows(self, name: str, neurons: Sequence[Neuron]) -> np.ndarray:
+        """What each prompt of all parts adds to each neuron's S, float32 [P, neurons]; nan if it is not scored."""
+        parts = []
+        for every in self.every.values():
+            columns = [
+                every[name, n.module][:, n.layer, n.index] if (name, n.module) in every else None for n in neurons
+            ]
+            size = len(next(iter(every.values())))
+            parts.append(np.stack([np.full(size, np.nan) if c is None else c for c in columns], axis=1))
+        return np.concatenate(parts).astype(np.float32)
 
 
 def _joined(cells: pd.DataFrame, best: pd.DataFrame, left_out: set[Neuron]) -> tuple[pd.DataFrame, list[Neuron]]:
@@ -144,22 +168,3 @@ def _joined(cells: pd.DataFrame, best: pd.DataFrame, left_out: set[Neuron]) -> t
     table = table[kept].reset_index(drop=True)
     table["number"] = [number[neuron] for neuron, keep in zip(every, kept, strict=True) if keep]
     return table, list(number)
-
-
-def _estimates(
-    lm: LanguageModel, parts: Parts, neurons: list[Neuron], scores: Scores, run: dict[str, Any], show: Reporter
-) -> dict[str, np.ndarray]:
-    """Method -> what each prompt adds to each neuron's S, float32 [P, neurons]; nan where it does not score the module."""
-    found: dict[str, list[np.ndarray]] = {name: [] for name in scores.methods}
-    total = sum(map(len, parts.values())) * len(found)
-    with show.step("score the chosen neurons prompt by prompt", total, "items") as progress:
-        for name in found:
-            modules = set(scores.of_method(name).modules)
-            columns = [i for i, neuron in enumerate(neurons) if neuron.module in modules]
-            chosen = [neurons[i] for i in columns]
-            for part, items in parts.items() if chosen else ():
-                values = score_items(lm, items, chosen, method=name, control=part == CTRL, progress=progress, **run)
-                whole = np.full((len(values), len(neurons)), np.nan, dtype=np.float32)
-                whole[:, columns] = values
-                found[name].append(whole)
-    return {name: np.concatenate(each) for name, each in found.items() if each}

@@ -32,7 +32,7 @@ class Fidelity:
         groups: a row a method and group: method, k, share (of the neurons that the method has scored), estimate (the sum
             of S over the method's top k), exact (the same neurons suppressed together).
         meta: model, data, prompts, methods, sampling.
-        prompts: a row a prompt: part (neur, ctrl), id, country, probability; None in runs of version 0.1.
+        prompts: a row a prompt: part (neur, ctrl), id, question, country, probability; None in runs of version 0.1.
         effects: `exact` and each method -> what each prompt adds to S, float32 [prompts, numbers]; empty in such runs.
     """
 
@@ -69,7 +69,7 @@ class Fidelity:
         """Return `exact` and each method for these rows under resamples of the questions; None in runs of 0.1."""
         if self.prompts is None:
             return None
-        ids = self.prompts["id"].to_numpy(dtype=str)
+        ids = self.prompts["question"].to_numpy(dtype=str)
         neur, ctrl = (ids[self._is(part)] for part in (NEUR, CTRL))
         weights = prompt_weights(neur, ctrl if len(ctrl) else None, resamples, np.random.default_rng([seed, 1]))
         numbers = rows["number"].to_numpy()
@@ -126,7 +126,7 @@ class Fidelity:
         neurons = _read(folder / "neurons.parquet", FIXED)
         found = cls(neurons, _read(folder / "groups.parquet", ("method", "k", "estimate", "exact")), meta)
         if "number" in neurons:
-            found.prompts = _read(folder / "prompts.parquet", ("part", "id", "probability"))
+            found.prompts = _read(folder / "prompts.parquet", ("part", "question", "probability"))
             long = _read(folder / "effects.parquet", ("prompt", "number", "exact", *found.methods))
             shape = len(found.prompts), -1
             found.effects = {name: long[name].to_numpy().reshape(shape) for name in ("exact", *found.methods)}
