@@ -106,7 +106,8 @@ def finished(tmp_path_factory, reference_dir):
         "blocks": 5,
         "studies": ["fidelity", "method_comparison", "stability"],
         "guards": {"text": None},
-        "fidelity": {"items": config["identify"]["neur"] | {"limit_per_country": 2}, "groups": 2, "layers": 1},
+        "fidelity": {"items": config["identify"]["neur"] | {"limit_per_country": 2}, "groups": 2, "layers": 1}
+        | {"top": 10, "top_share": 0.1, "given": "culture_general", "formulations": ["cf", "mcf"]},
         "method_comparison": {"budgets": [0.02, 0.05]},
         "stability": {"resamples": 3, "halves": 2, "wordings": 2},
     }
@@ -170,3 +171,18 @@ def test_a_plan_says_what_it_leaves_out():
     assert not _not_counted(load_config("quickstart"))
     said = " ".join(_not_counted(load_config("methods-quick")))
     assert "'fidelity'" in said and "'stability'" in said and "scoring methods" in said
+
+
+def test_fidelity_is_measured_under_every_formulation_and_given_a_set(finished):
+    measured = finished.path / "measured" / "fidelity"
+    assert {path.name for path in measured.iterdir() if path.is_dir()} == {"cf-given", "mcf", "mcf-given"}
+    table = pd.read_parquet(finished.path / "tables" / "fidelity-strata.parquet")
+    states = [f"{formulation}, {state}" for formulation in ("cf", "mcf") for state in ("untouched", "set suppressed")]
+    assert list(dict.fromkeys(table["view"])) == states
+    best = table[(table["stratum"] == "top") & (table["quantity"] == "D")]
+    assert best["precision"].between(0, 1).all() and set(best["pool"]) == {"MLP", "attention"}
+    assert "culnig@given" in set(best.loc[best["view"] == "cf, set suppressed", "method"])
+    chosen = finished.neurons("culture-general")
+    rows = pd.read_parquet(measured / "mcf-given" / "neurons.parquet")
+    assert not any((r.module, r.layer, r.neuron) in chosen for r in rows.itertuples())
+    assert "Precision at k" in (finished.path / "report.html").read_text()

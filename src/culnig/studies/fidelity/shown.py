@@ -140,6 +140,8 @@ def claim(table: pd.DataFrame, reference: str) -> tuple[str, list[Finding]]:
         sentences.append(f"{sentence}.")
     for pool in dict.fromkeys(table.loc[table["stratum"] == TOP, "pool"]):
         members = _methods(table, TOP, pool)
+        if not members:
+            continue
         best = max(members, key=lambda method: members[method]["precision"])
         columns = ("precision", "precision_low", "precision_high")
         value, low, high = (members[best][column] for column in columns)
@@ -158,7 +160,10 @@ def claim(table: pd.DataFrame, reference: str) -> tuple[str, list[Finding]]:
 def _methods(table: pd.DataFrame, stratum: str, pool: str) -> dict[str, dict[str, Any]]:
     """Method -> its row: S in the stratified sample, and what selection ranks among the best."""
     part = table[(table["stratum"] == stratum) & (table["pool"] == pool)]
-    part = part[part["quantity"] == "S"] if stratum == STRATIFIED else part[part["precision"].notna()]
+    if stratum == STRATIFIED:
+        part = part[part["quantity"] == "S"]
+    else:
+        part = part[part["precision"].notna()] if "precision" in part else part.iloc[:0]
     return {str(row["method"]): {str(key): value for key, value in row.items()} for row in part.to_dict("records")}
 
 
