@@ -142,6 +142,16 @@ def test_verb(tmp_path, reference_dir, word_items, capsys, monkeypatch):
     done = invoke(*measure, "--method", "culnig,culnig:sum", "--groups", "2", "--out", str(out))
     assert done.exit_code == 0, done.output
     assert "rank correlation" in done.output and "Sign errors" in done.output
+    controls = tmp_path / "controls.jsonl"
+    controls.write_text("".join(json.dumps(row | {"question": ""}) + "\n" for row in rows))
+    given = tmp_path / "given.json"
+    NeuronSet([Neuron(GATE, 0, 1)]).save(given)
+    more = ["--controls", str(controls), "--given", str(given), "--top", "20", "--method", "culnig:sum"]
+    done = invoke(*measure, *more, "--top-share", "5", "--out", str(tmp_path / "best"))
+    assert done.exit_code == 0, done.output
+    assert "precision at k" in done.output and "suppressed already" in done.output and "culnig:sum@given" in done.output
+    assert {"effects.parquet", "precision.json"} <= {path.name for path in (tmp_path / "best").iterdir()}
+    assert not (tmp_path / "best" / ".exact").exists()
     again = invoke("fidelity", "--out", str(out), "--json")
     assert json.loads(again.output)["all"][0]["method"] == "culnig"
     for wrong, says in (

@@ -126,7 +126,7 @@ def _tell(found: Fidelity, out: Path, seed: int, as_json: bool) -> None:
     from culnig.files import save_table, write_text
     from culnig.studies.fidelity import both_strata, by_level
     from culnig.studies.fidelity import figures as fidelity_figures
-    from culnig.studies.fidelity.shown import agreement_text, group_text, sample_text, top_text
+    from culnig.studies.fidelity.shown import agreement_text, given_text, group_text, sample_text, top_text
     from culnig.studies.fidelity.tables import with_intervals
 
     strata = both_strata(found, seed=seed)
@@ -150,7 +150,7 @@ def _tell(found: Fidelity, out: Path, seed: int, as_json: bool) -> None:
         o.print_json({"out": str(out), "meta": found.meta, "groups": found.groups.to_dict("records")} | records)
         return
     typer.echo(sample_text(found))
-    for line in top_text(found):
+    for line in (*top_text(found), *given_text(found)):
         typer.echo(line)
     for table in (strata, tables["module"]):
         if len(table):

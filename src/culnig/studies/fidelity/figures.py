@@ -98,7 +98,7 @@ def precision(table: pd.DataFrame) -> go.Figure:
     table = table[table["precision"].notna()]
     methods = list(dict.fromkeys(table["method"]))
     pools = list(dict.fromkeys(table["pool"]))
-    titles = {"precision": "precision at k", "regret": "regret, share of the best sum"}
+    titles = {"precision": "precision at k", "regret": "regret (1: the choice holds nothing)"}
     figure = make_subplots(1, 2, shared_yaxes=True, horizontal_spacing=0.06)
     figure.update_layout(empty_figure(90 + (14 + 16 * len(pools)) * len(methods)).layout)
     for column, (name, title) in enumerate(titles.items(), start=1):
@@ -119,9 +119,9 @@ def precision(table: pd.DataFrame) -> go.Figure:
                 row=1,
                 col=column,
             )
-        figure.update_xaxes(
-            title=title, gridcolor=GRID, zeroline=False, rangemode="tozero", fixedrange=True, col=column
-        )
+        look = {"gridcolor": GRID, "zeroline": False, "fixedrange": True}
+        edge = min(1.5, max(1.0, float(table[f"{name}_high"].max())))  # intervals of a regret may be many times as long
+        figure.update_xaxes(title=title, range=[-0.02, edge + 0.02], **look, col=column)
     figure.update_yaxes(
         tickvals=list(range(len(methods))),
         ticktext=methods,
@@ -188,9 +188,13 @@ def _ticks(values: np.ndarray) -> dict[str, object]:
     low, high = min(0.0, np.nanmin(values)), max(0.0, np.nanmax(values))
     largest = max(-low, high) or 1.0
     step = 10.0 ** np.floor(np.log10(largest))
-    marks = [0.0, *(sign * m * step for m in (0.1, 1.0, 2.0, 5.0) for sign in (-1, 1))]
+    marks = [0.0, *(sign * m * step for m in (1.0, 5.0) for sign in (-1, 1))]
     marks = sorted(mark for mark in marks if 1.1 * low <= mark <= 1.1 * high)
-    return {"tickvals": list(_rooted(np.array(marks))), "ticktext": [f"{mark:.0e}" if mark else "0" for mark in marks]}
+    return {
+        "tickvals": list(_rooted(np.array(marks))),
+        "ticktext": [f"{mark:.0e}" if mark else "0" for mark in marks],
+        "tickangle": 0,
+    }
 
 
 def groups(table: pd.DataFrame) -> go.Figure:

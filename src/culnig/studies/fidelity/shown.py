@@ -41,24 +41,28 @@ def top_text(found: Fidelity) -> list[str]:
     rows, how = found.of(TOP), found.meta["sampling"]
     if not len(rows):
         return []
-    parts = [
-        f"{pool}: {len(part):,} of {part['weight'].sum():,.0f} neurons, of which selection takes k = {part['k'].iloc[0]:,}"
+    sizes = [
+        f"{pool}, {len(part):,} of {part['weight'].sum():,.0f} (k = {part['k'].iloc[0]:,})"
         for pool, part in rows.groupby("pool", sort=False)
     ]
-    quantity = "D, the effect on the items minus that on their controls" if "D" in found.quantities else "S"
-    lines = [
-        f"The best are the union of all methods' top {how['top_share']:.0%} of each pool, ranked by their D as selection ranks"
-        f" them ({'; '.join(parts)}). Where not all were suppressed, a random sample stands for the union, and each neuron"
-        " counts by the inverse of its inclusion probability.",
-        f"Precision at k is the share of a method's k best that are among the k with the largest exact {quantity}."
+    ranked = "D, the effect on the items minus that on their controls" if "D" in found.quantities else "S"
+    return [
+        f"The best are the union of all methods' top {how['top_share']:.0%} of each pool, as selection ranks them."
+        f" Of them were suppressed: {'; '.join(sizes)}. k is the number that selection takes."
+        " A random sample stands for a larger union, and each neuron counts by the inverse of its inclusion probability.",
+        f"Precision at k is the share of a method's k best that are among the k with the largest exact {ranked}."
         " Regret is what its k best forgo of the exact sum that those k hold.",
     ]
-    if given := found.meta.get("given"):
-        lines.append(
-            f"While effects were measured, {given['neurons']:,} neurons were suppressed already. Estimates are of the untouched"
-            " model; those with @given were made anew under the suppression."
-        )
-    return lines
+
+
+def given_text(found: Fidelity) -> list[str]:
+    """Which neurons were suppressed already, if any."""
+    if not (given := found.meta.get("given")):
+        return []
+    return [
+        f"While these effects were measured, {given['neurons']:,} neurons were suppressed already. Estimates are of the"
+        " untouched model; those with @given were made anew under the suppression."
+    ]
 
 
 def agreement_text(tables: dict[str, pd.DataFrame], reference: str) -> list[str]:

@@ -20,7 +20,7 @@ from culnig.studies.fidelity.exact_rows import PROGRESS, forget
 from culnig.studies.fidelity.measure import METHODS, measure_fidelity
 from culnig.studies.fidelity.rows import Fidelity
 from culnig.studies.fidelity.sample import Sampling
-from culnig.studies.fidelity.shown import agreement_text, claim, group_text, sample_text, top_text
+from culnig.studies.fidelity.shown import agreement_text, claim, given_text, group_text, sample_text, top_text
 from culnig.studies.fidelity.tables import both_strata, by_level, with_intervals
 
 if TYPE_CHECKING:
@@ -153,7 +153,8 @@ class FidelityStudy:
         section.tables["fidelity-groups"] = first.groups
         section.text = [
             sample_text(first),
-            *top_text(list(found.values())[-1]),
+            *top_text(first),
+            *given_text(list(found.values())[-1]),
             *agreement_text(tables, first.methods[0]),
         ]
         section.figures = _figures(found, strata, tables)
