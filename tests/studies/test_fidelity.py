@@ -11,6 +11,7 @@ import pytest
 
 import culnig
 from culnig import Neuron, NeuronSet
+from culnig.attribution.per_item import score_every_prompt, score_items
 from culnig.errors import DataError, UsageError
 from culnig.neurons import GATE, VALUE
 from culnig.prompts import PromptPolicy
@@ -299,3 +300,15 @@ def test_measurements_of_version_0_1_still_open(measured, tmp_path):
     assert found.quantities == ["S"] and found.methods == measured.methods and not len(found.of("top"))
     old_table, new_table = both_strata(found, resamples=50), both_strata(measured, resamples=50)
     assert old_table["rho"].to_numpy() == pytest.approx(new_table["rho"].to_numpy())
+
+
+def test_what_every_prompt_adds_is_what_a_second_pass_gives(tiny, word_items):
+    items, names = word_items[:5], ["culnig", "relp"]
+    scores, every = score_every_prompt(tiny, items, policy=CF, method=names, token_budget=64)
+    neurons = [Neuron(GATE, 0, 3), Neuron(VALUE, 1, 2)]
+    whole = culnig.score(tiny, items, policy=CF, method=names)
+    for name in names:
+        again = score_items(tiny, items, neurons, policy=CF, method=name)
+        mine = np.stack([every[name, n.module][:, n.layer, n.index] for n in neurons], axis=1)
+        np.testing.assert_allclose(mine, again, rtol=1e-4, atol=1e-8)
+        np.testing.assert_allclose(scores.mean(GATE, name), whole.mean(GATE, name), rtol=1e-4, atol=1e-9)
