@@ -13,6 +13,7 @@ import yaml
 from culnig.errors import UsageError
 from culnig.evaluation import EvalResult, drops, winners
 from culnig.neurons import GATE, KEY, VALUE
+from culnig.run.checks import check_config
 from culnig.run.config import load_config
 from culnig.run.directory import RunDirectory
 from culnig.run.pipeline import analyse, run
@@ -163,6 +164,9 @@ def test_embedded_configs_are_read():
         assert load_config(name).studies == ["fidelity", "method_comparison", "stability"]
     with pytest.raises(UsageError, match="methods"):
         load_config("methods", ["fidelity.methods=nonsense"])
+    wrong = ["prompts.score_calibration=length", "prompts.formulation=cf", "fidelity.formulations=[cf, mcf]"]
+    with pytest.raises(UsageError, match="fidelity: all labels have one length"):
+        check_config(load_config("methods", wrong))
 
 
 def test_a_plan_says_what_it_leaves_out():

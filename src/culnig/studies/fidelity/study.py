@@ -11,6 +11,7 @@ from pydantic import Field, field_validator
 from culnig import distributed
 from culnig.data import DataConfig
 from culnig.neurons import NeuronSet
+from culnig.prompts import PromptPolicy
 from culnig.settings import Settings
 from culnig.studies._base import STUDIES, Condition, MeasurementContext, Section
 from culnig.studies._culture_general_set import CULTURE_GENERAL, culture_general_set
@@ -82,6 +83,11 @@ class FidelityStudy:
         "fidelity-groups": "Groups: sum of the estimates and exact drop",
     }
 
+    def check(self, config: RunSettings) -> None:
+        """Check that the prompts can be put under every formulation."""
+        for formulation in config.section(FidelitySettings).formulations or ():
+            _policy(config, formulation)
+
     def select(self, run: SavedRun) -> dict[str, NeuronSet]:
         given = run.config.section(FidelitySettings).given
         return {CULTURE_GENERAL: culture_general_set(run)} if given != "none" else {}
@@ -114,10 +120,6 @@ class FidelityStudy:
             folder = _folder(run, view)
             if (folder / "fidelity.json").is_file():
                 continue
-            policy = context.scoring_policy
-            if formulation:
-                prompts = run.config.prompts.model_copy(update={"formulation": formulation})
-                policy = prompts.scoring_policy(formulation)
             found = measure_fidelity(
                 context.lm,
                 items,
@@ -125,7 +127,7 @@ class FidelityStudy:
                 methods=config.methods,
                 sampling=sampling,
                 given=culture_general_set(run) if given else None,
-                policy=policy,
+                policy=_policy(run.config, formulation) if formulation else context.scoring_policy,
                 token_budget=context.token_budget,
                 keep=folder / PROGRESS,
                 reporter=context.reporter,
@@ -173,6 +175,11 @@ Figures = list[tuple[str, object]]
 
 def _folder(run: SavedRun, view: str) -> Path:
     return run.measured_path(NAME) / view if view else run.measured_path(NAME)
+
+
+def _policy(config: RunSettings, formulation: Formulation) -> PromptPolicy:
+    """How items are put under a formulation that need not be the run's."""
+    return config.prompts.model_copy(update={"formulation": formulation}).scoring_policy(formulation)
 
 
 def _controls(run: SavedRun) -> DataConfig:
