@@ -13,6 +13,7 @@ import yaml
 from culnig.errors import UsageError
 from culnig.evaluation import EvalResult, drops, winners
 from culnig.neurons import GATE, KEY, VALUE
+from culnig.run.checks import check_config
 from culnig.run.config import load_config
 from culnig.run.directory import RunDirectory
 from culnig.run.pipeline import analyse, run
@@ -106,7 +107,8 @@ def finished(tmp_path_factory, reference_dir):
         "blocks": 5,
         "studies": ["fidelity", "method_comparison", "stability"],
         "guards": {"text": None},
-        "fidelity": {"items": config["identify"]["neur"] | {"limit_per_country": 2}, "groups": 2, "layers": 1},
+        "fidelity": {"items": config["identify"]["neur"] | {"limit_per_country": 2}, "groups": 2, "layers": 1}
+        | {"top": 10, "top_share": 0.1, "given": "culture_general", "formulations": ["cf", "mcf"]},
         "method_comparison": {"budgets": [0.02, 0.05]},
         "stability": {"resamples": 3, "halves": 2, "wordings": 2},
     }
@@ -162,6 +164,9 @@ def test_embedded_configs_are_read():
         assert load_config(name).studies == ["fidelity", "method_comparison", "stability"]
     with pytest.raises(UsageError, match="methods"):
         load_config("methods", ["fidelity.methods=nonsense"])
+    wrong = ["prompts.score_calibration=length", "prompts.formulation=cf", "fidelity.formulations=[cf, mcf]"]
+    with pytest.raises(UsageError, match="fidelity: all labels have one length"):
+        check_config(load_config("methods", wrong))
 
 
 def test_a_plan_says_what_it_leaves_out():
@@ -170,3 +175,18 @@ def test_a_plan_says_what_it_leaves_out():
     assert not _not_counted(load_config("quickstart"))
     said = " ".join(_not_counted(load_config("methods-quick")))
     assert "'fidelity'" in said and "'stability'" in said and "scoring methods" in said
+
+
+def test_fidelity_is_measured_under_every_formulation_and_given_a_set(finished):
+    measured = finished.path / "measured" / "fidelity"
+    assert {path.name for path in measured.iterdir() if path.is_dir()} == {"cf-given", "mcf", "mcf-given"}
+    table = pd.read_parquet(finished.path / "tables" / "fidelity-strata.parquet")
+    states = [f"{formulation}, {state}" for formulation in ("cf", "mcf") for state in ("untouched", "set suppressed")]
+    assert list(dict.fromkeys(table["view"])) == states
+    best = table[(table["stratum"] == "top") & (table["quantity"] == "D")]
+    assert best["precision"].between(0, 1).all() and set(best["pool"]) == {"MLP", "attention"}
+    assert "culnig@given" in set(best.loc[best["view"] == "cf, set suppressed", "method"])
+    chosen = finished.neurons("culture-general")
+    rows = pd.read_parquet(measured / "mcf-given" / "neurons.parquet")
+    assert not any((r.module, r.layer, r.neuron) in chosen for r in rows.itertuples())
+    assert "Precision at k" in (finished.path / "report.html").read_text()

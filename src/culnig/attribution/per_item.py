@@ -1,4 +1,4 @@
-"""Scores of a few neurons, item by item: a second pass that keeps what `score` sums up."""
+"""Scores item by item: what `score` sums up, of a few neurons in a second pass, or of all of them."""
 
 from __future__ import annotations
 
@@ -11,8 +11,9 @@ import torch
 from culnig import distributed
 from culnig.attribution.accumulator import Accumulator
 from culnig.attribution.batch import prepare
-from culnig.attribution.method import parse_method
-from culnig.attribution.scoring import add_references
+from culnig.attribution.method import parse_method, parse_methods
+from culnig.attribution.scoring import add_references, checked, describe, summed
+from culnig.attribution.store import Scores
 from culnig.data import Item
 from culnig.errors import UsageError
 from culnig.models import LanguageModel
@@ -57,6 +58,61 @@ def score_items(
             progress(len(chunk))
     found = distributed.gather(keeper.rows)
     return np.stack([found[key] for key in range(len(rows))])
+
+
+def score_every_prompt(
+    lm: LanguageModel,
+    items: Iterable[Item],
+    *,
+    policy: PromptPolicy,
+    method: str | Sequence[str],
+    modules: Sequence[str] | None = None,
+    control: bool | None = None,
+    token_budget: int | None = None,
+    progress: Callable[[int], None] | None = None,
+) -> tuple[Scores, dict[tuple[str, str], np.ndarray]]:
+    """Score all neurons, and keep what each prompt adds: 4 bytes a prompt, neuron and method.
+
+    Args:
+        lm: the model.
+        items: the items.
+        policy, method, modules, control, token_budget, progress: as for `score`.
+
+    Returns:
+        The scores, and for each (method, module) what each prompt adds to them, float32 [P, L, N].
+    """
+    methods = checked(parse_methods(method), lm, modules)
+    prompts = prepare(lm, items, policy, control=control, token_budget=token_budget)
+    add_references(lm, prompts, methods, policy, list(prompts.items), token_budget)
+    keeper = _EveryPrompt(lm, prompts, methods, modules=modules, budget=token_budget)
+    keys = list(range(len(prompts.encoded)))
+    for chunk in distributed.share(batches([prompts.row(key) for key in keys], token_budget or lm.token_budget)):
+        keeper.run(chunk)
+        if progress:
+            progress(len(chunk))
+    distributed.sum_over_processes(keeper.sums.values())
+    distributed.sum_over_processes([torch.from_numpy(values) for values in keeper.kept.values()])
+    return summed(keeper, keys, describe(lm, prompts, policy, methods, keeper), {}), keeper.kept
+
+
+class _EveryPrompt(Accumulator):
+    """Keeps all columns for every prompt, besides the sums."""
+
+    def __init__(self, lm: LanguageModel, *args: Any, **options: Any) -> None:
+        super().__init__(lm, *args, **options)
+        number = len(self.prompts.encoded)
+        self.kept = {
+            (method, module): np.zeros((number, *lm.shapes[module]), dtype=np.float32)
+            for method, modules in self.modules.items()
+            for module in modules
+        }
+
+    def _commit(self, keys: Sequence[int]) -> None:
+        super()._commit(keys)
+        for statistic, site, first, scores in self._staged:
+            if (statistic, site.module) in self.kept:
+                kept = self.kept[statistic, site.module]
+                kept[list(keys), site.layer, first : first + scores.shape[1]] = scores.float().cpu().numpy()
 
 
 class _Keeper(Accumulator):

@@ -77,7 +77,7 @@ def score(
         PromptError: an item that cannot be put to this model as asked.
         ModelError: a model that lacks what a method needs.
     """
-    methods = _checked(parse_methods(method), lm, modules)
+    methods = checked(parse_methods(method), lm, modules)
     policy = policy or lm.scoring_policy(formulation)
     account = account_of(items)
     chosen = list(items)
@@ -90,7 +90,7 @@ def score(
     blocked = _blocked(prompts, blocks, block_groups)
     accumulator = Accumulator(lm, prompts, methods, modules=modules, blocks=blocked, budget=token_budget)
     whole = batches([prompts.row(key) for key in mine], token_budget or lm.token_budget)
-    meta = _describe(lm, prompts, policy, methods, accumulator)
+    meta = describe(lm, prompts, policy, methods, accumulator)
     meta |= {"padded_zeros": padded_zeros, "shard": shard, "rows": account}
     if blocked:
         meta |= {"blocks": blocked.number, "block_items": items_a_block(prompts, blocked.of, blocked.number)}
@@ -98,7 +98,7 @@ def score(
     saved = Checkpoint(_of_rank(checkpoint), meta | {"batches": [len(chunk) for chunk in whole]}, checkpoint_minutes)
     _run(accumulator, distributed.share(whole), saved, progress)
     distributed.sum_over_processes(accumulator.sums.values())
-    return _summed(accumulator, mine, meta, _kept_blocks(accumulator, blocked, mine) if blocked else {})
+    return summed(accumulator, mine, meta, _kept_blocks(accumulator, blocked, mine) if blocked else {})
 
 
 def score_prompts(
@@ -122,17 +122,17 @@ def score_prompts(
         UsageError: an unknown method.
         ModelError: a model that lacks what a method needs.
     """
-    methods = _checked(parse_methods(method), lm, None)
+    methods = checked(parse_methods(method), lm, None)
     accumulator = Accumulator(lm, prompts, methods, budget=token_budget)
     keys = list(range(len(prompts.encoded)))
     whole = batches([prompts.row(key) for key in keys], token_budget or lm.token_budget)
-    meta = _describe(lm, prompts, policy, methods, accumulator)
+    meta = describe(lm, prompts, policy, methods, accumulator)
     _run(accumulator, distributed.share(whole), Checkpoint(None, meta, 0), progress)
     distributed.sum_over_processes(accumulator.sums.values())
-    return _summed(accumulator, keys, meta, {})
+    return summed(accumulator, keys, meta, {})
 
 
-def _summed(accumulator: Accumulator, mine: Sequence[int], meta: dict[str, Any], blocks: dict[str, Any]) -> Scores:
+def summed(accumulator: Accumulator, mine: Sequence[int], meta: dict[str, Any], blocks: dict[str, Any]) -> Scores:
     """The scores of the prompts of some numbers, once all their batches are through."""
     prompts = accumulator.prompts
     groups, lengths = prompts.group_of[mine], [prompts.row(key).length for key in mine]
@@ -182,7 +182,7 @@ def _run(accumulator: Accumulator, work: Sequence[Any], saved: Checkpoint, progr
             progress(len(chunk))
 
 
-def _checked(methods: list[Method], lm: LanguageModel, modules: Sequence[str] | None) -> list[Method]:
+def checked(methods: list[Method], lm: LanguageModel, modules: Sequence[str] | None) -> list[Method]:
     """The methods, if this model can be scored by them on these modules."""
     for module in modules or ():
         if module not in lm.shapes:
@@ -238,9 +238,10 @@ def _shard_keys(number: int, shard: tuple[int, int] | None) -> list[int]:
     return list(range(i - 1, number, n))
 
 
-def _describe(
+def describe(
     lm: LanguageModel, prompts: Prompts, policy: PromptPolicy, methods: Sequence[Method], accumulator: Accumulator
 ) -> dict[str, Any]:
+    """What a score file says of how it was made."""
     ids: dict[str, list[str]] = {}
     for item in prompts.items:
         ids.setdefault(item.benchmark, []).append(item.id)

@@ -2,11 +2,25 @@
 
 from __future__ import annotations
 
+import numpy as np
 import pandas as pd
 import plotly.graph_objects as go
 from plotly.subplots import make_subplots
 
-from culnig.figures import GRID, INK, MUTED, colours, empty_figure, error_bars, legend_below, short_module
+from culnig.figures import (
+    ACCENT,
+    COOL,
+    GRID,
+    INK,
+    MUTED,
+    colours,
+    empty_figure,
+    error_bars,
+    legend_below,
+    short_module,
+)
+
+POOL_COLOURS = {"MLP": ACCENT, "attention": COOL}
 
 
 def agreement_by_module(table: pd.DataFrame) -> go.Figure:
@@ -73,6 +87,114 @@ def agreement_by_layer(table: pd.DataFrame) -> go.Figure:
     figure.update_xaxes(title="layer", showgrid=False)
     figure.update_yaxes(title="rank correlation", range=[min(-0.3, table["low"].min()), 1.04])
     return legend_below(figure)
+
+
+def precision(table: pd.DataFrame) -> go.Figure:
+    """Precision at k and regret, a panel each: a row for each method, a colour for each pool, with intervals.
+
+    Args:
+        table: what `tables.both_strata` gives.
+    """
+    table = table[table["precision"].notna()]
+    methods = list(dict.fromkeys(table["method"]))
+    pools = list(dict.fromkeys(table["pool"]))
+    titles = {"precision": "precision at k", "regret": "regret (1: the choice holds nothing)"}
+    figure = make_subplots(1, 2, shared_yaxes=True, horizontal_spacing=0.06)
+    figure.update_layout(empty_figure(90 + (14 + 16 * len(pools)) * len(methods)).layout)
+    for column, (name, title) in enumerate(titles.items(), start=1):
+        for number, pool in enumerate(pools):
+            part = table[table["pool"] == pool]
+            shift = 0.24 * (number - (len(pools) - 1) / 2)
+            colour = POOL_COLOURS.get(pool, MUTED)
+            figure.add_scatter(
+                x=list(part[name]),
+                y=[methods.index(method) + shift for method in part["method"]],
+                mode="markers",
+                name=f"{pool}, k = {part['k'].iloc[0]:,.0f}",
+                error_x=error_bars(part[name], part[f"{name}_low"], part[f"{name}_high"], color=colour),
+                marker={"size": 9, "color": colour},
+                customdata=list(part["method"]),
+                hovertemplate=f"%{{customdata}}, {pool}: %{{x:.2f}}<extra></extra>",
+                showlegend=column == 1,
+                row=1,
+                col=column,
+            )
+        look = {"gridcolor": GRID, "zeroline": False, "fixedrange": True}
+        edge = min(1.5, max(1.0, float(table[f"{name}_high"].max())))  # intervals of a regret may be many times as long
+        figure.update_xaxes(title=title, range=[-0.02, edge + 0.02], **look, col=column)
+    figure.update_yaxes(
+        tickvals=list(range(len(methods))),
+        ticktext=methods,
+        range=[len(methods) - 0.5, -0.5],
+        showgrid=False,
+        automargin=True,
+        fixedrange=True,
+    )
+    return legend_below(figure)
+
+
+def exact_and_estimate(neurons: pd.DataFrame, methods: list[str]) -> go.Figure:
+    """Exact effect (up) and estimate (right) of each of the best neurons, a panel a method, on axes stretched around 0.
+
+    Args:
+        neurons: columns pool, module, layer, neuron, exact, and the methods.
+    """
+    shown = [method for method in methods if neurons[method].notna().any()]
+    columns = min(3, len(shown))
+    rows = -(-len(shown) // columns)
+    figure = make_subplots(rows, columns, subplot_titles=shown, shared_yaxes=True, vertical_spacing=0.3 / rows)
+    figure.update_layout(empty_figure(80 + 280 * rows).layout)
+    exact = neurons["exact"].to_numpy(dtype=float)
+    for i, method in enumerate(shown):
+        place = {"row": i // columns + 1, "col": i % columns + 1}
+        limits = np.array([max(exact.min(), neurons[method].min()), min(exact.max(), neurons[method].max())])
+        line = {"color": MUTED, "width": 1, "dash": "dot"}
+        figure.add_scatter(x=_rooted(limits), y=_rooted(limits), mode="lines", line=line, hoverinfo="skip", **place)
+        figure.data[-1].showlegend = False
+        for pool, part in neurons.groupby("pool", sort=False):
+            names = [
+                f"{short_module(m)} {i}[{n}]"
+                for m, i, n in zip(part["module"], part["layer"], part["neuron"], strict=True)
+            ]
+            figure.add_scatter(
+                x=_rooted(part[method].to_numpy(dtype=float)),
+                y=_rooted(part["exact"].to_numpy(dtype=float)),
+                mode="markers",
+                name=str(pool),
+                marker={"size": 5, "color": POOL_COLOURS.get(str(pool), MUTED), "opacity": 0.65},
+                customdata=np.stack(
+                    [names, part[method].map("{:.2e}".format), part["exact"].map("{:.2e}".format)], axis=1
+                ),
+                hovertemplate="%{customdata[0]}: estimate %{customdata[1]}, exact %{customdata[2]}<extra></extra>",
+                showlegend=i == 0,
+                **place,
+            )
+        figure.update_xaxes(**_ticks(neurons[method].to_numpy(dtype=float)), **place)
+    figure.update_yaxes(**_ticks(exact), gridcolor=GRID, zeroline=True, zerolinecolor=MUTED, fixedrange=True)
+    figure.update_xaxes(gridcolor=GRID, zeroline=True, zerolinecolor=MUTED, fixedrange=True)
+    figure.update_yaxes(title="exact", col=1)
+    figure.update_layout(margin={"t": 34})
+    figure.update_annotations(font={"size": 12})
+    return legend_below(figure)
+
+
+def _rooted(values: np.ndarray) -> np.ndarray:
+    """Signed square roots: large effects stay in sight beside small ones."""
+    return np.sign(values) * np.sqrt(np.abs(values))
+
+
+def _ticks(values: np.ndarray) -> dict[str, object]:
+    """Ticks at round numbers on a rooted axis, few enough to be read."""
+    low, high = min(0.0, np.nanmin(values)), max(0.0, np.nanmax(values))
+    largest = max(-low, high) or 1.0
+    step = 10.0 ** np.floor(np.log10(largest))
+    marks = [0.0, *(sign * m * step for m in (1.0, 5.0) for sign in (-1, 1))]
+    marks = sorted(mark for mark in marks if 1.1 * low <= mark <= 1.1 * high)
+    return {
+        "tickvals": list(_rooted(np.array(marks))),
+        "ticktext": [f"{mark:.0e}" if mark else "0" for mark in marks],
+        "tickangle": 0,
+    }
 
 
 def groups(table: pd.DataFrame) -> go.Figure:

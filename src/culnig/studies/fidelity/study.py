@@ -2,39 +2,56 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, ClassVar
+from pathlib import Path
+from typing import TYPE_CHECKING, ClassVar, Literal
 
 import pandas as pd
 from pydantic import Field, field_validator
 
 from culnig import distributed
 from culnig.data import DataConfig
-from culnig.figures import short_module
 from culnig.neurons import NeuronSet
+from culnig.prompts import PromptPolicy
 from culnig.settings import Settings
-from culnig.statistics.agreement import levels, statement
-from culnig.studies._base import STUDIES, Condition, Finding, MeasurementContext, Section
+from culnig.studies._base import STUDIES, Condition, MeasurementContext, Section
+from culnig.studies._culture_general_set import CULTURE_GENERAL, culture_general_set
 from culnig.studies._settings import checked_methods
 from culnig.studies.fidelity import figures as fidelity_figures
-from culnig.studies.fidelity.measure import Fidelity, Sampling, measure_fidelity
+from culnig.studies.fidelity.exact_rows import PROGRESS, forget
+from culnig.studies.fidelity.measure import METHODS, measure_fidelity
+from culnig.studies.fidelity.rows import Fidelity
+from culnig.studies.fidelity.sample import Sampling
+from culnig.studies.fidelity.shown import agreement_text, claim, given_text, group_text, sample_text, top_text
+from culnig.studies.fidelity.tables import both_strata, by_level, with_intervals
 
 if TYPE_CHECKING:
     from culnig.studies._saved import SavedRun
     from culnig.studies._settings import RunSettings
 
 NAME = "fidelity"
+Formulation = Literal["mcf", "cf"]
 
 
 class FidelitySettings(Settings):
     """The study `fidelity`: estimates against exact suppression."""
 
-    items: DataConfig = DataConfig(items="everyday:neur", limit_per_country=2, draws=1)
-    methods: str = Field(
-        "culnig,culnig:sum,atp,relp,ig:gate:steps=4",
-        description="methods that estimate P(gold) lost to zeroing a neuron",
+    items: DataConfig = DataConfig(items="everyday:neur", limit_per_country=1, draws=1)
+    controls: DataConfig | Literal["auto"] | None = Field(
+        "auto", description="controls, for D = S - S(controls); auto: as many of the run's ctrl; null leaves D out"
+    )
+    methods: str = Field(METHODS, description="methods that estimate P(gold) lost to zeroing a neuron")
+    formulations: list[Formulation] | None = Field(
+        None, min_length=1, description="measure under each of them; null is the run's own"
+    )
+    given: Literal["none", "culture_general"] = Field(
+        "none", description="culture_general: measure again while the run's set is suppressed"
     )
     layers: int | None = Field(None, ge=1, description="so many layers, evenly spread; null is all")
     per_cell: int = Field(1, ge=1, description="neurons of each score decile of each module of each layer")
+    top: int | None = Field(
+        80, ge=0, description="neurons of each pool among all methods' best; a larger union is sampled; null is all"
+    )
+    top_share: float = Field(0.02, gt=0, le=1, description="how much of a pool counts as a method's best")
     largest: float = Field(0.01, gt=0, le=1, description="largest group that is suppressed together, as a share")
     groups: int = Field(9, ge=0, description="group sizes from 1 to the largest; 0 for none")
 
@@ -43,9 +60,18 @@ class FidelitySettings(Settings):
     def _methods(cls, text: str) -> str:
         return checked_methods(text)
 
+    def views(self) -> list[tuple[str, Formulation | None, bool]]:
+        """Folder of each measurement ("" for the first), its formulation (None is the run's own), whether a set is given."""
+        found: list[tuple[str, Formulation | None, bool]] = []
+        for formulation in self.formulations or (None,):
+            for given in (False, True) if self.given != "none" else (False,):
+                name = "-".join(part for part in (formulation, "given" if given else None) if part)
+                found.append((name if found else "", formulation, given))
+        return found
+
 
 class FidelityStudy:
-    """A stratified sample of neurons, and every method's top groups, suppressed exactly."""
+    """Neurons of every kind, and every method's top neurons, suppressed exactly."""
 
     settings = FidelitySettings
     section = "fidelity"
@@ -53,11 +79,18 @@ class FidelityStudy:
     title = "Fidelity: estimates against exact suppression"
     titles: ClassVar = {
         "fidelity": "Agreement with exact suppression",
+        "fidelity-by-module-shown": "The stratified sample by module",
         "fidelity-groups": "Groups: sum of the estimates and exact drop",
     }
 
+    def check(self, config: RunSettings) -> None:
+        """Check that the prompts can be put under every formulation."""
+        for formulation in config.section(FidelitySettings).formulations or ():
+            _policy(config, formulation)
+
     def select(self, run: SavedRun) -> dict[str, NeuronSet]:
-        return {}
+        given = run.config.section(FidelitySettings).given
+        return {CULTURE_GENERAL: culture_general_set(run)} if given != "none" else {}
 
     def conditions(self, run: SavedRun) -> list[Condition]:
         return []
@@ -66,161 +99,127 @@ class FidelityStudy:
         return []
 
     def measured(self, run: SavedRun) -> bool:
-        return (run.measured_path(NAME) / "fidelity.json").is_file()
+        views = run.config.section(FidelitySettings).views()
+        return all((_folder(run, view) / "fidelity.json").is_file() for view, _, _ in views)
 
     def measure(self, run: SavedRun, context: MeasurementContext) -> None:
         config = run.config.section(FidelitySettings)
-        found = measure_fidelity(
-            context.lm,
-            context.items(config.items),
-            methods=config.methods,
-            sampling=Sampling(config.layers, config.per_cell, config.largest, config.groups, run.config.seed),
-            policy=context.scoring_policy,
-            token_budget=context.token_budget,
-            reporter=context.reporter,
+        sampling = Sampling(
+            layers=config.layers,
+            per_cell=config.per_cell,
+            top=config.top,
+            top_share=config.top_share,
+            rule=run.config.culture_general,
+            largest=config.largest,
+            groups=config.groups,
+            seed=run.config.seed,
         )
-        if distributed.is_main():
-            found.save(run.measured_path(NAME))
+        items = context.items(config.items)
+        controls = context.items(_controls(run)) if config.controls else None
+        for view, formulation, given in config.views():
+            folder = _folder(run, view)
+            if (folder / "fidelity.json").is_file():
+                continue
+            found = measure_fidelity(
+                context.lm,
+                items,
+                controls=controls,
+                methods=config.methods,
+                sampling=sampling,
+                given=culture_general_set(run) if given else None,
+                policy=_policy(run.config, formulation) if formulation else context.scoring_policy,
+                token_budget=context.token_budget,
+                keep=folder / PROGRESS,
+                reporter=context.reporter,
+            )
+            if distributed.is_main():
+                found.save(folder)
+                forget(folder / PROGRESS)
 
     def analyse(self, run: SavedRun) -> Section:
-        found = Fidelity.load(run.measured_path(NAME))
-        tables = levels(found.neurons, found.methods, seed=run.config.seed)
+        views = [view for view, _, _ in run.config.section(FidelitySettings).views()]
+        seed = run.config.seed
+        found = {_title(each): each for each in (Fidelity.load(_folder(run, view)) for view in views)}
+        first = next(iter(found.values()))
+        tables = by_level(first, seed=seed)
+        strata = {title: both_strata(each, seed=seed) for title, each in found.items()}
+        whole = pd.concat([table.assign(view=title) for title, table in strata.items()], ignore_index=True)
         section = Section(self.title, titles=self.titles)
-        shown = pd.concat([tables["all"].assign(module="all"), tables["module"]], ignore_index=True)
-        section.tables = {"fidelity": with_intervals(shown), "fidelity-neurons": found.neurons}
+        section.tables = {
+            "fidelity": with_intervals(whole if len(found) > 1 else whole.drop(columns="view")),
+            "fidelity-strata": whole,
+            "fidelity-by-module-shown": with_intervals(tables["module"]),
+            "fidelity-neurons": pd.concat([e.neurons.assign(view=t) for t, e in found.items()], ignore_index=True),
+        }
         section.tables |= {f"fidelity-by-{level}": table for level, table in tables.items()}
-        section.tables["fidelity-groups"] = found.groups
-        section.text = [sample_text(found), *agreement_text(tables, found.methods[0])]
-        section.figures = [
-            (
-                "Rank correlation of each estimate with exact suppression by module, with 95 % intervals.",
-                fidelity_figures.agreement_by_module(tables["module"]),
-            ),
-            (
-                "The same by layer, over all modules; a method that does not score all of them has no line.",
-                fidelity_figures.agreement_by_layer(tables["layer"]),
-            ),
+        section.tables["fidelity-groups"] = first.groups
+        section.text = [
+            sample_text(first),
+            *top_text(first),
+            *given_text(list(found.values())[-1]),
+            *agreement_text(tables, first.methods[0]),
         ]
-        if len(found.groups):
-            section.text.append(group_text(found.groups))
-            caption = (
-                "Each method's top k suppressed together, in % of the neurons it has scored: the sum of its estimates"
-                " (dotted) and the exact drop (solid), both in P(gold) weighted by P(gold), on logarithmic scales."
-            )
-            section.figures.append((caption, fidelity_figures.groups(found.groups)))
-        section.numbers = {"all": tables["all"].to_dict("records"), "module": tables["module"].to_dict("records")}
-        section.claim, section.findings = _claim(tables["all"], found.methods[0])
+        section.figures = _figures(found, strata, tables)
+        if len(first.groups):
+            section.text.append(group_text(first.groups))
+        section.numbers = {level: tables[level].to_dict("records") for level in ("all", "module")}
+        section.numbers["strata"] = whole.to_dict("records")
+        section.claim, section.findings = claim(strata[next(iter(found))], first.methods[0])
         return section
 
 
 STUDIES.register(NAME)(FidelityStudy())
 
-
-def sample_text(found: Fidelity) -> str:
-    """What was suppressed, on what, and which methods are the same or restricted."""
-    rows, meta = found.neurons, found.meta
-    text = (
-        f"{len(rows):,} neurons ({meta['sampling']['per_cell']} of every tenth of the scores in {rows['module'].nunique()}"
-        f" modules of {rows['layer'].nunique()} layers) were set to 0 one at a time, exactly, on {meta['num_prompts']} prompts,"
-        " and what that takes from P(gold), weighted by P(gold), is set beside each method's S on the same prompts. Intervals"
-        " are a bootstrap over neurons; other prompts are not part of them."
-    )
-    for method in found.methods:
-        have = rows.loc[rows[method].notna(), "module"].unique()
-        if len(have) < rows["module"].nunique():
-            text += f" {method} was scored on {', '.join(map(short_module, have))} only, for its cost."
-    for i, method in enumerate(found.methods):
-        for other in found.methods[:i]:
-            if rows[method].equals(rows[other]):
-                text += f" {method} is the same number as {other}."
-    return text
+Figures = list[tuple[str, object]]
 
 
-def with_intervals(table: pd.DataFrame) -> pd.DataFrame:
-    """The table for readers: each figure with its interval in one cell."""
-    columns = {
-        "rho": "rank correlation",
-        "behind": "behind the best",
-        "signs": "sign errors",
-        "signs_large": "of large effects",
-    }
-    shown = table[[name for name in ("module", "method", "neurons") if name in table]].copy()
-    for column, heading in columns.items():
-        low, high = ("low", "high") if column == "rho" else (f"{column}_low", f"{column}_high")
-        shown[heading] = [f"{row[column]:.2f} ({row[low]:.2f} to {row[high]:.2f})" for _, row in table.iterrows()]
-    return shown
+def _folder(run: SavedRun, view: str) -> Path:
+    return run.measured_path(NAME) / view if view else run.measured_path(NAME)
 
 
-def agreement_text(tables: dict[str, pd.DataFrame], reference: str) -> list[str]:
-    """Where the reference method is the best, level with the best, or behind."""
-    lines = []
-    for level in ("module", "layer"):
-        table = tables[level]
-        if not len(table) or reference not in set(table["method"]):
-            continue
-        best, equal, behind = statement(table, reference)
-        names = short_module if level == "module" else str
-        parts = [
-            f"{says} in {len(group)} of {len(best + equal + behind)} {level}s ({', '.join(map(names, group))})"
-            for says, group in (("the best", best), ("level with the best", equal), ("behind the best", behind))
-            if group
-        ]
-        lines.append(f"In ranking single neurons, {reference} is {'; '.join(parts)}.")
-    if lines:
-        lines[-1] += (
-            " Behind means that the 95 % interval of the difference in rank correlation lies above 0 (not corrected for"
-            " their number)."
+def _policy(config: RunSettings, formulation: Formulation) -> PromptPolicy:
+    """How items are put under a formulation that need not be the run's."""
+    return config.prompts.model_copy(update={"formulation": formulation}).scoring_policy(formulation)
+
+
+def _controls(run: SavedRun) -> DataConfig:
+    """The controls: those that are named, or of the run's source of controls as many as there are items."""
+    config = run.config.section(FidelitySettings)
+    if isinstance(config.controls, DataConfig):
+        return config.controls
+    return config.items.model_copy(update={"items": run.config.identify.ctrl.items})
+
+
+def _title(found: Fidelity) -> str:
+    """The state that was measured, in words."""
+    return f"{found.meta['formulation']}, " + ("set suppressed" if found.meta.get("given") else "untouched")
+
+
+def _figures(found: dict[str, Fidelity], strata: dict[str, pd.DataFrame], tables: dict[str, pd.DataFrame]) -> Figures:
+    first = next(iter(found.values()))
+    made: Figures = []
+    for title, table in strata.items():
+        if "precision" in table:
+            state = f" ({title})" if len(found) > 1 else ""
+            caption = (
+                f"Precision at k and regret among the best neurons{state}, with 95 % intervals: the share of a method's k"
+                " best that are among the exact k best, and the share of the exact effect that they forgo."
+            )
+            made.append((caption, fidelity_figures.precision(table)))
+    if len(best := first.of("top", first.quantities[-1])):
+        caption = (
+            f"Exact {first.quantities[-1]} and each method's estimate of it, for the best neurons of all methods; on the line"
+            " the two are equal. Both axes are stretched around 0 (signed square root)."
         )
-    whole = tables["all"]
-    signs = [f"{r['method']} {r['signs']:.0%} ({r['signs_large']:.0%})" for _, r in whole.iterrows()]
-    if signs:
-        lines.append(
-            "Sign errors, of all neurons with an effect (and of the half with the largest effects): "
-            + ", ".join(signs)
-            + "."
+        made.append((caption, fidelity_figures.exact_and_estimate(best, first.methods)))
+    caption = "Rank correlation of each S with exact suppression by module (stratified sample), with 95 % intervals."
+    made.append((caption, fidelity_figures.agreement_by_module(tables["module"])))
+    caption = "The same by layer, over all modules; a method that does not score all of them has no line."
+    made.append((caption, fidelity_figures.agreement_by_layer(tables["layer"])))
+    if len(first.groups):
+        caption = (
+            "Each method's top k suppressed together, in % of the neurons it has scored: the sum of its estimates"
+            " (dotted) and the exact drop (solid), both in P(gold) weighted by P(gold), on logarithmic scales."
         )
-    return lines
-
-
-def group_text(groups: pd.DataFrame) -> str:
-    """How far the sums are from the exact drops, for one neuron and for the largest group."""
-    parts = []
-    for method, part in groups.groupby("method", sort=False):
-        ends = [part.iloc[0], part.iloc[-1]]
-        ratios = [f"{r['estimate'] / r['exact']:.1f} at k = {r['k']:,}" for r in ends if r["exact"] > 0]
-        parts.append(f"{method} {' and '.join(ratios) or 'no drop to compare with'}")
-    return (
-        (
-            "Suppressed together, neurons take less than the sum of what each is estimated to take. Estimate over exact drop: "
-            + "; ".join(parts)
-            + "."
-        )
-        if _sums_overshoot(groups)
-        else "Groups, estimate over exact drop: " + "; ".join(parts) + "."
-    )
-
-
-def _sums_overshoot(groups: pd.DataFrame) -> bool:
-    """Whether every method's largest group loses less than the sum of its estimates."""
-    last = groups.groupby("method", sort=False).tail(1)
-    return bool((last["estimate"] > last["exact"]).all())
-
-
-def _claim(whole: pd.DataFrame, reference: str) -> tuple[str, list[Finding]]:
-    if not len(whole):
-        return "", []
-    table: dict[str, Any] = {row["method"]: row for _, row in whole.iterrows()}
-    best = max(table, key=lambda method: table[method]["rho"])
-    top = table[best]
-    claim = (
-        f"Against exact suppression of single neurons, {best} ranks best (rank correlation {top['rho']:.2f}, 95 % interval"
-        f" {top['low']:.2f} to {top['high']:.2f})"
-    )
-    findings = [Finding(f"fidelity of {best}", f"{top['rho']:.2f}", f"{top['low']:.2f} to {top['high']:.2f}; the best")]
-    own = table.get(reference)
-    if own is None or reference == best:
-        return claim + ".", findings
-    worse = "is behind it" if own["behind_low"] > 0 else "cannot be told from it"
-    claim += f"; {reference} {worse}, at {own['rho']:.2f} ({own['low']:.2f} to {own['high']:.2f})."
-    findings.append(Finding(f"fidelity of {reference}", f"{own['rho']:.2f}", f"{own['low']:.2f} to {own['high']:.2f}"))
-    return claim, findings
+        made.append((caption, fidelity_figures.groups(first.groups)))
+    return made
