@@ -119,7 +119,7 @@ def test_perplexity_recovers_from_a_full_device(tiny, monkeypatch):
 
     paragraphs = [" ".join(f"w{i * j % 400}" for i in range(1, 6 + j)) for j in range(1, 9)]
     expected = plain_text.perplexity(tiny, paragraphs)
-    refused = full_above(monkeypatch, plain_text, "_token_logprobs", lambda lm, rows: len(rows), 3)
+    refused = full_above(monkeypatch, plain_text, "token_logprobs", lambda lm, rows: len(rows), 3)
     found = plain_text.perplexity(tiny, paragraphs)
     assert refused
     np.testing.assert_allclose(found.rows["logprob"], expected.rows["logprob"], rtol=1e-5)

@@ -25,11 +25,11 @@ LIMIT = 60
 STEPS = {
     "claim the folder": (0, "culnig.run.claim", "_claim"),
     "load the model": (1, "culnig.run.pipeline", "load_model"),
-    "score": (1, "culnig.attribution.scoring", "run_pass"),
+    "score": (1, "culnig.attribution.accumulator", "run_pass"),
     "select": (0, "culnig.studies._culture_general_set", "select_general"),
     "calibrate": (1, "culnig.passes.calibration", "_measured"),
     "evaluate": (1, "culnig.passes.answers", "answer_logprobs"),
-    "read text": (1, "culnig.evaluation.plain_text", "_token_logprobs"),
+    "read text": (1, "culnig.evaluation.plain_text", "token_logprobs"),
     "measure": (1, "culnig.attribution.per_item", "score_items"),
     "tune": (1, "culnig.finetune.trainer", "AnswerTrainer.compute_loss"),
     "compare tuned rows": (0, "culnig.run.tuning", "row_changes"),
