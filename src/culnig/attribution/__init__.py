@@ -1,6 +1,7 @@
 """Attribution: how much each neuron contributes to the probability of the right answer."""
 
 from culnig.attribution.exact import Suppressed, oracle
+from culnig.attribution.means import Means, mean_values
 from culnig.attribution.method import (
     METHODS,
     GradientMethod,
@@ -17,12 +18,14 @@ from culnig.attribution.store import Scores, merge_scores
 __all__ = [
     "METHODS",
     "GradientMethod",
+    "Means",
     "Method",
     "Scores",
     "Seen",
     "Suppressed",
     "SweepMethod",
     "ValueMethod",
+    "mean_values",
     "merge_scores",
     "oracle",
     "parse_method",

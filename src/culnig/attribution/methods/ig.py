@@ -23,7 +23,7 @@ from culnig.attribution.method import METHODS, Positions, SweepMethod, Weighted
 from culnig.attribution.observe import REDUCE, sites_reporting_to
 from culnig.neurons import ATTENTION_POOL, GATE, UP, Site
 from culnig.passes.from_layer import layer_inputs, starting_at
-from culnig.passes.outputs import Scaling, outputs_scaled
+from culnig.passes.outputs import Change, outputs_changed
 
 if TYPE_CHECKING:
     from culnig.attribution.batch import ScoringBatch
@@ -60,7 +60,7 @@ class IntegratedGradients(Weighted, SweepMethod):
             with (
                 torch.enable_grad(),
                 starting_at(work.lm, site.layer, entering),
-                outputs_scaled(found, everything, Scaling(path.alpha)),
+                outputs_changed(found, everything, Change(path.alpha)),
                 sites_reporting_to(work.lm, path, only={site}),
             ):
                 logprobs = work.logprobs()
