@@ -187,7 +187,7 @@ def _without(
             indices = [neurons[copy].index for copy in copies]
             values = torch.zeros(len(copies), len(work.rows))
             if reference is not None:
-                values = reference[site][..., indices].T.reshape(len(copies), -1).expand(values.shape)
+                values = reference[site][..., indices].movedim(-1, 0).reshape(len(copies), -1).expand(values.shape)
             places = list(zip(copies, work.lm.sites[site].outputs(indices).tolist(), strict=True))
             stack.enter_context(_replaced(work.lm, work.lm.sites[site], places, values))
         logprobs = answer_logprobs(work.lm, batch).answer_logprobs
