@@ -76,6 +76,9 @@ def test_nested(lm, means, outer, inner):
             torch.testing.assert_close(logits(lm), silent, rtol=0, atol=atol)
             with lm.untouched():
                 assert torch.equal(logits(lm), untouched) and same(lm, state)
+                with lm.untouched():
+                    assert torch.equal(logits(lm), untouched)
+                assert torch.equal(logits(lm), untouched) and same(lm, state)
             torch.testing.assert_close(logits(lm), silent, rtol=0, atol=atol)
         torch.testing.assert_close(logits(lm), replaced, rtol=0, atol=atol)
     with culnig.scale(lm, SET, 3.0, how=outer), culnig.replace(lm, SET, means, how=inner):

@@ -138,7 +138,9 @@ def values_by_hand(lm, family, tokens):
 def test_means_by_definition(lm, family, items, means):
     for site, expected in slow_means(lm, family, items).items():
         got = means.values[site.module][site.layer]
-        np.testing.assert_allclose(got, expected, rtol=0, atol=1e-5 * np.abs(expected).max(), err_msg=str(site))
+        np.testing.assert_allclose(
+            got, expected.numpy(), rtol=0, atol=1e-5 * float(expected.abs().max()), err_msg=str(site)
+        )
 
 
 def test_weights_equal_hooks_equal_a_slow_reference(lm, family, means):

@@ -117,13 +117,13 @@ def _weights_changed(found: SiteModule, rows: torch.Tensor, change: Change) -> I
     saved = read()
 
     def lift() -> Callable[[], None]:
-        changed = read()
+        changed, there = read(), added and module.bias is bias  # not there if it is lifted already
         write(saved)
-        if added:
+        if there:
             module.bias = None
 
         def repeat() -> None:
-            if added:
+            if there:
                 module.bias = bias
             write(changed)
 

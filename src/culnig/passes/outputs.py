@@ -33,11 +33,11 @@ class Change:
         return self.values[part].to(outputs).expand_as(outputs)
 
     def lift(self) -> Callable[[], None]:
-        """Switch the change off; return the function that switches it on again."""
-        self.active = False
+        """Switch the change off; return the function that makes it as it was."""
+        before, self.active = self.active, False
 
         def restore() -> None:
-            self.active = True
+            self.active = before
 
         return restore
 
