@@ -23,7 +23,7 @@ from tests.helpers.tolerances import output_tolerance, score_tolerance
 CF = PromptPolicy(formulation="cf")
 NEURONS = NeuronSet([Neuron("mlp.gate_proj", 1, 5), Neuron("self_attn.q_proj", 0, 3)])
 METHODS = ["culnig", "culnig:last", "relp", "atp:control", "atp:dataset", "ig:gate:steps=2", "mean_contrast", "lape"]
-METHODS += ["wanda_neuron", "oracle:sample=1"]
+METHODS += ["wanda_neuron", "oracle:sample=1", "oracle:control:sample=1"]
 BUDGET = 100
 """Padded tokens: several batches, some of them padded."""
 
@@ -88,3 +88,17 @@ def test_exact_suppression_and_perplexity(pair, word_items):
     np.testing.assert_allclose(there, here, rtol=0, atol=slack)
     here, there = (perplexity(lm, ["w1 w2 w3 w4", "w5 w6"]).rows["logprob"] for lm in pair)
     np.testing.assert_allclose(there, here, rtol=0, atol=output_tolerance(pair[0], here))
+
+
+@pytest.mark.parametrize("how", ["auto", "hooks"])
+def test_replacement(pair, word_items, how):
+    found, exact = [], []
+    for lm in pair:
+        means = culnig.mean_values(lm, word_items[:6], policy=CF, token_budget=BUDGET)
+        with culnig.replace(lm, NEURONS, means, how=how):
+            rows = culnig.evaluate(lm, word_items[:4], policy=CF, token_budget=BUDGET).rows
+        found.append(rows["p_gold"])
+        exact.append(oracle(lm, word_items[:4], NEURONS, policy=CF, token_budget=BUDGET, replacement=means).change)
+    close = output_tolerance(pair[0], np.concatenate(rows["option_logprobs"]))
+    np.testing.assert_allclose(found[1], found[0], rtol=2 * close)
+    np.testing.assert_allclose(exact[1], exact[0], rtol=0, atol=4 * close)

@@ -212,3 +212,16 @@ def test_device_map(base, word_items):
     np.testing.assert_allclose(a["p_gold"], b["p_gold"], rtol=close)
     with pytest.raises(UsageError, match="unknown device map"):
         culnig.load_model(base, device_map="sideways")
+
+
+def test_replacement_with_an_adapter(adapter, word_items):
+    """By hooks, since an edit of the base weights would leave the adapter's share in."""
+    lm, merged = culnig.load_model(adapter), culnig.load_model(adapter, merge_adapter=True)
+    before, numbers = logits(lm), dict.fromkeys(SET, 0.3)
+    with culnig.replace(lm, SET, numbers), culnig.replace(merged, SET, numbers, how="weights"):
+        torch.testing.assert_close(logits(lm), logits(merged), atol=1e-4, rtol=1e-4)
+        assert not torch.allclose(logits(lm), before, atol=1e-3)
+    assert torch.equal(logits(lm), before)
+    refusal = pytest.raises(UsageError, match=r"mlp.gate_proj in layer 1 cannot be edited; use hooks")
+    with refusal, culnig.replace(lm, SET, numbers, how="weights"):
+        pass

@@ -1,6 +1,7 @@
 """Attribution: how much each neuron contributes to the probability of the right answer."""
 
 from culnig.attribution.exact import Suppressed, oracle
+from culnig.attribution.means import Means, mean_values
 from culnig.attribution.method import (
     METHODS,
     GradientMethod,
@@ -18,6 +19,7 @@ from culnig.attribution.text_cost import TextCost, text_cost
 __all__ = [
     "METHODS",
     "GradientMethod",
+    "Means",
     "Method",
     "Scores",
     "Seen",
@@ -25,6 +27,7 @@ __all__ = [
     "SweepMethod",
     "TextCost",
     "ValueMethod",
+    "mean_values",
     "merge_scores",
     "oracle",
     "parse_method",

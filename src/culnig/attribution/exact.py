@@ -1,4 +1,4 @@
-"""What a neuron really gives: exact suppression, one neuron at a time."""
+"""What a neuron really gives: exact suppression or replacement, one neuron at a time."""
 
 from __future__ import annotations
 
@@ -11,7 +11,8 @@ import numpy as np
 import torch
 
 from culnig import distributed
-from culnig.attribution.batch import ScoringBatch, make_batch, objective, prepare
+from culnig.attribution.batch import Reference, ScoringBatch, make_batch, objective, prepare
+from culnig.attribution.means import Means
 from culnig.attribution.method import Target
 from culnig.attribution.observe import Shape, shape_of_inputs
 from culnig.data import Item
@@ -26,18 +27,18 @@ from culnig.passes.memory import Fitting
 from culnig.prompts import PromptPolicy
 
 Places = Sequence[tuple[int, int]]
-"""(copy of the batch, row of the module's output) that is set to 0."""
+"""(copy of the batch, row of the module's output) that is replaced."""
 
 
 @dataclass
 class Suppressed:
-    """The effect of zeroing each of some neurons at all positions, prompt by prompt.
+    """The effect of zeroing or replacing each of some neurons at all positions, prompt by prompt.
 
     Attributes:
         neurons: the neurons, in the columns' order.
         ids, groups: each prompt's item and group, in the rows' order.
         probability: [P], P(gold answer) of the untouched model.
-        change: [P, neurons], float64: the target of the untouched model minus that without the neuron.
+        change: [P, neurons], float64: the target of the untouched model minus that with the neuron zeroed or replaced.
         control: [P], whether the item is a control.
         target: p, logp or diff.
     """
@@ -70,6 +71,7 @@ def oracle(
     formulation: str | None = None,
     policy: PromptPolicy | None = None,
     target: Target = "p",
+    replacement: Means | None = None,
     control: bool | None = None,
     token_budget: int | None = None,
     progress: Callable[[int], None] | None = None,
@@ -82,11 +84,13 @@ def oracle(
         neurons: which neurons; a pass for every few of them and every batch.
         formulation, policy, control: as for `score`.
         target: p, logp or diff: what is measured, as in a method's name.
+        replacement: replace a neuron by its mean instead of 0; `atp:dataset` estimates that, on the items of the means.
         token_budget: padded tokens a pass; changes speed and memory, not results.
         progress: called with the number of prompts done after each batch.
 
     Raises:
-        UsageError: no items or neurons, a neuron the model does not have, `diff` with a single answer.
+        UsageError: no items or neurons, a neuron the model does not have, `diff` with a single answer, means of another
+            model.
         ModelError: layers that a pass cannot start at.
     """
     chosen = list(neurons)
@@ -100,10 +104,11 @@ def oracle(
     probability = np.full(len(encoded), np.nan)
     change = np.full((len(encoded), len(chosen)), np.nan)
     rows = [prompts.row(key) for key in range(len(encoded))]
+    reference = replacement.on(lm) if replacement else None
 
     def run(part: Sequence[Row]) -> None:
         work = ScoringBatch(lm, prompts, part, budget=token_budget)
-        for column, values in changes(work, chosen, target):
+        for column, values in changes(work, chosen, target, reference):
             change[work.keys, column] = values.numpy()
         probability[work.keys] = work.probability.cpu().double().numpy()
 
@@ -132,8 +137,12 @@ def _gather(probability: np.ndarray, change: np.ndarray) -> None:
         probability[key], change[key] = p, row
 
 
-def changes(work: ScoringBatch, neurons: Sequence[Neuron], target: Target) -> Iterator[tuple[int, torch.Tensor]]:
+def changes(
+    work: ScoringBatch, neurons: Sequence[Neuron], target: Target, reference: Reference | None = None
+) -> Iterator[tuple[int, torch.Tensor]]:
     """(number of the neuron, what zeroing it takes from the target in each row, float64 [B] on the CPU).
+
+    With a `reference`, the neuron is replaced at all positions by its value there.
 
     Passes start at the neuron's layer, and as many neurons share one, each in a copy of the batch, as the token budget
     allows and the device's memory holds.  Differences of P are taken by way of log P, which keeps small ones exact.
@@ -152,7 +161,8 @@ def changes(work: ScoringBatch, neurons: Sequence[Neuron], target: Target) -> It
 
     def run(part: Sequence[int]) -> None:
         entering = hidden[neurons[part[0]].layer]
-        found.update(zip(part, _without(work, [neurons[i] for i in part], entering, kind), strict=True))
+        chosen = [neurons[i] for i in part]
+        found.update(zip(part, _without(work, chosen, entering, kind, reference), strict=True))
 
     fitting = Fitting(run, size=len)
     for members in by_layer.values():
@@ -164,53 +174,64 @@ def changes(work: ScoringBatch, neurons: Sequence[Neuron], target: Target) -> It
                 yield i, -clean.exp() * torch.expm1(values - clean) if target == "p" else clean - values
 
 
-def _without(work: ScoringBatch, neurons: Sequence[Neuron], hidden: torch.Tensor, kind: str) -> torch.Tensor:
-    """The objective without each neuron of one layer, float64 [neurons, B], in one pass."""
+def _without(
+    work: ScoringBatch, neurons: Sequence[Neuron], hidden: torch.Tensor, kind: str, reference: Reference | None
+) -> torch.Tensor:
+    """The objective with each neuron of one layer zeroed or replaced, float64 [neurons, B], in one pass."""
     batch = make_batch(work.lm, work.rows * len(neurons))
-    by_site: dict[Site, list[tuple[int, int]]] = {}
+    by_site: dict[Site, list[int]] = {}
     for copy, neuron in enumerate(neurons):
-        found = work.lm.sites[neuron.site]
-        by_site.setdefault(neuron.site, []).append((copy, int(found.outputs([neuron.index])[0])))
+        by_site.setdefault(neuron.site, []).append(copy)
     with ExitStack() as stack:
         stack.enter_context(torch.no_grad())
         stack.enter_context(starting_at(work.lm, neurons[0].layer, hidden.repeat(len(neurons), 1, 1)))
-        for site, places in by_site.items():
-            stack.enter_context(_zeroed(work.lm, work.lm.sites[site], places, len(work.rows)))
+        for site, copies in by_site.items():
+            indices = [neurons[copy].index for copy in copies]
+            values = torch.zeros(len(copies), len(work.rows))
+            if reference is not None:
+                values = reference[site][..., indices].movedim(-1, 0).reshape(len(copies), -1).expand(values.shape)
+            places = list(zip(copies, work.lm.sites[site].outputs(indices).tolist(), strict=True))
+            stack.enter_context(_replaced(work.lm, work.lm.sites[site], places, values))
         logprobs = answer_logprobs(work.lm, batch).answer_logprobs
     return objective(kind, logprobs, batch, work.prompts).cpu().double().view(len(neurons), -1)
 
 
 @contextmanager
-def _zeroed(lm: LanguageModel, found: SiteModule, places: Places, rows: int) -> Iterator[None]:
-    """Within the block, in copy c of a batch of `rows` rows, the given outputs of the site's module are 0."""
+def _replaced(lm: LanguageModel, found: SiteModule, places: Places, values: torch.Tensor) -> Iterator[None]:
+    """Within the block, in copy c of a batch of B rows, the given outputs of the site's module are `values` [places, B]."""
     copies = torch.tensor([copy for copy, _ in places], device=found.device)
     columns = torch.tensor([column for _, column in places], device=found.device)
+    values = values.to(found.device)
     with ExitStack() as stack:
         shape = stack.enter_context(shape_of_inputs(lm.layers[found.site.layer]))
 
-        def zero(module: Any, args: Any, output: torch.Tensor) -> torch.Tensor:
+        def put(module: Any, args: Any, output: torch.Tensor) -> torch.Tensor:
             output = output.clone(memory_format=torch.contiguous_format)
-            output.view(-1, rows * shape()[1], output.shape[-1])[copies, :, columns] = 0
+            by_row = output.view(-1, values.shape[1], shape()[1], output.shape[-1])
+            by_row[copies, :, :, columns] = values[:, :, None].to(output.dtype)
             return output
 
         if found.stacked is None:
-            stack.callback(found.module.register_forward_hook(zero).remove)
+            stack.callback(found.module.register_forward_hook(put).remove)
         else:
-            stack.enter_context(tapped(found.module, _expert_zero(found, copies, columns, rows, shape)))
+            stack.enter_context(tapped(found.module, _expert_put(found, copies, columns, values, shape)))
         yield
 
 
-def _expert_zero(found: SiteModule, copies: torch.Tensor, columns: torch.Tensor, rows: int, shape: Shape) -> Tap:
+def _expert_put(
+    found: SiteModule, copies: torch.Tensor, columns: torch.Tensor, values: torch.Tensor, shape: Shape
+) -> Tap:
     size = found.rows_per_expert
 
-    def zero(expert: int, tokens: torch.Tensor, output: torch.Tensor) -> torch.Tensor:
+    def put(expert: int, tokens: torch.Tensor, output: torch.Tensor) -> torch.Tensor:
         mine = columns // size == expert
         if not mine.any():
             return output
-        copy = tokens // (rows * shape()[1])
-        at, which = torch.where(copy[:, None] == copies[mine][None, :])
+        row = tokens // shape()[1]
+        at, which = torch.where((row // values.shape[1])[:, None] == copies[mine][None, :])
         output = output.clone()
-        output[at, (columns[mine] % size)[which]] = 0
+        chosen = values[mine][which, row[at] % values.shape[1]]
+        output[at, (columns[mine] % size)[which]] = chosen.to(output.dtype)
         return output
 
-    return zero
+    return put

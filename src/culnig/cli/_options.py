@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Callable, Mapping
-from contextlib import AbstractContextManager, nullcontext
 from dataclasses import MISSING, dataclass, fields, is_dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, get_type_hints
@@ -19,7 +18,6 @@ from culnig.errors import UsageError
 
 if TYPE_CHECKING:
     from culnig.data import Item
-    from culnig.intervention import Operation
     from culnig.models import LanguageModel
     from culnig.neurons import NeuronSet
     from culnig.progress import Reporter
@@ -57,7 +55,6 @@ Calibrated = Annotated[
     ),
 ]
 Seed = Annotated[int, typer.Option(help="Seed of option draws and samples.")]
-Op = Annotated[str, typer.Option(help="suppress, enhance, or scale=FACTOR.", rich_help_panel=INTERVENTION)]
 Budget = Annotated[
     int | None, typer.Option("--token-budget", help="Padded tokens a batch; results do not depend on it.")
 ]
@@ -202,61 +199,6 @@ class Loading:
             merge_adapter=self.merge_adapter,
             device_map=self.device_map,
         )
-
-
-@dataclass(frozen=True)
-class Intervening:
-    """The intervention on the model, if any."""
-
-    neurons: Annotated[
-        Path | None,
-        typer.Option(
-            help="Neuron set to intervene on; without it the model is untouched.", rich_help_panel=INTERVENTION
-        ),
-    ] = None
-    op: Op = "suppress"
-    how: Annotated[
-        str,
-        typer.Option(help="weights, hooks; auto: weights where they can be edited.", rich_help_panel=INTERVENTION),
-    ] = "auto"
-
-    def read(self) -> Intervention:
-        """Read and check the operation and the set, before the model is loaded, because loading takes time."""
-        from culnig.intervention import Operation
-        from culnig.neurons import NeuronSet
-
-        operation = Operation.parse(self.op)
-        return Intervention(self, operation, NeuronSet.load(self.neurons) if self.neurons else None)
-
-
-@dataclass(frozen=True)
-class Intervention:
-    """An operation on a set of neurons, or none."""
-
-    options: Intervening
-    operation: Operation
-    chosen: NeuronSet | None
-
-    def check(self, lm: LanguageModel) -> None:
-        """Check that the set belongs to the model."""
-        if self.chosen is not None:
-            check_model(self.chosen, lm, self.options.neurons)
-
-    def on(self, lm: LanguageModel) -> AbstractContextManager[Any]:
-        """Return a block in which the model is changed."""
-        from culnig.intervention import scale
-
-        if self.chosen is None:
-            return nullcontext()
-        return scale(lm, self.chosen, self.operation.factor, how=self.options.how)
-
-    @property
-    def meta(self) -> dict[str, Any]:
-        """Return the record of the intervention in a result; empty for an untouched model."""
-        if self.chosen is None:
-            return {}
-        facts = {"neurons": str(self.options.neurons), "count": len(self.chosen), "operation": self.options.op}
-        return {"intervention": facts}
 
 
 def grouped(verb: Callable[..., None], **fixed: Any) -> Callable[..., None]:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from culnig.cli import _options as o
+from culnig.cli._intervening import Intervening
 
 if TYPE_CHECKING:
     from culnig.evaluation import AnswerResult
@@ -30,7 +31,7 @@ def answer(
         int, typer.Option(min=1, help="Length of an answer at most; it ends with its line.")
     ] = 32,
     choosing: o.Choosing,
-    intervening: o.Intervening,
+    intervening: Intervening,
     prompting: o.Prompting,
     loading: o.Loading,
     token_budget: o.Budget = None,
@@ -46,7 +47,7 @@ def answer(
     rows = choosing.load(items)
     show = o.reporter(as_json)
     lm = loading.load(model, show)
-    intervention.check(lm)
+    intervention = intervention.prepared(lm, show)
     policy = prompting.policy(lm)
     with show.step(f"answer {items}", count_rows(rows, policy), "prompts") as progress, intervention.on(lm):
         result = compute(

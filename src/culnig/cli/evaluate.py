@@ -7,13 +7,16 @@ from typing import Any
 import typer
 
 from culnig.cli import _options as o
+from culnig.cli._intervening import Intervening
 
 
 def add_to(app: typer.Typer) -> None:
     """Register the verb."""
     app.command(
         "eval",
-        epilog="Example:  culnig eval --model smollm2-135m --items everyday:test --neurons g.json --op suppress --out e.parquet",
+        epilog="Example:  culnig eval --model smollm2-135m --items everyday:test --neurons g.json --op suppress --out e.parquet"
+        "\n\nMeans in place of values:  culnig eval --model smollm2-135m --items everyday:test --neurons g.json --op mean"
+        " --reference everyday:neur --out e.parquet",
     )(o.grouped(evaluate))
 
 
@@ -23,13 +26,13 @@ def evaluate(
     items: o.Items,
     out: o.Out,
     choosing: o.Choosing,
-    intervening: o.Intervening,
+    intervening: Intervening,
     prompting: o.Prompting,
     loading: o.Loading,
     token_budget: o.Budget = None,
     as_json: o.Json = False,
 ) -> None:
-    """Answer every item, with neurons suppressed or scaled if asked, and keep a row for each."""
+    """Answer every item, with neurons suppressed, scaled or replaced if asked, and keep a row for each."""
     from culnig.evaluation import estimate
     from culnig.evaluation import evaluate as compute
     from culnig.evaluation.multiple_choice import count_rows
@@ -40,7 +43,7 @@ def evaluate(
     rows = choosing.load(items)
     show = o.reporter(as_json)
     lm = loading.load(model, show)
-    intervention.check(lm)
+    intervention = intervention.prepared(lm, show)
     policy = prompting.policy(lm)
     with show.step(f"evaluate {items}", count_rows(rows, policy), "prompts") as progress, intervention.on(lm):
         result = compute(lm, rows, policy=policy, token_budget=token_budget, progress=progress)

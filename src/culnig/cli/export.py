@@ -8,6 +8,7 @@ from typing import Annotated
 import typer
 
 from culnig.cli import _options as o
+from culnig.cli._intervening import Op, ReferenceOf, measured, reference_of
 
 
 def add_to(app: typer.Typer) -> None:
@@ -21,7 +22,8 @@ def export(
     model: o.Model,
     neurons: Annotated[Path, typer.Option(help="Neuron set.")],
     out: Annotated[Path, typer.Option("--out", "-o", help="New folder for the checkpoint.")],
-    op: o.Op = "suppress",
+    op: Op = "suppress",
+    reference: ReferenceOf = None,
     dtype: o.Dtype = "auto",
     revision: o.Revision = None,
     trust: o.Trust = False,
@@ -34,6 +36,7 @@ def export(
     from culnig.neurons import NeuronSet
 
     operation = Operation.parse(op)
+    source = reference_of(operation, reference)
     chosen = NeuronSet.load(neurons)
     show = o.reporter(as_json)
     lm = o.load(
@@ -45,8 +48,9 @@ def export(
         trust_remote_code=trust,
         merge_adapter=merge_adapter,
     )
+    means = measured(source, lm, show)
     with show.step("write the checkpoint"):
-        write(lm, chosen, operation, out)
+        write(lm, chosen, operation, out, means)
     if as_json:
         o.print_json({"out": str(out), "neurons": len(chosen), "operation": op})
     else:

@@ -7,6 +7,7 @@ from typing import Annotated
 import typer
 
 from culnig.cli import _options as o
+from culnig.cli._intervening import Intervening
 
 
 def add_to(app: typer.Typer) -> None:
@@ -26,7 +27,7 @@ def perplexity(
         typer.Option(help="plain (embedded, about nothing cultural), or a text file: paragraphs between blank lines."),
     ] = "plain",
     bos: o.Bos = "auto",
-    intervening: o.Intervening,
+    intervening: Intervening,
     loading: o.Loading,
     token_budget: o.Budget = None,
     as_json: o.Json = False,
@@ -42,7 +43,7 @@ def perplexity(
     paragraphs = load_texts(text)
     show = o.reporter(as_json)
     lm = loading.load(model, show)
-    intervention.check(lm)
+    intervention = intervention.prepared(lm, show)
     with show.step(f"read {text}", len(paragraphs), "paragraphs") as progress, intervention.on(lm):
         result = compute(lm, paragraphs, bos=bos, token_budget=token_budget, progress=progress)
     result.meta["text"] = text

@@ -20,7 +20,7 @@ from culnig.passes.plain_text import pieces
 from culnig.prompts import PromptPolicy, encode, render
 from culnig.prompts.calibration import Calibration, measured_for, needed
 from culnig.run.config import RunConfig
-from culnig.studies import STUDIES, Condition, merged, scored_sets, test_names
+from culnig.studies import STUDIES, Condition, identification_sets, merged, scored_sets, test_names
 
 Kind = Literal["score", "calibrate", "evaluate", "read", "write"]
 
@@ -116,6 +116,9 @@ def tasks_of(config: RunConfig, lm: LanguageModel, policy: PromptPolicy, token_b
         tasks += [task(part, "calibrate", 1, items, offsets)] if offsets and policy.offsets_from == "untouched" else []
         kept: dict[str, Any] = {"blocks": config.blocks or 0, "block_groups": config.block_groups}
         tasks.append(dataclasses.replace(task(part, "score", 1, items), **kept))
+    if reference := config.done.reference:
+        items = identification_sets(config)[reference].load(config.seed, config.sources)
+        tasks.append(task(f"means-{reference}", "evaluate", 1, items))
     if "instance" in config.studies:
         for data in (config.identify.neur, config.identify.ctrl):
             tasks.append(task("instance", "score", 1, data.load(config.seed, config.sources)))

@@ -2,23 +2,21 @@
 
 from __future__ import annotations
 
-import datetime as dt
-import os
-import platform
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
+from functools import cache
 from pathlib import Path
 from typing import Any
 
 from culnig import distributed
-from culnig.attribution import score
+from culnig.attribution import Means, mean_values, score
 from culnig.attribution.checkpoint import checkpoint_of, forget
 from culnig.data import DataConfig, Item, ItemList, load_texts
 from culnig.evaluation import EvalResult, answer, evaluate, perplexity
 from culnig.evaluation.multiple_choice import count_rows
-from culnig.files import safe_names, save_table, sha256_json, write_json
-from culnig.intervention import Operation, scale
+from culnig.files import safe_names, save_table, write_json
+from culnig.intervention import Operation
 from culnig.machine import trim_memory
 from culnig.models import LanguageModel, load_model
 from culnig.passes.calibration import lacks_offsets, load_offsets, offsets_of, save_offsets
@@ -30,6 +28,7 @@ from culnig.run.checks import check_config
 from culnig.run.claim import claimed
 from culnig.run.config import RunConfig
 from culnig.run.directory import RunDirectory, before_calibration
+from culnig.run.manifest import write_manifest
 from culnig.run.provenance import Provenance, neurons_hash
 from culnig.run.tuning import is_done, take_scores, tune_and_evaluate
 from culnig.studies import (
@@ -42,7 +41,6 @@ from culnig.studies import (
     merged,
     studies_of,
 )
-from culnig.versions import versions
 
 
 @distributed.guard()
@@ -123,7 +121,7 @@ class _Run:
         """Analysis and report: no model, one process."""
         sections = analyse(self.dir)
         self._seconds["total"] = time.monotonic() - started
-        self.write_manifest()
+        write_manifest(self.dir, self._seconds)
         write_report(self.dir, sections)
 
     @property
@@ -222,8 +220,33 @@ class _Run:
             write_json(done, self.provenance.of_sets())
         distributed.wait()
 
+    def reference(self, conditions: Iterable[Condition]) -> None:
+        """Measure the means that the conditions put in the place of values; once, on the untouched model."""
+        operations = {c.operation for c in conditions if c.neurons is not None}
+        for part in sorted({Operation.parse(name).reference or "" for name in operations} - {""}):
+            path = self.dir.means_path(part)
+            self._check(self.provenance.check_means, part)
+            if path.exists():
+                continue
+            items, policy = self._items(self.dir.parts[part]), self.scoring_policy
+            begun = time.monotonic()
+            with self.reporter.step(f"measure means of {part}", count_rows(items, policy), "prompts") as progress:
+                budget, kept = self.config.compute.token_budget, checkpoint_of(path)
+                options: dict[str, Any] = {"token_budget": budget, "checkpoint": kept, "progress": progress}
+                means = mean_values(self.model, items, policy=policy, **options)
+                if distributed.is_main():
+                    means.save(path)
+                    forget(path)
+            self._seconds[f"means of {part}"] = time.monotonic() - begun
+            distributed.wait()
+
+    @cache  # noqa: B019 - one execution lives as long as its process
+    def _means(self, part: str) -> Means:
+        return Means.load(self.dir.means_path(part))
+
     def evaluate(self) -> None:
         conditions = merged(condition for _, study in self.studies for condition in study.conditions(self.dir))
+        self.reference(conditions.values())
         self._check(self.provenance.check_results, conditions.values())
         jobs = [
             (test, condition)
@@ -312,15 +335,12 @@ class _Run:
             yield {}
             return
         neurons = self.dir.neurons(condition.neurons)
-        with scale(self.model, neurons, Operation.parse(condition.operation).factor):
-            yield {
-                "intervention": {
-                    "neurons": condition.neurons,
-                    "count": len(neurons),
-                    "operation": condition.operation,
-                    "neurons_hash": neurons_hash(neurons),
-                }
-            }
+        operation = Operation.parse(condition.operation)
+        means = self._means(operation.reference) if operation.reference else None
+        with operation.on(self.model, neurons, means):
+            facts = {"neurons": condition.neurons, "count": len(neurons), "operation": condition.operation}
+            facts |= {"neurons_hash": neurons_hash(neurons)}
+            yield {"intervention": facts | ({"reference_hash": means.meta["data_hash"]} if means else {})}
 
     def tune(self) -> None:
         """Tune what the studies ask for; each tuned model is evaluated and, unless it is to be kept, removed."""
@@ -336,44 +356,6 @@ class _Run:
                 free_unused()
                 tune_and_evaluate(self.dir, tuning, policy, self.reporter, made_of)
                 self._seconds[f"tune {tuning.name}"] = time.monotonic() - begun
-
-    def write_manifest(self) -> None:
-        """What was run, on what, with what; nothing of the environment that could be a secret."""
-        path = self.dir.path / "manifest.json"
-        earlier = self.dir.manifest if path.exists() else {}
-        neur = self.dir.scores("neur").meta
-        write_json(
-            path,
-            {
-                "format": 1,
-                "finished": dt.datetime.now(dt.timezone.utc).isoformat(timespec="seconds"),
-                "config_hash": sha256_json(self.config.model_dump(mode="json")),
-                "model": {key: neur[key] for key in ("model", "model_hash", "revision", "dtype")},
-                "prompts": neur["prompts"],
-                "seed": self.config.seed,
-                "data": {part: _data_entry(self.dir.scores(part).meta) for part in self.dir.scored}
-                | {self.dir.test_names[t.label]: self._test_entry(t) for t in self.config.test}
-                | self._text_entry(),
-                "machine": {"system": platform.system(), "machine": platform.machine(), "cores": os.cpu_count()},
-                "versions": versions(),
-                "seconds": {**earlier.get("seconds", {}), **{k: round(v, 1) for k, v in self._seconds.items()}},
-            },
-        )
-
-    def _test_entry(self, test: TestConfig) -> dict[str, Any]:
-        path = self.dir.result_path(test, "none")
-        meta = self.dir.result_on(test, "none").meta if path.exists() else {}
-        entry = {"items": test.items, "role": test.role, "data_hash": meta.get("data_hash")}
-        return entry | ({"rows": meta["rows"]} if meta.get("rows") else {})
-
-    def _text_entry(self) -> dict[str, Any]:
-        result = self.dir.text("none")
-        return {"plain-text": {"items": result.meta["text"], "data_hash": result.meta["data_hash"]}} if result else {}
-
-
-def _data_entry(meta: dict[str, Any]) -> dict[str, Any]:
-    entry = {"data_hash": meta["data_hash"], "items": meta["num_items"], "prompts": meta["num_prompts"]}
-    return entry | ({"rows": meta["rows"]} if meta.get("rows") else {})
 
 
 def analyse(directory: RunDirectory) -> list[Section]:

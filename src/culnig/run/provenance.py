@@ -20,6 +20,7 @@ from culnig.data.load import OLD_BENCHMARKS
 from culnig.errors import UsageError
 from culnig.evaluation.results import EVALUATION_VERSION, read_meta
 from culnig.files import read_json, sha256_json, write_json
+from culnig.intervention import Operation
 from culnig.models import LanguageModel
 from culnig.models.fingerprint import same_model
 from culnig.neurons import NeuronSet
@@ -40,6 +41,7 @@ WHAT = {
     "rule_version": "version of the selection rules",
     "neurons_hash": "neuron set",
     "operation": "operation",
+    "reference_hash": "items of the means that replace values",
     "task_hash": "items to train on",
     "model_hash": "model",
     "scores": "scores",
@@ -49,7 +51,7 @@ WHAT = {
 }
 """Words for what is compared."""
 NOT_WRITTEN = {"calibration", "orders"}
-"""Fields of a prompt policy that answers written by the model do not have."""
+"""Fields of a prompt policy that answers written by the model do not have, and that mean values do not depend on."""
 
 
 def words(fields: Iterable[str]) -> str:
@@ -107,6 +109,17 @@ class Provenance:
 
         return expected
 
+    def check_means(self, part: str) -> None:
+        """Check the means that replace values against the items of their set."""
+        path = self.run.means_path(part)
+
+        def expected(meta: Meta) -> dict[str, Any]:
+            wanted = self._of_items((part, "means"), self.items(self.run.parts[part]), meta["formulation"])
+            return wanted | {"scoring_version": SCORING_VERSION}
+
+        if path.exists():
+            self._check(path, Scores.load(path).meta, expected)
+
     def check_sets(self, name: str) -> None:
         """Check what a study's neuron sets were selected from; a marker of an earlier version says nothing."""
         marker = self.run.marker_path(name)
@@ -149,7 +162,9 @@ class Provenance:
     def _of_set(self, condition: Condition) -> dict[str, Any]:
         if condition.neurons is None:
             return {}
-        return {"neurons_hash": neurons_hash(self._set(condition.neurons)), "operation": condition.operation}
+        made = {"neurons_hash": neurons_hash(self._set(condition.neurons)), "operation": condition.operation}
+        part = Operation.parse(condition.operation).reference
+        return made | ({"reference_hash": Scores.load(self.run.means_path(part)).meta["data_hash"]} if part else {})
 
     def _set(self, name: str) -> NeuronSet:
         return NeuronSet.load(self.run.neurons_path(name))
@@ -207,6 +222,9 @@ class Provenance:
         for path in sorted((self.run.path / "scores").glob("*.safetensors")):
             if path != self.run.per_item_path:
                 self._check_model(path, Scores.load(path).meta, own, scored)
+        uncalibrated = {key: value for key, value in scored.items() if key not in NOT_WRITTEN}
+        for path in sorted((self.run.path / "means").glob("*.safetensors")):
+            self._check_model(path, Scores.load(path).meta, own, uncalibrated)
         for path in sorted((self.run.path / "evals").glob("*/*.parquet")):
             meta = read_meta(path)
             if "tuning" not in meta:

@@ -31,7 +31,7 @@ class Condition:
     Attributes:
         name: file name of its results ("none", "culture-general", "specific-China").
         neurons: name of the neuron set, None for the untouched model.
-        operation: suppress, enhance or scale=FACTOR.
+        operation: as `Operation.parse` takes it ("suppress", "mean").
         roles: roles of the test sets it is evaluated on.
         countries: only these countries' items; None is all.  Country reading is always evaluated on all: it guards the
             model, not a country.

@@ -60,6 +60,10 @@ class SavedRun:
         """Label of each test set -> its name, which is that of its folder of results."""
         return test_names(self.config)
 
+    def means_path(self, part: str) -> Path:
+        """Mean values over an identification set, which the run's operation puts in the place of values."""
+        return self.path / "means" / f"{part}.safetensors"
+
     @property
     def per_item_path(self) -> Path:
         """Scores of the study `instance`, item by item."""

@@ -82,7 +82,10 @@ class RunSettings(Settings):
         description="keep them by country as well, to resample culture-specific sets; blocks x countries as large",
     )
     sources: dict[str, str] = Field({}, description="benchmark -> file, folder or hub id that its rows come from")
-    operation: str = Field("suppress", description="suppress, enhance or scale=FACTOR")
+    operation: str = Field(
+        "suppress",
+        description="suppress, enhance, scale=FACTOR; mean, control: replace by the mean over identify.neur, identify.ctrl",
+    )
     culture_general: GeneralRule = GeneralRule()
     culture_specific: SpecificRule = SpecificRule()
     specific_test: Literal["all", "targets"] = Field(
@@ -124,6 +127,11 @@ class RunSettings(Settings):
     @classmethod
     def _method(cls, text: str) -> str:
         return checked_methods(text)
+
+    @property
+    def done(self) -> Operation:
+        """What is done to the neurons of the run's conditions."""
+        return Operation.parse(self.operation)
 
     def test_of(self, role: str) -> TestConfig | None:
         """The first test set of a role, on which all studies look."""

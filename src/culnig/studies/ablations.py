@@ -104,7 +104,7 @@ class AblationsStudy:
             *_left_out(run.config),
         ]
         caption = (
-            f"Change of accuracy under {run.config.operation} of the sets without one part of the rule, against the untouched"
+            f"Change of accuracy under {run.config.done.noun} of the sets without one part of the rule, against the untouched"
             " model and against the full rule's set. 95 % intervals."
         )
         section.figures = [(caption, changes_by_part(table, "without"))]

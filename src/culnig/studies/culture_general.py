@@ -90,11 +90,11 @@ class CultureGeneralStudy:
                 figures.layer_map(neurons.counts(), shapes),
             ),
             (
-                f"Change of accuracy on culture items under {run.config.operation}, by country.",
+                f"Change of accuracy on culture items under {run.config.done.noun}, by country.",
                 figures.change_by(section.tables["culture-general-by-country"], "country"),
             ),
         ]
-        section.text = [_selection_text(run), _ruler_text(run), _correction_text(run)]
+        section.text = [_selection_text(run), *_operation_text(run), _ruler_text(run), _correction_text(run)]
         add_facts(section, run, NAME, random_names(run.config))
         guarded = add_guards(section, run, [NAME, *random_names(run.config)])
         found = guarded.pop(NAME)
@@ -248,10 +248,12 @@ def _claim(run: SavedRun, numbers: dict[str, Any]) -> tuple[str, list[Finding]]:
     drop, versus = numbers["drop"]["culture"], numbers["against_random"]["culture"]
     general = numbers["drop"].get("ability")
     random = numbers["random_drops"]["culture"]
-    verb = {"suppress": "Switching off", "enhance": "Doubling"}.get(run.config.operation, f"{run.config.operation} on")
+    what = (
+        f"{numbers['neurons']:,} of {numbers['neurons_in_model']:,} neurons ({numbers['share']:.2%}) of"
+        f" {run.scores('neur').meta['model']}"
+    )
     claim = (
-        f"{verb} {numbers['neurons']:,} of {numbers['neurons_in_model']:,} neurons ({numbers['share']:.2%}) of"
-        f" {run.scores('neur').meta['model']} changes its accuracy on questions about culture ({run.config.tests_of('culture')[0].label})"
+        f"{run.config.done.doing(what)} changes its accuracy on questions about culture ({run.config.tests_of('culture')[0].label})"
         f" from {drop['b']:.1%} to {drop['a']:.1%} ({points(drop['difference'])} points, 95 % interval {interval(drop)});"
         f" {len(random)} random sets of the same modules and layers change it by"
         f" {points(min(random))} to {points(max(random))} points."
@@ -300,6 +302,15 @@ def top_neurons(run: SavedRun, count: int = 25) -> pd.DataFrame:
             }
         )
     return pd.DataFrame(rows)
+
+
+def _operation_text(run: SavedRun) -> list[str]:
+    """What was done to the neurons, where they were not suppressed."""
+    if run.config.operation == "suppress":
+        return []
+    return [
+        f"The operation of this run is {run.config.done.noun}. Where a text says suppressed, it means this operation."
+    ]
 
 
 def _correction_text(run: SavedRun) -> str:

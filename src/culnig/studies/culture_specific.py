@@ -73,7 +73,7 @@ class CultureSpecificStudy:
         centred = pd.DataFrame(double_centre(square.to_numpy()), square.index, square.columns)
         section.figures = [
             (
-                "Drop of each country's log-odds (columns) when a country's set (rows) is suppressed.",
+                f"Drop of each country's log-odds (columns) under {run.config.done.noun} of a country's set (rows).",
                 drop_map(own_first, "drop in log-odds"),
             ),
             (

@@ -15,7 +15,7 @@ from culnig.figures import (
     empty_figure,
     error_bars,
 )
-from culnig.intervention.scaling import Operation
+from culnig.intervention import Operation
 from culnig.neurons import NeuronSet
 from culnig.settings import Settings
 from culnig.studies._base import STUDIES, UNTOUCHED, Condition, Section

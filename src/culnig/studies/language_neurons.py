@@ -120,7 +120,7 @@ class LanguageNeuronsStudy:
         section.tables["language-neurons-changes"] = table
         section.numbers["changes"] = changes(table, "set")
         caption = (
-            f"Change of accuracy under {run.config.operation} of the language neurons and of the culture-general set, against"
+            f"Change of accuracy under {run.config.done.noun} of the language neurons and of the culture-general set, against"
             " the untouched model; and of the first against the second. 95 % intervals."
         )
         section.figures = [(caption, changes_by_part(table, "set"))]

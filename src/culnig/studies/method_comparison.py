@@ -90,9 +90,10 @@ class MethodComparisonStudy:
         }
         main = curves[curves["measure"] == "accuracy"]
         for place, modules in run.config.section(MethodComparisonSettings).modules.items():
+            named = ", ".join(map(short_module, modules))
             caption = (
-                f"Suppressing the same share of every module ({', '.join(map(short_module, modules))}): change of"
-                " accuracy along the budget, with 95 % intervals (paired bootstrap over questions). Grey: random neurons."
+                f"{run.config.done.doing(f'the same share of every module ({named})')}: change of accuracy along the"
+                " budget, with 95 % intervals (paired bootstrap over questions). Grey: random neurons."
             )
             part = main[main["modules"] == place]
             if len(part):
@@ -344,7 +345,7 @@ def budget_curves(table: pd.DataFrame) -> go.Figure:
     figure.update_xaxes(type="log", gridcolor=GRID, fixedrange=True, tickvals=sorted(set(100 * table["share"])))
     figure.update_xaxes(ticktext=[f"{100 * share:g} %" for share in sorted(set(table["share"]))])
     figure.update_yaxes(gridcolor=GRID, fixedrange=True, zeroline=True, zerolinecolor=INK, zerolinewidth=1)
-    figure.update_xaxes(title="neurons suppressed in each module", row=3, col=1)
+    figure.update_xaxes(title="neurons of each module", row=3, col=1)
     figure.update_annotations(font={"size": 12}, x=0, xanchor="left")
     figure.update_layout(margin={"t": 34})
     return legend_below(figure)

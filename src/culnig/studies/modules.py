@@ -34,6 +34,7 @@ from culnig.studies.culture_specific import (
 )
 
 if TYPE_CHECKING:
+    from culnig.intervention import Operation
     from culnig.studies._saved import SavedRun
     from culnig.studies._settings import RunSettings
 
@@ -123,13 +124,13 @@ class ModulesStudy:
         section.numbers = {"sizes": sizes, "changes": changes(table, "part")}
         section.figures = [
             (
-                f"Change of accuracy when only a part of the culture-general set is under {run.config.operation}, against"
+                f"Change of accuracy when only a part of the culture-general set is under {run.config.done.noun}, against"
                 " the untouched model and against the mean of random sets of the same modules and layers. 95 % intervals.",
                 changes_by_part(table, "part"),
             )
         ]
         held = ", ".join(f"{count:,} neurons in {part}" for part, count in sizes.items())
-        section.text = [f"The culture-general set holds {held}. {changes_text(table)}"]
+        section.text = [f"The culture-general set holds {held}. {changes_text(table, run.config.done)}"]
         if set_names(run):
             _add_specific(section, run)
         return section
@@ -190,14 +191,14 @@ def _there(run: SavedRun, name: str) -> bool:
     return path.is_file() and len(run.neurons(name)) > 0
 
 
-def changes_text(table: pd.DataFrame) -> str:
+def changes_text(table: pd.DataFrame, done: Operation) -> str:
     """A sentence a part: its change on culture items, and against random sets."""
     rows = table[(table["metric"] == "correct") & (table["role"] == "culture")].set_index(["part", "against"])
     sentences = []
     for part in dict.fromkeys(table["part"]):
         own, random = rows.loc[(part, "untouched")], rows.loc[(part, "random")]
         sentences.append(
-            f"Suppressing {part} alone changes accuracy on culture items by {100 * own['difference']:+.1f} points"
+            f"{done.doing(f'{part} alone')} changes accuracy on culture items by {100 * own['difference']:+.1f} points"
             f" ({100 * own['low']:+.1f} to {100 * own['high']:+.1f}), {100 * random['difference']:+.1f} against random"
             f" ({100 * random['low']:+.1f} to {100 * random['high']:+.1f})."
         )

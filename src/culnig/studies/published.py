@@ -54,7 +54,7 @@ class PublishedStudy:
         section.text = [
             f"Accuracy in percent (WorldValuesBench: alignment score) as published for {name}, with"
             f" {figures['models'][name]['neurons']:,} neurons suppressed, and as measured here with"
-            f" {len(run.neurons(CULTURE_GENERAL)):,} under {run.config.operation}. Prompt wordings are not the published ones."
+            f" {len(run.neurons(CULTURE_GENERAL)):,} under {run.config.done.noun}. Prompt wordings are not the published ones."
         ]
         return section
 

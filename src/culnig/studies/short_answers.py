@@ -71,7 +71,7 @@ class ShortAnswersStudy:
         section.figures = [
             (
                 "Right answers by language, with 95 % intervals: untouched (black), culture-general set"
-                f" {run.config.operation} (red), random sets (grey).",
+                f" under {run.config.done.noun} (red), random sets (grey).",
                 right_by_language(scores),
             )
         ]

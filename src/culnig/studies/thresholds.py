@@ -119,7 +119,7 @@ class ThresholdsStudy:
             section.numbers = {"changes": changes(table, "setting")}
             section.figures.append(
                 (
-                    "Change of accuracy by the size of the suppressed set, with 95 % intervals.",
+                    f"Change of accuracy under {run.config.done.noun}, by the size of the set, with 95 % intervals.",
                     size_and_drop(table),
                 )
             )
@@ -219,7 +219,7 @@ def _add_specific(section: Section, run: SavedRun) -> None:
     said = "; ".join(f"{row['setting']}: {row['own drop']:+.3f} and {row[others]:+.3f}" for row in rows)
     section.text.append(
         "Culture-specific sets, mean drop in log-odds of the own country's items and of the others' when a set is under"
-        f" {run.config.operation}: {said}. The own-country effect in the table takes out each set's strength and each"
+        f" {run.config.done.noun}: {said}. The own-country effect in the table takes out each set's strength and each"
         " country's fragility."
     )
 

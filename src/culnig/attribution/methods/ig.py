@@ -27,7 +27,7 @@ from culnig.errors import ModelError
 from culnig.models.downstream import is_gated
 from culnig.neurons import ATTENTION_POOL, GATE, UP, Site
 from culnig.passes.from_layer import layer_inputs, starting_at
-from culnig.passes.outputs import Scaling, outputs_scaled
+from culnig.passes.outputs import Change, outputs_changed
 
 if TYPE_CHECKING:
     from culnig.attribution.batch import ScoringBatch
@@ -76,7 +76,7 @@ class IntegratedGradients(Positional, SweepMethod):
             with (
                 torch.enable_grad(),
                 starting_at(work.lm, site.layer, entering),
-                outputs_scaled(found, everything, Scaling(path.alpha)),
+                outputs_changed(found, everything, Change(path.alpha)),
                 sites_reporting_to(work.lm, path, only={site}),
             ):
                 logprobs = work.logprobs()

@@ -1,9 +1,10 @@
 """Exact suppression, one neuron at a time: what the other methods estimate.
 
-    s = P(y|x) - P(y|x; n = 0 at all positions)
+    s = P(y|x) - P(y|x; n = reference at all positions)
 
 on a sample of neurons, `sample` of each module in each layer, drawn from `seed`; the others have no score (nan) and are never
-selected.  A pass for every few neurons and every batch, from the neuron's layer upwards.  `culnig.attribution.oracle` does it
+selected.  The references are those of `atp`: `zero`; `dataset`, the neuron's mean value over the job's items; `control`, its
+mean over the item's own control prompt.  So `oracle:dataset` is what `atp:dataset` estimates.  A pass for every few neurons and every batch, from the neuron's layer upwards.  `culnig.attribution.oracle` does it
 for neurons of your choice and keeps every item's change.
 """
 
@@ -11,7 +12,7 @@ from __future__ import annotations
 
 import zlib
 from collections.abc import Iterator
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 import torch
@@ -27,8 +28,9 @@ if TYPE_CHECKING:
 
 @METHODS.register("oracle")
 class Oracle(Weighted, SweepMethod):
-    """P minus P without the neuron."""
+    """P minus P with the neuron zeroed or replaced."""
 
+    reference: Literal["zero", "dataset", "control"] = "zero"
     sample: int = Field(16, ge=1)
     seed: int = Field(0, ge=0)
 
@@ -41,7 +43,8 @@ class Oracle(Weighted, SweepMethod):
     def sweep(self, work: ScoringBatch) -> Iterator[tuple[Site, int, torch.Tensor]]:
         sampled = {site: self.neurons(site, found.width) for site, found in work.sites.items()}
         everyone = [neuron for neurons in sampled.values() for neuron in neurons]
-        change = dict(changes(work, everyone, self.target))
+        means = {"zero": None, "dataset": work.prompts.mean, "control": work.twin_means}[self.reference]
+        change = dict(changes(work, everyone, self.target, means))
         start = 0
         for site, neurons in sampled.items():
             stop = start + len(neurons)

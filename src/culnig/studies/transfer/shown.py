@@ -67,7 +67,7 @@ def paragraphs(run: SavedRun, cells: pd.DataFrame, pairs: pd.DataFrame) -> Itera
     random = f"{count} random {'set' if count == 1 else 'sets'}"
     yield (
         f"One rule found a set on each of {', '.join(held(run))}. The model answers every test set under each set"
-        f" ({run.config.operation}), and under {random} of the same modules and layers. Intervals are 95 %"
+        f" ({run.config.done.noun}), and under {random} of the same modules and layers. Intervals are 95 %"
         f" intervals over questions. A star marks an adjusted p below {LEVEL:g}; p-values are corrected over the cells of a"
         " matrix."
     )
