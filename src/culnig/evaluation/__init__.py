@@ -12,7 +12,7 @@ from culnig.evaluation.comparing import (
     restrict,
     significance_table,
 )
-from culnig.evaluation.guards import GUARD_RULE, Guard, guards, verdict
+from culnig.evaluation.guards import GUARD_RULE, Guard, guards, measured, verdict, verdict_on
 from culnig.evaluation.multiple_choice import evaluate
 from culnig.evaluation.plain_text import TextComparison, TextResult, compare_text, perplexity
 from culnig.evaluation.results import EvalResult
@@ -39,10 +39,12 @@ __all__ = [
     "evaluate",
     "guards",
     "mcnemar",
+    "measured",
     "perplexity",
     "power_table",
     "restrict",
     "significance_table",
     "verdict",
+    "verdict_on",
     "winners",
 ]
