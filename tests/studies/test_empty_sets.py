@@ -54,4 +54,4 @@ def test_one_country_set_is_too_few_to_test(config_path, without_country_sets, t
     for country in ("China", "Iran", "Mexico"):
         NeuronSet().save(done.neurons_path(f"specific-{country}"))
     (section,) = analyse(RunDirectory.open(done.path))
-    assert "tested from 3 on" in section.text[0] and not section.findings
+    assert "tested from 4 on" in section.text[0] and not section.findings

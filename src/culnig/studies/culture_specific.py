@@ -195,7 +195,8 @@ def _controls(run: SavedRun) -> dict[str, list[str]]:
     found: dict[str, list[str]] = {name: [] for name in set_names(run)}
     for prefix in random_draws(run):
         for name in evaluated(run, prefix):
-            found[PREFIX + name.removeprefix(prefix)].append(name)
+            if (own := PREFIX + name.removeprefix(prefix)) in found:
+                found[own].append(name)
     return {name: draws for name, draws in found.items() if draws}
 
 
