@@ -76,7 +76,7 @@ def paired_sums(sums: np.ndarray, counts: np.ndarray, seed: int) -> Paired:
     freedom = variance**2 / (by_unit**2 / (units - 1) + by_draw**2 / (draws - 1))
     tail = (1 - CONFIDENCE) / 2
     half = t.isf(tail, freedom) * np.sqrt(variance)
-    if by_unit > 0:
+    if low < high and by_unit > 0:
         wider = half / (t.isf(tail, units - 1) * np.sqrt(by_unit))
         low, high = value - max(wider, 1.0) * (value - low), value + max(wider, 1.0) * (high - value)
     else:
