@@ -39,3 +39,25 @@ def interval(row: Any, name: str = "") -> str:
 def percent(share: float) -> str:
     """Return a share as a percentage: 0.0005 gives "0.05 %"."""
     return f"{100 * share:g} %"
+
+
+def format_p(p: float, *, at_most: bool = False) -> str:
+    """Return a p-value with two digits: "0.013"; "≤ 0.0004" where it is the least that resampling can give.
+
+    A p-value that is not a number says that there is no test.
+    """
+    if math.isnan(p):
+        return "no test"
+    return f"{'≤ ' if at_most else ''}{p:.2g}"
+
+
+def at_floor(row: Any, suffix: str = "") -> bool:
+    """Return whether a row's p-value (`p` plus a suffix) is the least that its test can give (`p_floor` plus the suffix)."""
+    floor = row.get(f"p_floor{suffix}", 0.0)
+    return bool(row.get(f"p{suffix}", math.nan) <= floor)
+
+
+def p_equals(row: Any) -> str:
+    """Return "p = 0.013", or "p ≤ 0.0004" where the p-value is the least that resampling can give, or "no test"."""
+    shown = format_p(row["p"], at_most=at_floor(row))
+    return shown if math.isnan(row["p"]) else f"p {shown}" if at_floor(row) else f"p = {shown}"

@@ -177,6 +177,24 @@ def test_guards_by_hand():
     assert unmeasured[1].state == "not measured" and verdict(unmeasured) == "open"
 
 
+def test_verdicts_are_compared_on_what_both_have():
+    """A random set that changes nothing, and whose country reading was not measured, is as intact as the set itself."""
+    from culnig.evaluation import measured, verdict_on
+    from culnig.studies._guards import guard_sentence
+
+    answers, text = made([True, False] * 40), text_result(np.random.default_rng(0).normal(-30, 4, 40))
+    found, random = guards(reading=(answers, answers), text=(text, text)), guards(text=(text, text))
+    assert verdict(random) == "open" and measured(found, random) == ["plain text"]
+    assert verdict_on(["plain text"], random) == "intact"
+    worse = text_result(text.rows["logprob"].to_numpy() - 3)
+    versus = guards(text=(worse, [text, text, worse]))
+    assert versus[1].low < versus[1].change < versus[1].high and versus[1].change > 0
+    said = guard_sentence(found, [random, guards(text=(worse, text))], versus)
+    assert (
+        "the set's verdict is intact, and 1 of 2 random sets get the same" in said and "(2 draws): plain text +" in said
+    )
+
+
 def test_a_gain_is_never_damage():
     """Country reading that rises, by however much, lies within the margin."""
     low = mcf(np.tile([True, False, False, False], 100), np.zeros(400, dtype=bool))

@@ -113,6 +113,8 @@ def test_random_matched_and_uniform(three):
         assert draws[0] == draws[1] != draws[2]
         assert len(draws[0]) == len(chosen) and not len(draws[0] & chosen)
     assert select_random(chosen, shapes, seed=5).counts() == chosen.counts()
+    pool = [select_random(chosen, shapes, how="pool", seed=s) for s in range(20)]  # as published: own neurons, too
+    assert all(len(drawn) == len(chosen) for drawn in pool) and any(len(drawn & chosen) for drawn in pool)
     with pytest.raises(UsageError, match="empty"):
         select_random(NeuronSet(), shapes)
 

@@ -54,4 +54,15 @@ def test_one_country_set_is_too_few_to_test(config_path, without_country_sets, t
     for country in ("China", "Iran", "Mexico"):
         NeuronSet().save(done.neurons_path(f"specific-{country}"))
     (section,) = analyse(RunDirectory.open(done.path))
-    assert "tested from 3 on" in section.text[0] and not section.findings
+    assert "tested from 4 on" in section.text[0] and not section.findings
+
+
+def test_sets_of_equal_size(config_path, tmp_path):
+    """Every country's set is cut to the size of the smallest, and has an own-country effect of its own."""
+    settings = ["specific_equal=true", "guards.text=null", "studies=[culture_specific]"]
+    done = run(load_config(config_path, settings), tmp_path / "run")
+    sizes = {name: len(done.neurons(name)) for name in done.set_names("specific-")}
+    smallest = min(size for size in sizes.values() if size)
+    assert {len(done.neurons(name)) for name in done.set_names("equal-")} == {smallest}
+    kinds = {row["sets"] for row in done.results["culture_specific"]["own_country_kinds"]}
+    assert kinds == {"random (1 draw)", "equal size"}

@@ -80,7 +80,8 @@ def test_drops_by_hand(compared):
     assert row["selectivity"] == row["culture"] and row["culture_low"] < row["culture"] < row["culture_high"]
     spread = np.std(right.astype(float) - half) / np.sqrt(200)
     assert row["culture_high"] - row["culture_low"] == pytest.approx(2 * 1.96 * spread, rel=0.1)
-    assert found.difference("strong", "twin") == {"difference": 0.0, "low": 0.0, "high": 0.0, "p": 1.0}
+    same = found.difference("strong", "twin")
+    assert same | {"p_floor": 0.0} == {"difference": 0.0, "low": 0.0, "high": 0.0, "p": 1.0, "p_floor": 0.0}
     found.average("mean", ["strong", "weak"])
     assert found.row("mean")["culture"] == pytest.approx((row["culture"] + found.row("weak")["culture"]) / 2)
     with pytest.raises(UsageError, match="same conditions"):

@@ -126,7 +126,9 @@ def random(
     method: Method = None,
     how: Annotated[
         str,
-        typer.Option(help="matched (same modules and layers), uniform (same pools), norm (matched, and as active)."),
+        typer.Option(
+            help="matched (same modules and layers), uniform (same pools), pool (same pools, the set's own neurons included, as published), norm (matched, and as active)."
+        ),
     ] = "matched",
     norms: Annotated[
         Path | None, typer.Option(help="For norm: score file of an activation measure (method wanda_neuron, ...).")
@@ -136,7 +138,7 @@ def random(
     seed: Annotated[int, typer.Option(help="Seed of the draw.")] = 0,
     as_json: o.Json = False,
 ) -> None:
-    """Random control: as many neurons as a set has, none of its own.
+    """Random control: as many neurons as a set has, none of its own unless drawn from the whole pool.
 
     Give the set with --like and a score file with --scores, or the three score files that `general` would take.
     """

@@ -43,7 +43,7 @@ def stats(
         str, typer.Option(help="holm (any false finding) or bh (share of false findings), over the rows of the table.")
     ] = "holm",
     controls: Annotated[
-        bool, typer.Option("--controls", help="All files but the first are random controls, averaged row by row.")
+        bool, typer.Option("--controls", help="All files but the first are random draws, a sample like the questions.")
     ] = False,
     power: Annotated[
         float | None, typer.Option(help="Also: how many questions are needed to see a drop of so many points.")
@@ -54,7 +54,7 @@ def stats(
     seed: Annotated[int, typer.Option(help="Seed of the bootstrap.")] = 0,
     as_json: o.Json = False,
 ) -> None:
-    """Paired bootstrap and exact McNemar tests of results on the same items, with corrected p-values.
+    """Paired tests of results on the same items, with corrected p-values.
 
     Two perplexity files are compared by the ratio of their perplexities.
     """
@@ -101,7 +101,7 @@ def _all_text(files: list[Path]) -> bool:
 def _compare_texts(files: list[Path], seed: int, as_json: bool) -> None:
     from culnig.errors import UsageError
     from culnig.evaluation import TextResult, compare_text
-    from culnig.formatting import format_number
+    from culnig.formatting import format_number, p_equals
 
     if len(files) != 2:
         raise UsageError("give two perplexity results: a condition, and what it is compared with")
@@ -111,12 +111,15 @@ def _compare_texts(files: list[Path], seed: int, as_json: bool) -> None:
     else:
         typer.echo(
             f"perplexity {format_number(c.a, '.2f')} against {format_number(c.b, '.2f')}: ratio {format_number(c.ratio, '.3f')} (95 % interval"
-            f" {format_number(c.low, '.3f')} to {format_number(c.high, '.3f')}; p = {format_number(c.p, '.2g')}; {c.paragraphs} paragraphs,"
+            f" {format_number(c.low, '.3f')} to {format_number(c.high, '.3f')}; {p_equals(c.to_dict())}; {c.paragraphs} paragraphs,"
             f" {c.tokens:,} tokens)"
         )
 
 
 def _print_tests(table: pd.DataFrame, metric: str, correction: str) -> None:
+    from culnig.formatting import at_floor, format_p
+    from culnig.statistics.bootstrap import EXACT
+
     scale, unit = (100.0, "points") if metric in SHARES else (1.0, "nats")
     exact = "p_mcnemar" in table and not table["p_mcnemar"].isna().all()
 
@@ -126,8 +129,8 @@ def _print_tests(table: pd.DataFrame, metric: str, correction: str) -> None:
             "n": f"{row['questions']:,}",
             "b → a": f"{scale * row['b']:.1f} → {scale * row['a']:.1f}",
             "a - b (95 % interval)": change,
-            "p": f"{row['p']:.2g}",
-            "adj. p": f"{row['p_adjusted']:.2g}",
+            "p": format_p(row["p"], at_most=at_floor(row)),
+            "adj. p": format_p(row["p_adjusted"], at_most=at_floor(row)),
         }
         if exact:
             shown |= {"lost, gained": f"{row['lost']:.0f}, {row['gained']:.0f}"}
@@ -136,9 +139,11 @@ def _print_tests(table: pd.DataFrame, metric: str, correction: str) -> None:
 
     _print(table, cells, "metric")
     typer.echo(
-        f"{metric} in {unit}; n questions; p by bootstrap{', exact p by McNemar' if exact else ''};"
-        f" adjusted over {len(table)} tests ({correction})"
+        f"{metric} in {unit}; n questions; p by bootstrap, up to {EXACT} questions by exact sign flips"
+        f"{', exact p by McNemar' if exact else ''}; adjusted over {len(table)} tests ({correction})"
     )
+    if (draws := int(table["draws"].max())) > 1:
+        typer.echo(f"against {draws} random draws; intervals and p take questions and draws as samples")
 
 
 def _print_power(table: pd.DataFrame, points: float, tests: int) -> None:

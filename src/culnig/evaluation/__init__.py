@@ -13,7 +13,7 @@ from culnig.evaluation.comparing import (
     significance_table,
 )
 from culnig.evaluation.costly import costliest
-from culnig.evaluation.guards import GUARD_RULE, Guard, guards, verdict
+from culnig.evaluation.guards import GUARD_RULE, Guard, guards, measured, verdict, verdict_on
 from culnig.evaluation.multiple_choice import evaluate
 from culnig.evaluation.plain_text import TextComparison, TextResult, compare_text, perplexity
 from culnig.evaluation.results import EvalResult
@@ -41,10 +41,12 @@ __all__ = [
     "evaluate",
     "guards",
     "mcnemar",
+    "measured",
     "perplexity",
     "power_table",
     "restrict",
     "significance_table",
     "verdict",
+    "verdict_on",
     "winners",
 ]

@@ -14,7 +14,8 @@ import pandas as pd
 
 from culnig.errors import UsageError
 from culnig.evaluation.results import EvalResult
-from culnig.statistics.bootstrap import bootstrap_ratio, by_question
+from culnig.statistics.bootstrap import bootstrap_ratio, by_question, differences
+from culnig.statistics.draws import paired
 from culnig.statistics.power import ALPHA, POWER, questions_needed, smallest_drop
 from culnig.statistics.tests import McNemar, adjust, mcnemar_test
 
@@ -49,9 +50,12 @@ class Comparison:
         metric: which column was compared.
         a, b: means of the two sides.
         difference: a - b.
-        low, high: ends of the 95 % interval of the difference (BCa bootstrap over questions).
-        p: two-sided bootstrap p-value of no difference.
+        low, high: ends of the 95 % interval of the difference (BCa bootstrap over questions; against several random draws
+            widened for these, see `statistics.draws`).
+        p: two-sided p-value of no difference: exact up to 20 questions, else by bootstrap; NaN for a single question.
         questions, rows: independent units, and rows.
+        draws: results on the other side: the random draws that the comparison rests on.
+        p_floor: least p-value that resampling could give; where p is not above it, read "at most".  0 for exact tests.
     """
 
     metric: str
@@ -63,6 +67,8 @@ class Comparison:
     p: float
     questions: int
     rows: int
+    draws: int = 1
+    p_floor: float = 0.0
 
     def to_dict(self) -> dict[str, Any]:
         return asdict(self)
@@ -87,29 +93,46 @@ def estimate(result: EvalResult, metric: str = "correct", *, seed: int = 0) -> E
 
 
 def compare(
-    a: EvalResult, b: EvalResult | Sequence[EvalResult], metric: str = "correct", *, seed: int = 0
+    a: EvalResult | Sequence[EvalResult],
+    b: EvalResult | Sequence[EvalResult],
+    metric: str = "correct",
+    *,
+    seed: int = 0,
 ) -> Comparison:
     """Compare two conditions item by item.
 
     Args:
-        a: one condition.
-        b: the other, or several (random controls), whose rows are averaged first.
+        a: one condition, or several repeats of it (seeds), each paired with the repeat of the other at its place.
+        b: the other, or several random draws (controls).  With several, questions and draws are both samples.
         metric: correct, correct_among_options, p_gold, log_odds, alignment (items on a scale), or one of those that
             `EvalResult.values` derives.
         seed: seed of the bootstrap.
 
     Raises:
-        UsageError: an unknown metric, or results of different items.
+        UsageError: an unknown metric, results of different items, or repeats that do not pair.
     """
-    others = [b] if isinstance(b, EvalResult) else list(b)
-    if not others:
+    firsts, others = ([side] if isinstance(side, EvalResult) else list(side) for side in (a, b))
+    if not firsts or not others:
         raise UsageError("nothing to compare with")
-    left = a.values(metric)
-    right = np.mean([aligned(a, other).values(metric) for other in others], axis=0)
-    sums, counts = by_question(left - right, question_of(a.rows))
-    low, high, p = bootstrap_ratio(sums, counts, seed)
-    mean_a, mean_b = float(left.mean()), float(right.mean())
-    return Comparison(metric, mean_a, mean_b, mean_a - mean_b, low, high, p, len(counts), len(left))
+    if len(firsts) != len(others) and 1 not in (len(firsts), len(others)):
+        raise UsageError(f"{len(firsts)} repeats cannot be paired with {len(others)}")
+    left, right = (
+        np.stack([aligned(firsts[0], each).values(metric) for each in side], axis=1) for side in (firsts, others)
+    )
+    test = paired(differences(left, right), question_of(firsts[0].rows), seed)
+    return Comparison(
+        metric=metric,
+        a=float(left.mean()),
+        b=float(right.mean()),
+        difference=test.difference,
+        low=test.low,
+        high=test.high,
+        p=test.p,
+        questions=test.units,
+        rows=len(left),
+        draws=test.draws,
+        p_floor=test.p_floor,
+    )
 
 
 def compare_by(
@@ -185,7 +208,7 @@ def discordance(a: EvalResult, b: EvalResult, metric: str = "correct") -> float:
 
 
 Pair = tuple[EvalResult, Sequence[EvalResult]]
-"""A condition, and what it is compared with: one result, or several whose rows are averaged (random controls)."""
+"""A condition, and what it is compared with: one result, or several random draws (controls)."""
 
 
 def significance_table(
@@ -196,7 +219,7 @@ def significance_table(
     correction: str = "holm",
     seed: int = 0,
 ) -> pd.DataFrame:
-    """Paired differences with bootstrap and exact p-values, corrected over the rows of the table.
+    """Paired differences with their p-values (see `Comparison`) and McNemar's, corrected over the rows of the table.
 
     Args:
         pairs: a pair a benchmark, or a single one.
@@ -206,8 +229,7 @@ def significance_table(
         seed: seed of the bootstrap.
 
     Returns:
-        A row a test: `test`, the value of `by`, questions, rows, a, b, difference, low, high, p (bootstrap), p_adjusted; for
-        right-or-wrong metrics also lost, gained, p_mcnemar (exact), p_mcnemar_adjusted, NaN where the other side is a mean
+        A row a test: `test`, the value of `by`, and the fields of `Comparison`, with p_adjusted; for right-or-wrong metrics also lost, gained, p_mcnemar (exact), p_mcnemar_adjusted, NaN where the other side is a mean
         of several results, of which that test knows nothing.
 
     Raises:

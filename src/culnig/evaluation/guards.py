@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any, Literal
 
@@ -23,6 +23,8 @@ GUARD_RULE = (
 )
 """The rule of `verdict`, in one sentence."""
 
+Against = EvalResult | Sequence[EvalResult]
+"""The untouched model's result, or those of several random draws."""
 State = Literal["within", "beyond", "open", "not measured"]
 Verdict = Literal["intact", "damaged", "open"]
 
@@ -57,12 +59,15 @@ class Guard:
 
 def guards(
     *,
-    reading: tuple[EvalResult, EvalResult] | None = None,
-    text: tuple[TextResult, TextResult] | None = None,
-    answers: Mapping[str, tuple[EvalResult, EvalResult]] | None = None,
+    reading: tuple[EvalResult, Against] | None = None,
+    text: tuple[TextResult, TextResult | Sequence[TextResult]] | None = None,
+    answers: Mapping[str, tuple[EvalResult, Against]] | None = None,
     seed: int = 0,
 ) -> list[Guard]:
     """The guards of one suppression, each from a pair (suppressed, untouched) of saved results.
+
+    With several random draws in the place of the untouched model, a guard says how much worse than these the suppression
+    is; its interval is over questions (paragraphs) and draws.
 
     Args:
         reading: results on country reading comprehension (`country_rc:test`).
@@ -93,12 +98,24 @@ def verdict(found: Iterable[Guard]) -> Verdict:
     return "intact" if states == {"within"} else "open"
 
 
-def _accuracy(name: str, pair: tuple[EvalResult, EvalResult], seed: int) -> Guard:
+def measured(*several: Iterable[Guard]) -> list[str]:
+    """Return the names of the guards that were measured in all of several suppressions, in the order of the first."""
+    names = [[guard.name for guard in found if guard.state != "not measured"] for found in several]
+    return [name for name in names[0] if all(name in others for others in names[1:])] if names else []
+
+
+def verdict_on(names: Iterable[str], found: Iterable[Guard]) -> Verdict:
+    """Return the verdict of some guards alone, so that suppressions with other guards can be compared."""
+    wanted = set(names)
+    return verdict(guard for guard in found if guard.name in wanted)
+
+
+def _accuracy(name: str, pair: tuple[EvalResult, Against], seed: int) -> Guard:
     c = compare(*pair, seed=seed)
     return _guard(name, c.b, c.a, c.difference, (c.low, c.high), READING_MARGIN, c.questions, worse=-1)
 
 
-def _text(pair: tuple[TextResult, TextResult], seed: int) -> Guard:
+def _text(pair: tuple[TextResult, TextResult | Sequence[TextResult]], seed: int) -> Guard:
     c = compare_text(*pair, seed=seed)
     interval = (c.low - 1, c.high - 1)
     return _guard("plain text", c.b, c.a, c.ratio - 1, interval, PERPLEXITY_MARGIN, c.paragraphs)

@@ -10,7 +10,8 @@ import numpy as np
 
 from culnig.evaluation.comparing import aligned, question_of
 from culnig.evaluation.results import EvalResult
-from culnig.statistics.bootstrap import bootstrap_ratio, by_question
+from culnig.statistics.bootstrap import differences
+from culnig.statistics.draws import paired
 from culnig.statistics.matching import nearest_pairs
 
 
@@ -23,11 +24,13 @@ class MatchedDrop:
         metric: what dropped.
         culture_drop, facts_drop: mean drops (untouched minus suppressed) over the pairs.
         difference: culture minus facts; what culture loses beyond recall.
-        low, high: ends of its 95 % interval (BCa bootstrap over culture questions, each with its pairs).
-        p: two-sided bootstrap p-value of no difference.
+        low, high: ends of its 95 % interval over culture questions, each with its pairs, and over random draws if several.
+        p: two-sided p-value of no difference, as in `Comparison`.
         pairs: matched pairs.
         unmatched: culture items without a fact item that began alike.
         untouched_culture, untouched_facts: mean of the metric over the pairs before.
+        draws: suppressions averaged.
+        p_floor: least p-value that resampling could give; 0 for exact tests.
     """
 
     metric: str
@@ -41,6 +44,8 @@ class MatchedDrop:
     unmatched: int
     untouched_culture: float
     untouched_facts: float
+    draws: int = 1
+    p_floor: float = 0.0
 
     def to_dict(self) -> dict[str, Any]:
         return asdict(self)
@@ -70,23 +75,25 @@ def matched_drop(
     if not len(first):
         nan = float("nan")
         return MatchedDrop(metric, nan, nan, nan, nan, nan, nan, 0, len(culture[0]), nan, nan)
-    low, high, p = bootstrap_ratio(*by_question(fallen - forgotten, questions), seed)
+    test = paired(differences(fallen, forgotten), questions, seed)
     return MatchedDrop(
         metric=metric,
         culture_drop=float(fallen.mean()),
         facts_drop=float(forgotten.mean()),
         difference=float((fallen - forgotten).mean()),
-        low=low,
-        high=high,
-        p=p,
+        low=test.low,
+        high=test.high,
+        p=test.p,
         pairs=len(first),
         unmatched=len(culture[0]) - len(first),
         untouched_culture=float(culture[0].values(metric)[first].mean()),
         untouched_facts=float(facts[0].values(metric)[second].mean()),
+        draws=test.draws,
+        p_floor=test.p_floor,
     )
 
 
 def _drops(untouched: EvalResult, suppressed: Sequence[EvalResult], metric: str) -> np.ndarray:
-    """Untouched minus the mean of the suppressed, [rows]."""
-    after = np.mean([aligned(untouched, each).values(metric) for each in suppressed], axis=0)
-    return untouched.values(metric) - after
+    """Untouched minus suppressed, [rows, suppressions]."""
+    after = np.stack([aligned(untouched, each).values(metric) for each in suppressed], axis=1)
+    return differences(untouched.values(metric)[:, None], after)

@@ -13,7 +13,6 @@ import torch
 
 from culnig import distributed
 from culnig.errors import UsageError
-from culnig.evaluation.comparing import bootstrap_ratio
 from culnig.evaluation.results import describe, read_rows, write_rows
 from culnig.files import sha256_json
 from culnig.formatting import format_number
@@ -21,6 +20,8 @@ from culnig.models import LanguageModel
 from culnig.passes.forward import Row, batches
 from culnig.passes.memory import Fitting
 from culnig.passes.plain_text import WINDOW, pieces, token_logprobs
+from culnig.statistics.bootstrap import differences
+from culnig.statistics.draws import paired_sums
 
 BUDGET = 2048
 """Padded tokens a batch at most: here every position needs its logits, [tokens, vocabulary] in float32."""
@@ -70,11 +71,14 @@ class TextComparison:
     """Two conditions on the same text.
 
     Attributes:
-        a, b: perplexities of the two sides.
+        a, b: perplexities of the two sides; of several draws the geometric mean.
         ratio: a / b; infinite where a alone gives some token no probability, NaN where both do.
-        low, high: ends of its 95 % interval (BCa bootstrap over paragraphs, of the mean log-probability a token).
-        p: two-sided bootstrap p-value of a ratio of 1.
+        low, high: ends of its 95 % interval (BCa bootstrap over paragraphs, of the mean log-probability a token; against
+            several random draws widened for these).
+        p: two-sided p-value of a ratio of 1, as in `Comparison`.
         paragraphs, tokens: independent units, and predicted tokens.
+        draws: results on the other side.
+        p_floor: least p-value that resampling could give; 0 for exact tests.
     """
 
     a: float
@@ -85,6 +89,8 @@ class TextComparison:
     p: float
     paragraphs: int
     tokens: int
+    draws: int = 1
+    p_floor: float = 0.0
 
     def to_dict(self) -> dict[str, Any]:
         return asdict(self)
@@ -142,30 +148,44 @@ def perplexity(
     return TextResult(pd.DataFrame(made), meta)
 
 
-def compare_text(a: TextResult, b: TextResult, *, seed: int = 0) -> TextComparison:
+def compare_text(a: TextResult, b: TextResult | Sequence[TextResult], *, seed: int = 0) -> TextComparison:
     """Compare two conditions paragraph by paragraph.
+
+    Args:
+        a: one condition.
+        b: the other, or several random draws (controls); then paragraphs and draws are both samples.
+        seed: seed of the bootstrap.
 
     Raises:
         UsageError: they are not of the same text, tokenised the same way.
     """
+    others = [b] if isinstance(b, TextResult) else list(b)
+    if not others:
+        raise UsageError("nothing to compare with")
     keys = ["paragraph", "piece", "tokens"]
-    if a.meta.get("data_hash") != b.meta.get("data_hash") or not a.rows[keys].equals(b.rows[keys]):
-        raise UsageError("the two perplexity results are not of the same text and tokens")
-    paragraph = a.rows["paragraph"].to_numpy()
-    with np.errstate(invalid="ignore"):  # a token without probability on both sides: NaN
-        gain = np.bincount(paragraph, weights=b.rows["logprob"] - a.rows["logprob"])
-    tokens = np.bincount(paragraph, weights=a.rows["tokens"])
-    low, high, p = bootstrap_ratio(gain, tokens, seed)
+    for other in others:
+        if a.meta.get("data_hash") != other.meta.get("data_hash") or not a.rows[keys].equals(other.rows[keys]):
+            raise UsageError("the two perplexity results are not of the same text and tokens")
+    mine, theirs = _by_paragraph(a, "logprob"), np.stack([_by_paragraph(other, "logprob") for other in others], axis=1)
+    tokens = _by_paragraph(a, "tokens")
+    test = paired_sums(differences(theirs, mine[:, None]), tokens, seed)
     return TextComparison(
         a=a.perplexity,
-        b=b.perplexity,
-        ratio=_exp(gain.sum() / tokens.sum()),
-        low=_exp(low),
-        high=_exp(high),
-        p=p,
+        b=others[0].perplexity if len(others) == 1 else _exp(np.mean([np.log(o.perplexity) for o in others])),
+        ratio=_exp(test.difference),
+        low=_exp(test.low),
+        high=_exp(test.high),
+        p=test.p,
         paragraphs=len(tokens),
         tokens=int(tokens.sum()),
+        draws=test.draws,
+        p_floor=test.p_floor,
     )
+
+
+def _by_paragraph(result: TextResult, column: str) -> np.ndarray:
+    """The sum of a column over each paragraph's pieces."""
+    return np.bincount(result.rows["paragraph"].to_numpy(), weights=result.rows[column])
 
 
 def _exp(value: float) -> float:

@@ -11,7 +11,14 @@ import pandas as pd
 from culnig.errors import UsageError
 from culnig.evaluation.comparing import aligned, question_of
 from culnig.evaluation.results import EvalResult
-from culnig.statistics.bootstrap import JOINT_RESAMPLES, bootstrap_p, by_question, joint_bootstrap, percentile_interval
+from culnig.statistics.bootstrap import (
+    JOINT_RESAMPLES,
+    bootstrap_p,
+    by_question,
+    joint_bootstrap,
+    percentile_interval,
+    rounding,
+)
 from culnig.statistics.tests import adjust
 
 QUANTITIES = ("culture", "ability", "selectivity")
@@ -33,11 +40,21 @@ class Drops:
     def conditions(self) -> list[str]:
         return list(self.value["culture"])
 
-    def average(self, name: str, members: Sequence[str]) -> None:
-        """Add the mean of some conditions (random draws) as a condition of its own."""
+    def average(self, name: str, members: Sequence[str], *, seed: int = 0) -> None:
+        """Add the mean of some random draws as a condition of its own.
+
+        Every resample of the questions has a resample of the draws (pigeonhole bootstrap, Owen 2007), spread by
+        sqrt(K / (K - 1)) because K draws lie nearer to their own mean than to that of all draws.
+        """
+        count = len(members)
+        resamples = len(self.draws["culture"][members[0]])
+        weights = np.random.default_rng(seed).multinomial(count, np.full(count, 1 / count), size=resamples) / count
+        wider = np.sqrt(count / max(count - 1, 1))
         for quantity in QUANTITIES:
+            draws = np.stack([self.draws[quantity][member] for member in members], axis=1)
+            mean = draws.mean(axis=1)
             self.value[quantity][name] = float(np.mean([self.value[quantity][member] for member in members]))
-            self.draws[quantity][name] = np.mean([self.draws[quantity][member] for member in members], axis=0)
+            self.draws[quantity][name] = mean + wider * ((weights * draws).sum(axis=1) - mean)
 
     def row(self, condition: str) -> dict[str, float]:
         """Each quantity with its interval."""
@@ -51,10 +68,12 @@ class Drops:
         """a minus b, with the interval and the two-sided p of the paired bootstrap."""
         draws = self.draws[quantity][a] - self.draws[quantity][b]
         value = self.value[quantity][a] - self.value[quantity][b]
-        if np.ptp(draws) == 0:  # the same answers throughout
-            return {"difference": value, "low": value, "high": value, "p": 1.0 if value == 0 else 2 / (len(draws) + 1)}
+        if np.ptp(draws) <= rounding(draws):  # the same answers throughout
+            p = 1.0 if abs(value) <= 1e-9 else 2 / (len(draws) + 1)
+            return {"difference": value, "low": value, "high": value, "p": p, "p_floor": 2 / (len(draws) + 1)}
         low, high = percentile_interval(draws)
-        return {"difference": value, "low": low, "high": high, "p": bootstrap_p(draws)}
+        floor = 2 / (len(draws) + 1)
+        return {"difference": value, "low": low, "high": high, "p": bootstrap_p(draws), "p_floor": floor}
 
 
 def drops(
@@ -124,10 +143,10 @@ def winners(found: Drops, by_cell: Mapping[str, Mapping[str, str]], *, alpha: fl
         best = max(members, key=lambda method: found.value["selectivity"][members[method]])
         for method, condition in members.items():
             row = {"cell": cell, "method": method, "place": "best" if method == best else ""} | found.row(condition)
-            itself = {"difference": 0.0, "low": 0.0, "high": 0.0, "p": float("nan")}
+            itself = {"difference": 0.0, "low": 0.0, "high": 0.0, "p": float("nan"), "p_floor": 0.0}
             facts = itself if method == best else found.difference(members[best], condition)
             row |= {"behind": facts["difference"], "behind_low": facts["low"], "behind_high": facts["high"]}
-            rows.append(row | {"p": facts["p"]})
+            rows.append(row | {"p": facts["p"], "p_floor": facts["p_floor"]})
     table = pd.DataFrame(rows)
     table["p_adjusted"] = adjust(table["p"].to_numpy())
     others = table["place"] == ""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+from collections.abc import Mapping
 from importlib import resources
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -11,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 import pandas as pd
 
 from culnig.files import write_text
-from culnig.formatting import format_number
+from culnig.formatting import at_floor, format_number, format_p
 
 if TYPE_CHECKING:
     from culnig.studies import SavedRun, Section
@@ -76,8 +77,11 @@ def in_script(text: str) -> str:
 
 
 def _table(name: str, title: str, frame: pd.DataFrame) -> dict[str, Any]:
-    columns = [str(column).replace("_", " ") for column in frame.columns]
-    rows = [[_cell(value, column) for column, value in row.items()] for _, row in frame.iterrows()]
+    shown = [
+        column for column in frame.columns if not str(column).startswith("p_floor")
+    ]  # said by "≤" in the cells of p
+    columns = [str(column).replace("_", " ") for column in shown]
+    rows = [[_cell(row[column], column, row) for column in shown] for row in frame.to_dict("records")]
     widest = [max((len(row[c]["text"]) for row in rows), default=0) for c in range(len(columns))]
     limit = WRAPPED if sum(widest) <= FITS else WRAPPED_IF_WIDE
     for row in rows:
@@ -86,10 +90,13 @@ def _table(name: str, title: str, frame: pd.DataFrame) -> dict[str, Any]:
     return {"name": name, "title": title, "columns": columns, "rows": rows, "long": len(rows) > 12}
 
 
-def _cell(value: Any, column: Any) -> dict[str, Any]:
+def _cell(value: Any, column: Any, row: Mapping[Any, Any]) -> dict[str, Any]:
     if isinstance(value, float):
         if value != value:
             return {"text": "", "number": True}
+        test = re.fullmatch(r"p(?:_adjusted)?( \(.*\))?", str(column))
+        if test and at_floor(row, test[1] or ""):
+            return {"text": format_p(value, at_most=True), "number": True}
         small = column == "score" or (re.match(r"p\b|p_", str(column)) is not None and column != "p_gold")
         return {"text": format_number(value, ".2g" if small else ".3f"), "number": True}
     if isinstance(value, int) or hasattr(value, "dtype"):

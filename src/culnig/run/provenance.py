@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from culnig.attribution import Scores
+from culnig.attribution.means import METHOD as MEANS_METHOD
 from culnig.attribution.method import parse_methods, scoring_version
 from culnig.data import DataConfig, Item, items_hash, load_texts
 from culnig.data.load import OLD_BENCHMARKS
@@ -115,7 +116,7 @@ class Provenance:
 
         def expected(meta: Meta) -> dict[str, Any]:
             wanted = self._of_items((part, "means"), self.items(self.run.parts[part]), meta["formulation"])
-            return wanted | {"scoring_version": SCORING_VERSION}
+            return wanted | {"scoring_version": scoring_version(parse_methods(MEANS_METHOD))}
 
         if path.exists():
             self._check(path, Scores.load(path).meta, expected)

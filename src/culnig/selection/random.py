@@ -9,7 +9,7 @@ import numpy as np
 from culnig.errors import UsageError
 from culnig.neurons import ATTENTION_POOL, MLP_POOL, Neuron, NeuronSet, check_belongs
 
-HOW = ("matched", "uniform", "norm")
+HOW = ("matched", "uniform", "pool", "norm")
 BINS = 10
 
 
@@ -25,10 +25,10 @@ def select_random(
     """Draw a random control for a set.
 
     Args:
-        like: the set to match; its neurons are never drawn.
+        like: the set to match; its neurons are never drawn, but with "pool".
         shapes: module -> (L, N) of the model (`lm.shapes` or `Scores.shapes()`).
         how: "matched" draws as many from the same module and layer; "uniform" as many from the same pool (gate; or
-            q, k, v together), as in the paper; "norm" as many from the same module, layer and quantile of `norms`, so that
+            q, k, v together); "pool" likewise, the set's own neurons included, as in the paper; "norm" as many from the same module, layer and quantile of `norms`, so that
             the control silences neurons that are as active.
         seed: seed of the draw.
         norms: for "norm": module -> [L, N], how active each neuron is (its activation norm, or any other measure: only
@@ -49,7 +49,7 @@ def select_random(
     drawn: list[Neuron] = []
     for place, members in strata:
         taken = sum(neuron in like for neuron in members)
-        free = [neuron for neuron in members if neuron not in like]
+        free = members if how == "pool" else [neuron for neuron in members if neuron not in like]
         if len(free) < taken:
             fewer = "; use fewer bins" if how == "norm" else ""
             raise UsageError(f"only {len(free)} other neurons to draw {taken} from in {place}{fewer}")

@@ -1,4 +1,4 @@
-"""Bootstrap intervals and p-values of means over units that are resampled together."""
+"""Intervals and p-values of means over units that are resampled together; exact tests where the units are few."""
 
 from __future__ import annotations
 
@@ -10,6 +10,8 @@ RESAMPLES = 4999
 JOINT_RESAMPLES = 2000
 """Resamples of several comparisons that share them (percentiles)."""
 CONFIDENCE = 0.95
+EXACT = 20
+"""Units up to which a p-value is that of the exact sign-flip test, not of a bootstrap."""
 
 
 def by_question(values: np.ndarray, questions: pd.Series) -> tuple[np.ndarray, np.ndarray]:
@@ -22,20 +24,71 @@ def _ratio(sums: np.ndarray, counts: np.ndarray, axis: int = -1) -> np.ndarray:
     return sums.sum(axis=axis) / counts.sum(axis=axis)
 
 
-def bootstrap_ratio(sums: np.ndarray, counts: np.ndarray, seed: int) -> tuple[float, float, float]:
-    """Return the BCa interval and two-sided p-value of sum(sums) / sum(counts); degenerate cases give a point.
+def rounding(*values: np.ndarray) -> float:
+    """Return the difference below which two numbers of this size count as equal.
 
-    Infinite sums get a percentile interval, whose ends may be infinite; undefined sums (NaN) get NaN.
+    It is the square root of float64's epsilon (1.5e-8) times the largest magnitude.  That is far above what rounding
+    leaves in sums of many terms, and below float32's resolution, in which models compute.
+    """
+    largest = max((float(np.abs(v[np.isfinite(v)]).max(initial=0.0)) for v in map(np.asarray, values)), default=0.0)
+    return float(np.sqrt(np.finfo(float).eps)) * largest
+
+
+def differences(a: np.ndarray, b: np.ndarray) -> np.ndarray:
+    """Return a - b, with 0 where they differ by rounding alone."""
+    with np.errstate(invalid="ignore"):  # infinity minus itself: undefined
+        found = a - b
+    return np.where(np.abs(found) <= rounding(a, b), 0.0, found)
+
+
+def p_floor(units: int) -> float:
+    """Return the least p-value that `bootstrap_ratio` can give for so many units; 0 where its test is exact."""
+    return 2 / (RESAMPLES + 1) if units > EXACT else 0.0
+
+
+def sign_flip_p(sums: np.ndarray) -> float:
+    """Return the two-sided p-value of the exact sign-flip test: would other signs make the sum as large?
+
+    All 2^n signs count, put together from two halves.  NaN below two units, where no test is possible; 1 if all are 0.
+    """
+    if len(sums) < 2:
+        return float("nan")
+    changed = sums[sums != 0]
+    if not len(changed):
+        return 1.0
+    first, second = (_signed_sums(half) for half in np.array_split(changed, 2))
+    second.sort()
+    least = abs(changed.sum()) - 1e-12 * np.abs(changed).sum()
+    above = len(second) - np.searchsorted(second, least - first, side="left")
+    return float(min(1.0, 2 * above.sum() / 2 ** len(changed))) if least > 0 else 1.0
+
+
+def _signed_sums(values: np.ndarray) -> np.ndarray:
+    """Return the sums of the values under all their signs, [2^n]."""
+    sums = np.zeros(1)
+    for value in values:
+        sums = np.concatenate([sums - value, sums + value])
+    return sums
+
+
+def bootstrap_ratio(sums: np.ndarray, counts: np.ndarray, seed: int) -> tuple[float, float, float]:
+    """Return the BCa interval and two-sided p-value of sum(sums) / sum(counts).
+
+    Up to `EXACT` units p is that of the exact sign-flip test.  One unit has neither interval nor p (NaN).  Units that are
+    all alike have a point as their interval.  Infinite sums get a percentile interval, whose ends may be infinite;
+    undefined sums (NaN) get NaN.
     """
     from scipy.stats import bootstrap
 
     value = float(_ratio(sums, counts))
-    if np.isnan(value):
-        return value, value, value
-    if len(sums) < 2 or np.allclose(sums / counts, sums[0] / counts[0]):
-        return value, value, 1.0 if value == 0 else 2 / (RESAMPLES + 1)
+    nan = float("nan")
+    if np.isnan(value) or len(sums) < 2:
+        return nan, nan, nan
     if not np.isfinite(sums).all():
         return _infinite_ratio(sums, counts, seed)
+    exact = sign_flip_p(sums) if len(sums) <= EXACT else None
+    if np.ptp(sums / counts) <= rounding(sums / counts):
+        return value, value, exact if exact is not None else 1.0 if value == 0 else p_floor(len(sums))
     result = bootstrap(
         (sums, counts),
         _ratio,
@@ -47,7 +100,7 @@ def bootstrap_ratio(sums: np.ndarray, counts: np.ndarray, seed: int) -> tuple[fl
         method="BCa",
         rng=np.random.default_rng(seed),
     )
-    p = bootstrap_p(result.bootstrap_distribution)
+    p = bootstrap_p(result.bootstrap_distribution) if exact is None else exact
     return float(result.confidence_interval.low), float(result.confidence_interval.high), p
 
 
@@ -57,7 +110,10 @@ def _infinite_ratio(sums: np.ndarray, counts: np.ndarray, seed: int) -> tuple[fl
     draws = _ratio(sums[units], counts[units])
     tail = (1 - CONFIDENCE) / 2
     low, high = np.quantile(draws, [tail, 1 - tail], method="inverted_cdf")
-    return float(low), float(high), bootstrap_p(draws)
+    if len(sums) > EXACT:
+        return float(low), float(high), bootstrap_p(draws)
+    most = 1e9 * max(1.0, np.abs(sums[np.isfinite(sums)]).max(initial=0.0))  # stands for infinity: it decides alone
+    return float(low), float(high), sign_flip_p(np.clip(sums, -most, most))
 
 
 def joint_bootstrap(

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING
 
 import pandas as pd
 
-from culnig.evaluation import GUARD_RULE, EvalResult, Guard, guards, restrict, verdict
+from culnig.evaluation import GUARD_RULE, EvalResult, Guard, guards, measured, restrict, verdict, verdict_on
 from culnig.formatting import points
 from culnig.studies._base import Finding, Section
 
@@ -49,6 +49,68 @@ def measure(run: SavedRun, condition: str) -> list[Guard]:
     )
 
 
+def against_draws(run: SavedRun, condition: str, draws: Sequence[str]) -> list[Guard]:
+    """The guards of a condition in which random draws stand in the untouched model's place: how much worse than these it is.
+
+    A guard that a draw lacks is not measured.
+    """
+    found = {}
+    for role in ROLES:
+        if draws and all(run.has_result(role, name) for name in (condition, *draws)):
+            (masked, _), *others = (_pair(run, role, name) for name in (condition, *draws))
+            found[role] = masked, [restrict(other, masked) for other, _ in others]
+    text, others_text = run.text(condition), [run.text(name) for name in draws]
+    there = [other for other in others_text if other]
+    return guards(
+        reading=found.get("surface"),
+        text=(text, there) if text and there and len(there) == len(draws) else None,
+        answers=found,
+        seed=run.config.seed,
+    )
+
+
+def against_random(
+    section: Section,
+    run: SavedRun,
+    found: dict[str, list[Guard]],
+    draws: dict[str, list[str]],
+    prefix: str = "",
+) -> list[str]:
+    """Compare the guards of several sets with those of their random sets: the table `<prefix>guards-against-random`.
+
+    Args:
+        section: gets the table.
+        run: the run.
+        found: condition -> its guards; sets and random sets.
+        draws: each set -> its random sets.
+        prefix: of the table's name.
+
+    Returns:
+        A sentence that compares verdicts on the guards that all of them have; none without random sets.
+    """
+    if not draws:
+        return []
+    rows = [
+        {"condition": name, "draws": len(controls)} | guard.to_dict()
+        for name, controls in draws.items()
+        for guard in against_draws(run, name, controls)
+        if guard.state != "not measured"
+    ]
+    section.tables[f"{prefix}guards-against-random"] = pd.DataFrame(rows)
+    random = [found[name] for controls in draws.values() for name in controls]
+    if not (names := measured(*(found[name] for name in draws), *random)):
+        return []
+
+    def damaged(several: Iterable[list[Guard]]) -> int:
+        return sum(verdict_on(names, made) == "damaged" for made in several)
+
+    return [
+        f"On what was measured of both ({', '.join(names)}), the model is damaged under"
+        f" {damaged(found[name] for name in draws)} of {len(draws)} sets, and under {damaged(random)} of {len(random)} random"
+        " sets of theirs."
+    ]
+
+
 def _count(found: dict[str, list[Guard]]) -> str:
     """How many suppressions got which verdict."""
     verdicts = Counter(verdict(made) for made in found.values())
@@ -56,8 +118,14 @@ def _count(found: dict[str, list[Guard]]) -> str:
     return f"Guards: of {len(found)} suppressions, the model is {', '.join(parts)}."
 
 
-def guard_sentence(found: list[Guard], controls: Iterable[list[Guard]] = ()) -> str:
-    """What the guards say of the model, for the claim; and of how many random controls they say the same."""
+def guard_sentence(found: list[Guard], controls: Sequence[list[Guard]] = (), versus: Iterable[Guard] = ()) -> str:
+    """What the guards say of the model, for the claim.
+
+    Args:
+        found: the guards of the suppression.
+        controls: those of each random set; verdicts are compared on the guards that all of them have.
+        versus: the guards of the suppression against the random sets (`against_draws`).
+    """
     says = {
         "intact": "The guards find the model intact",
         "damaged": "By the guards the model itself is damaged, so that a loss cannot be put down to culture alone",
@@ -65,9 +133,17 @@ def guard_sentence(found: list[Guard], controls: Iterable[list[Guard]] = ()) -> 
     }
     parts = [f"{guard.name} {_change(guard)}" for guard in found if guard.state != "not measured"]
     parts += [f"{guard.name} was not measured" for guard in found if guard.state == "not measured"]
-    verdicts = [verdict(made) for made in controls]
-    same = f"; {verdicts.count(verdict(found))} of {len(verdicts)} random sets get the same verdict" if verdicts else ""
-    return f"{says[verdict(found)]}: {', '.join(parts)}{same}."
+    text = f"{says[verdict(found)]}: {', '.join(parts)}."
+    if controls and (names := measured(found, *controls)):
+        own = verdict_on(names, found)
+        same = sum(verdict_on(names, control) == own for control in controls)
+        text += (
+            f" On what was measured under the random sets too ({', '.join(names)}), the set's verdict is {own}, and {same} of"
+            f" {len(controls)} random sets get the same."
+        )
+        changes = [f"{guard.name} {_change(guard)}" for guard in versus if guard.name in names]
+        text += f" Set minus random sets ({len(controls)} draws): {', '.join(changes)}." if changes else ""
+    return text
 
 
 def guard_finding(found: list[Guard]) -> Finding:

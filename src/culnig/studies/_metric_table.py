@@ -54,5 +54,5 @@ def metric_table(
 
 def changes(table: pd.DataFrame, by: str) -> list[dict[str, Any]]:
     """The figures of such a table for `results.json`."""
-    keep = [by, "role", "against", "metric", "a", "b", "difference", "low", "high", "p"]
+    keep = [by, "role", "against", "metric", "a", "b", "difference", "low", "high", "p", "p_floor", "draws"]
     return table[keep].to_dict("records")

@@ -91,7 +91,18 @@ class RunSettings(Settings):
     specific_test: Literal["all", "targets"] = Field(
         "all", description="countries that culture-specific sets are tested on; targets: those that have a set"
     )
-    random_controls: int = Field(5, ge=1, le=1000, description="matched random sets to compare with")
+    random_controls: int = Field(5, ge=1, le=1000, description="random sets to compare with")
+    random_kind: Literal["matched", "uniform", "pool"] = Field(
+        "matched",
+        description="where they are drawn: matched (same modules and layers), uniform (same pools, none of the set's own),"
+        " pool (same pools, the set's own included, as published)",
+    )
+    specific_controls: int = Field(
+        1, ge=0, le=100, description="random sets of each country's set, drawn alike, on the target countries' items"
+    )
+    specific_equal: bool = Field(
+        False, description="also suppress each country's set cut to the size of the smallest, its best neurons"
+    )
     correction: Literal["holm", "bh"] = Field("holm", description="of p-values over test sets, and over countries")
     guards: GuardConfig = GuardConfig()
     studies: list[str] = Field(["culture_general", "culture_specific"], min_length=1)

@@ -17,15 +17,19 @@ if TYPE_CHECKING:
 COMPARED = ("correct", "log_odds")
 
 
+def _repeats(run: SavedRun, role: str, arm: str) -> list[EvalResult]:
+    """An arm's results, one a seed; the model before has one alone."""
+    names = ["none"] if arm == "none" else [f"{arm}-{seed}" for seed in range(run.config.seeds)]
+    return [result for name in names if (result := run.result(role, name)) is not None]
+
+
 def over_seeds(run: SavedRun, role: str, arm: str) -> EvalResult:
     """An arm's results, each row's figures averaged over the seeds; "none" is the model before."""
-    names = ["none"] if arm == "none" else [f"{arm}-{seed}" for seed in range(run.config.seeds)]
-    results = [run.result(role, name) for name in names]
+    results = _repeats(run, role, arm)
     first = results[0]
-    assert first is not None
     rows = first.rows.copy()
     for metric in METRICS:
-        rows[metric] = np.mean([r.rows[metric].to_numpy(dtype=float) for r in results if r is not None], axis=0)
+        rows[metric] = np.mean([r.rows[metric].to_numpy(dtype=float) for r in results], axis=0)
     return EvalResult(rows, first.meta)
 
 
@@ -35,8 +39,12 @@ def roles_of(run: SavedRun, roles: tuple[str, ...]) -> list[str]:
 
 
 def change_table(run: SavedRun, pairs: list[tuple[str, str]], roles: list[str]) -> pd.DataFrame:
-    """Paired differences a - b of arms, for each role and metric; intervals over questions, seeds averaged."""
-    cache = {(role, arm): over_seeds(run, role, arm) for role in roles for arm in {x for pair in pairs for x in pair}}
+    """Paired differences a - b of arms, for each role and metric.
+
+    A seed is a draw: of the order of training, and of the random rows where the arm has such.  The intervals are over
+    questions and seeds, and arms are paired seed by seed.
+    """
+    cache = {(role, arm): _repeats(run, role, arm) for role in roles for arm in {x for pair in pairs for x in pair}}
     rows = [
         {"pair": f"{a} - {b}", "role": role, **compare(cache[role, a], cache[role, b], metric).to_dict()}
         for a, b in pairs

@@ -8,14 +8,15 @@ import pandas as pd
 
 from culnig import figures
 from culnig.evaluation import EvalResult, compare, estimate, mcnemar, power_table, significance_table
-from culnig.formatting import interval, points
+from culnig.formatting import at_floor, format_p, interval, p_equals, points
 from culnig.neurons import NeuronSet
 from culnig.selection import select_random
+from culnig.statistics.bootstrap import EXACT
 from culnig.statistics.tests import adjust
 from culnig.studies._base import STUDIES, UNTOUCHED, Condition, Finding, Section
 from culnig.studies._culture_general_set import CULTURE_GENERAL, select_culture_general
 from culnig.studies._facts import add_facts
-from culnig.studies._guards import add_guards, guard_finding, guard_sentence
+from culnig.studies._guards import add_guards, against_draws, guard_finding, guard_sentence
 
 if TYPE_CHECKING:
     from culnig.studies._saved import SavedRun
@@ -24,12 +25,18 @@ if TYPE_CHECKING:
 NAME = CULTURE_GENERAL
 ROLES = ("culture", "ability", "facts", "surface")
 METRICS = ("correct", "p_gold", "log_odds")
+PLACES = {
+    "matched": "the same modules and layers",
+    "uniform": "the same pools",
+    "pool": "the whole pools, the set's own included",
+}
+"""Kind of random set -> where it is drawn from."""
 CONTRAST = "contrast_margin"
 """Compared where every row has the offsets for it."""
 
 
 class CultureGeneralStudy:
-    """Suppress the culture-general set, and as many random neurons of the same modules and layers."""
+    """Suppress the culture-general set, and as many random neurons."""
 
     order = 10
     needs = ("culture",)
@@ -37,6 +44,7 @@ class CultureGeneralStudy:
     titles: ClassVar = {
         "accuracy": "Accuracy by condition",
         "guard-verdicts": "Guards: does the model still work?",
+        "guards-against-random": "Guards: the set against the random sets",
         "differences": "Paired differences",
         "facts": "Culture against facts that began alike",
         "power": "What drop the test sets can show (80 % power, two-sided, level 0.05)",
@@ -50,7 +58,7 @@ class CultureGeneralStudy:
         shapes = run.scores("neur").shapes()
         sets = {NAME: chosen}
         for i, name in enumerate(random_names(run.config)):
-            sets[name] = select_random(chosen, shapes, seed=run.config.seed + i)
+            sets[name] = select_random(chosen, shapes, how=run.config.random_kind, seed=run.config.seed + i)
         return sets
 
     def conditions(self, run: SavedRun) -> list[Condition]:
@@ -82,7 +90,7 @@ class CultureGeneralStudy:
         shapes = run.scores("neur").shapes()
         section.figures = [
             (
-                "Accuracy by condition, with 95 % intervals. Grey: random neurons of the same modules and layers.",
+                f"Accuracy by condition, with 95 % intervals. Grey: random neurons of {PLACES[run.config.random_kind]}.",
                 figures.accuracy_by_condition(accuracies),
             ),
             (
@@ -96,9 +104,15 @@ class CultureGeneralStudy:
         ]
         section.text = [_selection_text(run), *_operation_text(run), _ruler_text(run), _correction_text(run)]
         add_facts(section, run, NAME, random_names(run.config))
-        guarded = add_guards(section, run, [NAME, *random_names(run.config)])
-        found = guarded.pop(NAME)
-        section.claim += " " + guard_sentence(found, guarded.values())
+        names = random_names(run.config)
+        guarded = add_guards(section, run, [NAME, *names])
+        found, versus = guarded.pop(NAME), against_draws(run, NAME, names)
+        section.tables["guards-against-random"] = pd.DataFrame([guard.to_dict() for guard in versus])
+        section.numbers["guards_against_random"] = {
+            "draws": len(names),
+            "guards": [guard.to_dict() for guard in versus],
+        }
+        section.claim += " " + guard_sentence(found, list(guarded.values()), versus)
         section.findings.append(guard_finding(found))
         return section
 
@@ -199,7 +213,7 @@ def _by(run: SavedRun, column: str) -> pd.DataFrame:
     table = significance_table([(masked, [untouched])], by=column, correction=correction).drop(columns="test")
     controls = [_result(run, "culture", name) for name in random_names(run.config)]
     random = significance_table([(masked, controls)], by=column, correction=correction)
-    against = random[["difference", "low", "high", "p", "p_adjusted"]].add_suffix(" (random)")
+    against = random[["difference", "low", "high", "p", "p_adjusted", "p_floor", "draws"]].add_suffix(" (random)")
     joined = pd.concat([table, against], axis=1)
     if "pmi_offsets" in untouched.rows:
         prior = pd.Series(untouched.values("prior_correct")).groupby(untouched.rows[column].to_numpy()).mean()
@@ -211,7 +225,7 @@ def _numbers(run: SavedRun, differences: pd.DataFrame) -> dict[str, Any]:
     shapes = run.scores("neur").shapes()
     total = sum(layers * width for layers, width in shapes.values())
     correct = differences[differences["metric"] == "correct"].set_index(["test", "pair"])
-    keep = ["a", "b", "difference", "low", "high", "p", "p_adjusted"]
+    keep = ["a", "b", "difference", "low", "high", "p", "p_adjusted", "p_floor", "draws"]
 
     def pick(test: TestConfig, pair: str) -> dict[str, float] | None:
         return correct.loc[(test.label, pair), keep].to_dict() if (test.label, pair) in correct.index else None
@@ -241,7 +255,8 @@ def _numbers(run: SavedRun, differences: pd.DataFrame) -> dict[str, Any]:
 
 
 def _p(row: dict[str, float]) -> str:
-    return f"p = {row['p']:.2g} (adjusted {row['p_adjusted']:.2g})"
+    adjusted = format_p(row["p_adjusted"], at_most=at_floor(row))
+    return f"{p_equals(row)} (adjusted {adjusted})"
 
 
 def _claim(run: SavedRun, numbers: dict[str, Any]) -> tuple[str, list[Finding]]:
@@ -255,12 +270,16 @@ def _claim(run: SavedRun, numbers: dict[str, Any]) -> tuple[str, list[Finding]]:
     claim = (
         f"{run.config.done.doing(what)} changes its accuracy on questions about culture ({run.config.tests_of('culture')[0].label})"
         f" from {drop['b']:.1%} to {drop['a']:.1%} ({points(drop['difference'])} points, 95 % interval {interval(drop)});"
-        f" {len(random)} random sets of the same modules and layers change it by"
+        f" {len(random)} random sets of {PLACES[run.config.random_kind]} change it by"
         f" {points(min(random))} to {points(max(random))} points."
     )
     findings = [
         Finding("culture", f"{points(drop['difference'])} points", f"{interval(drop)}; {_p(drop)}"),
-        Finding("against random", f"{points(versus['difference'])} points", f"{interval(versus)}; {_p(versus)}"),
+        Finding(
+            "against random",
+            f"{points(versus['difference'])} points",
+            f"{interval(versus)}; {_p(versus)}; {len(random)} draws",
+        ),
     ]
     if general:
         claim += (
@@ -316,7 +335,9 @@ def _operation_text(run: SavedRun) -> list[str]:
 def _correction_text(run: SavedRun) -> str:
     name = {"holm": "Holm's method", "bh": "the method of Benjamini and Hochberg"}[run.config.correction]
     return (
-        f"p-values come from the paired bootstrap, and p mcnemar from the exact McNemar test; the adjusted ones are corrected by"
+        f"p-values come from the paired bootstrap, up to {EXACT} questions from the exact sign-flip test, and p mcnemar from the"
+        " exact McNemar test. Against random sets, questions and draws are both samples. \u2264 marks the least p that resampling can"
+        " give, and an empty cell a test that is not possible. The adjusted ones are corrected by"
         f" {name}: over the test sets within each comparison and metric, and over the countries (topics) of a table."
         " Where few answers change, as within a country, the exact test is cautious, and the bootstrap rejects too readily far below"
         " level 0.05 (docs/method.md)."

@@ -9,30 +9,40 @@ import pandas as pd
 import plotly.graph_objects as go
 
 from culnig.data.countries import TARGETS
-from culnig.evaluation import EvalResult
+from culnig.errors import UsageError
 from culnig.figures import signed_map
 from culnig.neurons import NeuronSet
-from culnig.selection import select_specific
-from culnig.statistics.matrices import double_centre, own_country_effect
+from culnig.selection import select_random, select_specific
+from culnig.statistics.matrices import FEWEST, beyond_expected
 from culnig.studies._base import STUDIES, UNTOUCHED, Condition, Finding, Section
-from culnig.studies._guards import add_guards
+from culnig.studies._guards import add_guards, against_random
+from culnig.studies._own_country import (
+    EQUAL,
+    PREFIX,
+    UNITS,
+    drop_matrix,
+    evaluated,
+    own_country,
+    own_country_table,
+    random_draws,
+    random_prefix,
+    set_names,
+    targets_of,
+)
 
 if TYPE_CHECKING:
     from culnig.studies._saved import SavedRun
     from culnig.studies._settings import RunSettings
 
-PREFIX = "specific-"
-FEWEST = 3
-"""Countries below which the own-country effect is not tested."""
-UNITS = {"log_odds": "log-odds (nats)", "p_gold": "probability", "correct": "share of items"}
+__all__ = ["PREFIX", "drop_matrix", "own_country", "set_names"]
 
 
 class CultureSpecificStudy:
     """Suppress each country's set, and see which countries' items suffer.
 
     Drops are measured in the gold option's log-odds and probability, which move where accuracy over a few dozen items
-    is noise.  Each set's general strength and each country's general fragility are removed by double-centring, and the
-    diagonal is tested by permutation (METHOD section 9).
+    is noise.  What a set's strength, a country's fragility and their product let expect is taken off
+    (`statistics.matrices.own_country_effect`).  Random sets of each country's set are suppressed beside.
     """
 
     order = 20
@@ -41,20 +51,43 @@ class CultureSpecificStudy:
     titles: ClassVar = {
         "specific-sets": "Culture-specific sets",
         "specific-guard-verdicts": "Guards: does the model still work?",
+        "specific-guards-against-random": "Guards: each country's set against its random sets",
         "specific-own-country": "Own-country effect",
     }
 
     def select(self, run: SavedRun) -> dict[str, NeuronSet]:
         rule = run.config.culture_specific.model_dump()
         sets = select_specific(run.scores("neur"), run.scores("ctrl"), run.scores("crc"), **rule)
-        return {PREFIX + country: neurons for country, neurons in sets.items()}
+        made = {PREFIX + country: neurons for country, neurons in sets.items()}
+        made |= _random_sets(run, sets)
+        if run.config.specific_equal:
+            smallest = min((len(neurons) for neurons in sets.values() if len(neurons)), default=0)
+            made |= {EQUAL + country: neurons.top(smallest) for country, neurons in sets.items() if len(neurons)}
+        return made
 
     def conditions(self, run: SavedRun) -> list[Condition]:
-        return country_conditions(run.config, set_names(run))
+        names = set_names(run)
+        countries = tuple(name.removeprefix(PREFIX) for name in names)
+        random = [
+            Condition(name, name, run.config.operation, ("culture",), countries)
+            for draw in range(run.config.specific_controls)
+            for name in set_names(run, random_prefix(draw))
+        ]
+        equal = (
+            country_conditions(run.config, set_names(run, EQUAL), countries)[1:] if run.config.specific_equal else []
+        )
+        return [*country_conditions(run.config, names), *random, *equal]
 
     def planned(self, config: RunSettings, countries: list[str]) -> list[Condition]:
-        targets = [country for country in countries if country in TARGETS] or countries
-        return country_conditions(config, [PREFIX + country for country in targets])
+        targets = tuple(country for country in countries if country in TARGETS) or tuple(countries)
+        random = [
+            Condition(name, name, config.operation, ("culture",), targets)
+            for draw in range(config.specific_controls)
+            for name in (random_prefix(draw) + country for country in targets)
+        ]
+        equal = country_conditions(config, [EQUAL + country for country in targets], targets)[1:]
+        own = country_conditions(config, [PREFIX + country for country in targets])
+        return [*own, *random, *(equal if config.specific_equal else [])]
 
     def analyse(self, run: SavedRun) -> Section:
         if not set_names(run):
@@ -63,37 +96,45 @@ class CultureSpecificStudy:
         matrices = {metric: drop_matrix(run, metric) for metric in UNITS}
         for metric, matrix in matrices.items():
             section.tables[f"specific-drop-{metric.replace('_', '-')}"] = matrix.rename_axis("set").reset_index()
-        tests = pd.DataFrame([own_country(run, matrix, metric) for metric, matrix in matrices.items()])
-        section.tables["specific-own-country"] = tests
+        table = own_country_table(run)
+        section.tables["specific-own-country"] = table
+        tests = table[table["sets"] == "own"].drop(columns="sets")
         section.tables["specific-sets"] = _set_table(run, matrices["log_odds"])
         raw = matrices["log_odds"]
-        targets = [country for country in raw.index if country in raw.columns]
+        targets = targets_of(raw)
         own_first = raw[[*targets, *(c for c in raw.columns if c not in targets)]]
         square = raw.loc[targets, targets]
-        centred = pd.DataFrame(double_centre(square.to_numpy()), square.index, square.columns)
+        own = np.eye(len(targets), dtype=bool)
+        beyond = pd.DataFrame(beyond_expected(square.to_numpy(), own), square.index, square.columns)
         section.figures = [
             (
                 f"Drop of each country's log-odds (columns) under {run.config.done.noun} of a country's set (rows).",
                 drop_map(own_first, "drop in log-odds"),
             ),
             (
-                "The same for the target countries, double-centred: what is left when each set's strength and each"
-                " country's fragility are taken out. The diagonal is the own-country effect.",
-                drop_map(centred, "centred drop", diagonal=True),
+                "The same for the target countries, minus what each set's strength, each country's fragility and their product"
+                " let expect. The model is fitted off the diagonal; the diagonal's mean is the own-country effect.",
+                drop_map(beyond, "drop beyond the expected", diagonal=True),
             ),
         ]
         section.numbers = {"own_country": tests.to_dict("records"), "sizes": sizes(run)}
+        section.numbers["own_country_kinds"] = table[table["sets"] != "own"].to_dict("records")
         main = tests.set_index("metric").loc["log_odds"]
         section.text = [
             _verdict(main, len(targets)),
+            *_beside(table),
             "With a few dozen questions a country and this small a model, an absent effect is not evidence of absence;"
             " the probability and accuracy versions stand in the tables.",
         ]
-        add_guards(section, run, set_names(run), prefix="specific-")
+        draws = [name for prefix in random_draws(run) for name in evaluated(run, prefix)]
+        found = add_guards(section, run, [*set_names(run), *draws], prefix="specific-")
+        section.text += against_random(section, run, found, _controls(run), prefix="specific-")
         if len(targets) >= FEWEST:
             section.findings = [
                 Finding(
-                    "own-country effect", f"{main['effect']:+.2f} nats", f"permutation p = {main['p']:.2g}; log-odds"
+                    "own-country effect",
+                    f"{main['effect']:+.2f} nats",
+                    f"{main['low']:+.2f} to {main['high']:+.2f}; p = {main['p']:.2g}; log-odds",
                 )
             ]
         return section
@@ -119,9 +160,44 @@ def _verdict(main: pd.Series, countries: int) -> str:
     verdict = "hurts its own country more than others" if main["p"] < 0.05 else "shows no clear own-country effect"
     return (
         f"Over the {countries} target countries, suppressing a country's set {verdict}: own-country effect"
-        f" {main['effect']:+.3f} {UNITS['log_odds']} after double-centring, permutation p = {main['p']:.3g}; mean rank"
-        f" of the own country {main['mean_rank']:.1f} of {countries} ({(countries + 1) / 2:.1f} by chance)."
+        f" {main['effect']:+.3f} {UNITS['log_odds']} beyond what strength, fragility and their product let expect (95 % interval"
+        f" over questions {main['low']:+.2f} to {main['high']:+.2f}; t-test over countries, one-sided, p = {main['p']:.3g}); mean"
+        f" rank of the own country {main['mean_rank']:.1f} of {countries} ({(countries + 1) / 2:.1f} by chance). By"
+        f" double-centring alone, as before: {main['effect (double-centred)']:+.3f}, p = {main['p (double-centred)']:.2g}."
     )
+
+
+def _beside(table: pd.DataFrame) -> list[str]:
+    """The effect of the other kinds of sets, in words."""
+    rows = table[(table["sets"] != "own") & (table["metric"] == "log_odds")]
+    return [
+        f"The same of sets of the kind \u201c{row['sets']}\u201d: {row['effect']:+.3f} ({row['low']:+.2f} to {row['high']:+.2f};"
+        f" p = {row['p']:.2g})."
+        for row in rows.to_dict("records")
+    ]
+
+
+def _random_sets(run: SavedRun, sets: dict[str, NeuronSet]) -> dict[str, NeuronSet]:
+    """Random sets of each country's set; none where a layer has too few other neurons to draw from."""
+    shapes, made = run.scores("neur").shapes(), {}
+    for draw in range(run.config.specific_controls):
+        for country, neurons in sets.items():
+            try:
+                drawn = select_random(neurons, shapes, how=run.config.random_kind, seed=run.config.seed + draw)
+            except UsageError:  # an empty set, too
+                continue
+            made[random_prefix(draw) + country] = drawn
+    return made
+
+
+def _controls(run: SavedRun) -> dict[str, list[str]]:
+    """Each country's set -> its random sets that were evaluated."""
+    found: dict[str, list[str]] = {name: [] for name in set_names(run)}
+    for prefix in random_draws(run):
+        for name in evaluated(run, prefix):
+            if (own := PREFIX + name.removeprefix(prefix)) in found:
+                found[own].append(name)
+    return {name: draws for name, draws in found.items() if draws}
 
 
 def country_conditions(
@@ -139,27 +215,9 @@ def country_conditions(
     return [UNTOUCHED, *(Condition(n, n, config.operation, ("culture",), countries) for n in names)]
 
 
-def set_names(run: SavedRun, prefix: str = PREFIX) -> list[str]:
-    """Names of the countries' sets that hold any neuron, in the countries' order; a prefix names another kind of them."""
-    return [name for name in run.set_names(prefix) if len(run.neurons(name))]
-
-
 def sizes(run: SavedRun, prefix: str = PREFIX) -> dict[str, int]:
     """Country -> neurons in its set, empty sets included."""
     return {name.removeprefix(prefix): len(run.neurons(name)) for name in run.set_names(prefix)}
-
-
-def drop_matrix(run: SavedRun, metric: str, prefix: str = PREFIX) -> pd.DataFrame:
-    """Mean of a metric without suppression minus with: [sets, countries]; of the sets whose names begin with a prefix."""
-
-    def by_country(result: EvalResult | None) -> pd.Series:
-        assert result is not None
-        return result.rows.groupby("country")[metric].mean()
-
-    untouched = by_country(run.result("culture", "none"))
-    names = set_names(run, prefix)
-    drops = {name.removeprefix(prefix): untouched - by_country(run.result("culture", name)) for name in names}
-    return pd.DataFrame(drops).T.dropna(axis=1)  # a country without items under the sets is no column
 
 
 def own_and_others(matrix: pd.DataFrame) -> pd.DataFrame:
@@ -170,30 +228,6 @@ def own_and_others(matrix: pd.DataFrame) -> pd.DataFrame:
         if country in matrix.columns
     }
     return pd.DataFrame.from_dict(rows, orient="index", columns=["own", "others"])
-
-
-def own_country(run: SavedRun, matrix: pd.DataFrame, metric: str) -> dict[str, float | str | int]:
-    """The own-country effect of a drop matrix with its test; NaN below three countries."""
-    targets = [country for country in matrix.index if country in matrix.columns]
-    if len(targets) < FEWEST:
-        nan = float("nan")
-        return {
-            "metric": metric,
-            "unit": UNITS[metric],
-            "countries": len(targets),
-            "effect": nan,
-            "p": nan,
-            "mean_rank": nan,
-        }
-    test = own_country_effect(matrix.loc[targets, targets].to_numpy(), seed=run.config.seed)
-    return {
-        "metric": metric,
-        "unit": UNITS[metric],
-        "countries": len(targets),
-        "effect": test.effect,
-        "p": test.p,
-        "mean_rank": test.mean_rank,
-    }
 
 
 def _set_table(run: SavedRun, matrix: pd.DataFrame) -> pd.DataFrame:

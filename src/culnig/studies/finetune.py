@@ -19,7 +19,7 @@ from culnig.figures import (
     loss_curves,
 )
 from culnig.finetune.settings import FinetuneConfig, PickConfig, TrainingConfig, UpdateConfig
-from culnig.formatting import interval, points
+from culnig.formatting import interval, p_equals, points
 from culnig.neurons import NeuronSet
 from culnig.settings import Settings
 from culnig.studies import _tuned as a
@@ -193,15 +193,15 @@ def _text(run: SavedRun, between: pd.DataFrame) -> list[str]:
     text = [
         f"The model is tuned on {s.task.items} with learning rate {s.training.learning_rate:g}, {seeds}"
         f" seed{'s' if seeds > 1 else ''} an arm; top, bottom and random update {s.share:.0%} of the decoder's parameters."
-        " Changes are paired with the model before; intervals are over questions, figures averaged over seeds, so that the"
-        " spread between seeds (table of seeds) is not in them."
+        " Changes are paired with the model before, and arms with each other seed by seed;"
+        f" {'one seed is no sample, so intervals are over questions alone' if seeds == 1 else 'intervals are over questions and seeds'}."
     ]
     for pair, rows in between[between["role"] == "culture"].groupby("pair", sort=False):
         by = rows.set_index("metric")
         share, nats = by.loc["correct"], by.loc["log_odds"]
         text.append(
-            f"Culture, {str(pair).replace(' - ', ' against ')}: {points(share['difference'])} points ({interval(share)}; p = {share['p']:.2g}); log-odds of"
-            f" the right answer {nats['difference']:+.2f} ({nats['low']:+.2f} to {nats['high']:+.2f}; p = {nats['p']:.2g})."
+            f"Culture, {str(pair).replace(' - ', ' against ')}: {points(share['difference'])} points ({interval(share)}; {p_equals(share)}); log-odds of"
+            f" the right answer {nats['difference']:+.2f} ({nats['low']:+.2f} to {nats['high']:+.2f}; {p_equals(nats)})."
         )
     return text
 

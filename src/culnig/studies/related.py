@@ -18,7 +18,7 @@ from culnig.figures import (
     empty_figure,
 )
 from culnig.neurons import NeuronSet
-from culnig.statistics.matrices import double_centre, mantel
+from culnig.statistics.matrices import beyond_expected, double_centre, mantel
 from culnig.studies._base import STUDIES, Condition, Section
 from culnig.studies.culture_specific import CultureSpecificStudy, drop_matrix, nothing_selected, set_names
 
@@ -31,7 +31,7 @@ FEWEST = 4
 
 
 class RelatedStudy:
-    """The study `specific`'s drops in log-odds, double-centred, against three distances between countries."""
+    """Drops in log-odds beyond the expected (`culture_specific`), against three distances between countries."""
 
     order = 25
     needs = ("culture",)
@@ -54,8 +54,9 @@ class RelatedStudy:
         if not set_names(run):
             return nothing_selected(self.title, run)
         raw = drop_matrix(run, "log_odds")
-        centred = pd.DataFrame(double_centre(raw.to_numpy()), raw.index, raw.columns)
-        ranks, tests = _rank_table(centred), _distance_tests(raw, run.config.seed)
+        own = np.equal.outer(raw.index.to_numpy(), raw.columns.to_numpy())
+        beyond = pd.DataFrame(beyond_expected(raw.to_numpy(), own), raw.index, raw.columns)
+        ranks, tests = _rank_table(beyond), _distance_tests(raw, run.config.seed)
         section = Section(self.title, titles=self.titles)
         section.tables = {"related-ranks": ranks, "related-distances": tests}
         section.numbers = {
@@ -65,7 +66,7 @@ class RelatedStudy:
         section.figures = [
             (
                 "Mean rank of the own country, of those in its cultural cluster, and of all others, for each country's set"
-                " (1: hurt most; drops in log-odds, double-centred).",
+                " (1: hurt most; drops in log-odds, minus what strength, fragility and their product let expect).",
                 rank_dots(ranks),
             )
         ]
@@ -109,7 +110,7 @@ def _cluster(name: str) -> str:
 
 
 def _distance_tests(raw: pd.DataFrame, seed: int) -> pd.DataFrame:
-    """Each distance over the countries that have a set, items and an entry; the square is double-centred anew."""
+    """Each distance over the countries that have a set, items and an entry; the square is fitted anew."""
     rows = []
     both = [country for country in raw.index if country in raw.columns]
     for kind in KINDS:
@@ -117,11 +118,14 @@ def _distance_tests(raw: pd.DataFrame, seed: int) -> pd.DataFrame:
         known = [c for c, country in enumerate(both) if not np.isnan(whole[c, c])]
         names = [both[c] for c in known]
         missing = ", ".join(country for country in both if country not in names)
-        rho = p = float("nan")
+        row: dict[str, Any] = {"distance": kind, "countries": len(names), "spearman": np.nan, "p": np.nan}
+        old = {"spearman (double-centred)": np.nan, "p (double-centred)": np.nan}
         if len(names) >= FEWEST:
-            drops = double_centre(raw.loc[names, names].to_numpy())
-            rho, p = mantel(drops, whole[np.ix_(known, known)], seed=seed)
-        rows.append({"distance": kind, "countries": len(names), "spearman": rho, "p": p, "without": missing})
+            square, distances = raw.loc[names, names].to_numpy(), whole[np.ix_(known, known)]
+            beyond = beyond_expected(square, np.eye(len(names), dtype=bool))
+            row |= zip(("spearman", "p"), mantel(beyond, distances, seed=seed), strict=True)
+            old = dict(zip(old, mantel(double_centre(square), distances, seed=seed), strict=True))
+        rows.append(row | old | {"without": missing})
     return pd.DataFrame(rows)
 
 

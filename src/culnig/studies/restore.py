@@ -101,7 +101,7 @@ class RestoreStudy:
         section.claim = (
             f"Training only the rows of {len(run.neurons(NAME)):,} culture-general neurons on {run.config.section(RestoreSettings).task.items}"
             f" {verb} culture on topics it was not trained on: {points(mine['difference'])} points ({interval(mine)});"
-            f" as many random rows: {points(random['difference'])} ({interval(random)}); difference"
+            f" as many random rows: {points(random['difference'])} ({interval(random)}; {run.config.seeds} draws); difference"
             f" {points(versus['difference'])} ({interval(versus)})."
         )
         section.findings = [
@@ -135,8 +135,15 @@ def _text(run: SavedRun) -> str:
     return (
         f"Only the rows of the culture-general neurons, or as many random rows of the same modules and layers, are trained on {task}"
         f" with learning rate {rate:g}, {seeds} seed{'s' if seeds > 1 else ''} an arm; everything else keeps its value. Changes are"
-        " paired with the model before; intervals are over questions, figures averaged over seeds."
+        f" paired with the model before, and the two arms seed by seed. {_rests_on(seeds)}"
     )
+
+
+def _rests_on(seeds: int) -> str:
+    """Say how many draws of random rows the comparison rests on."""
+    if seeds == 1:
+        return "The comparison with random rows rests on one draw: its interval is over questions alone."
+    return f"The comparison with random rows rests on {seeds} draws; intervals are over questions and draws."
 
 
 def _rows(arm: str, seed: int) -> str:
