@@ -99,7 +99,7 @@ def prepare(
         items: the items.
         policy: how they are put.
         control: take every item as a control or none; None leaves it to each item's own flag.
-        target: "diff" needs two answers at least.
+        target: "diff" and "odds" need two answers at least.
         padded_zeros: see `score`.
         token_budget: padded tokens a batch, where offsets have to be measured first.
 
@@ -111,11 +111,11 @@ def prepare(
     if not chosen:
         raise UsageError("no items to score")
     encoded = encode(render(chosen, policy), lm.tokenizer, policy, lm.max_length)
-    if target == "diff":
+    if target == "diff" or (target == "odds" and (policy.formulation == "cf" or policy.calibration != "none")):
         for e in encoded:
             if len(e.answer_ids) < 2:
                 raise UsageError(
-                    f"item {e.item.id} of {e.item.benchmark} has a single answer; the logit difference (diff) needs a wrong one"
+                    f"item {e.item.id} of {e.item.benchmark} has a single answer; {target} needs a wrong one"
                 )
     controls, padded = np.array([e.item.control for e in encoded]), _padded(encoded, padded_zeros)
     if policy.calibration == "none":
@@ -230,7 +230,7 @@ class ScoringBatch:
         return self.lm.model.get_input_embeddings()(self.batch.input_ids).detach().requires_grad_(True)
 
     def objective(self, kind: str, logprobs: torch.Tensor) -> torch.Tensor:
-        """ "logp" or "diff" of each row, [B]."""
+        """ "logp", "diff" or "odds" of each row, [B]."""
         return objective(kind, logprobs, self.batch, self.prompts)
 
     def finish(self, scores: torch.Tensor, weight: str, *, controls: bool, padded: bool) -> torch.Tensor:
@@ -258,7 +258,7 @@ def make_batch(lm: LanguageModel, rows: Sequence[Row]) -> Batch:
 
 
 def objective(kind: str, logprobs: torch.Tensor, batch: Batch, prompts: Prompts) -> torch.Tensor:
-    """log P(gold) ("logp") or gold minus best wrong ("diff") of each row of a batch, [B]; of calibrated log-probabilities."""
+    """A row's log P(gold) ("logp"), gold minus best wrong ("diff") or log-odds ("odds"), [B]; calibrated."""
     if prompts.terms is not None:
         terms = [prompts.terms[row.key] for row in batch.rows]
         weights, offsets = (
@@ -269,6 +269,8 @@ def objective(kind: str, logprobs: torch.Tensor, batch: Batch, prompts: Prompts)
     gold = [prompts.gold[row.key] for row in batch.rows]
     if kind == "diff":
         return logit_difference(logprobs, batch, gold)
+    if kind == "odds":
+        return log_odds(logprobs, batch, gold, prompts.over_vocabulary)
     return gold_logprob(logprobs, batch, gold, prompts.over_vocabulary)
 
 
@@ -287,6 +289,17 @@ def logit_difference(logprobs: torch.Tensor, batch: Batch, gold: Sequence[int]) 
     for (a, b), g in zip(itertools.pairwise(batch.first_answer), gold, strict=True):
         best.append(torch.cat([logprobs[a : a + g], logprobs[a + g + 1 : b]]).max())
     return _gold(logprobs, batch, gold) - torch.stack(best)
+
+
+def log_odds(logprobs: torch.Tensor, batch: Batch, gold: Sequence[int], over_vocabulary: bool) -> torch.Tensor:
+    """Log-odds of the gold answer of each row, [B]: against the rest of the vocabulary (mcf), or its other answers (cf)."""
+    if over_vocabulary:
+        picked = _gold(logprobs, batch, gold)
+        return picked - torch.log(-torch.expm1(picked))
+    others = []
+    for (a, b), g in zip(itertools.pairwise(batch.first_answer), gold, strict=True):
+        others.append(torch.logsumexp(torch.cat([logprobs[a : a + g], logprobs[a + g + 1 : b]]), dim=0))
+    return _gold(logprobs, batch, gold) - torch.stack(others)
 
 
 def _gold(logprobs: torch.Tensor, batch: Batch, gold: Sequence[int]) -> torch.Tensor:

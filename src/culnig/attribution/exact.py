@@ -147,7 +147,7 @@ def changes(
     Passes start at the neuron's layer, and as many neurons share one, each in a copy of the batch, as the token budget
     allows and the device's memory holds.  Differences of P are taken by way of log P, which keeps small ones exact.
     """
-    kind = "diff" if target == "diff" else "logp"
+    kind = target if target in ("diff", "odds") else "logp"
     with torch.no_grad(), layer_inputs(work.lm) as hidden:
         logprobs = work.logprobs()
     clean = work.objective(kind, logprobs).cpu().double()

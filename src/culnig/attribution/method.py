@@ -26,7 +26,7 @@ PerModule = Callable[[str], np.ndarray]
 """Module -> an array [.., L, N]."""
 Divisor = Callable[["Scores"], Any]
 """What a score file's sums are divided by: an int for totals, [G, 1, 1] for groups."""
-Target = Literal["p", "logp", "diff"]
+Target = Literal["p", "logp", "diff", "odds"]
 Positions = Literal["max", "sum", "mean", "last", "absmax"]
 """How the contributions at a prompt's positions become one number."""
 MAXIMA = ("max", "absmax")
@@ -119,7 +119,8 @@ class Weighted(Method):
     """The options of methods that estimate what a neuron gives to the right answer.
 
     Attributes:
-        target: what is measured: P(gold), log P(gold), or the logit difference gold - best wrong option.
+        target: what is measured: P(gold), log P(gold), the logit difference gold - best wrong option (`diff`), or the
+            log-odds of the gold option against all others together (`odds`).
         weight: an item's score is multiplied by P(gold), its confidence, or not.
         controls: the scores of control items are clamped at 0 from below, or keep their sign.  `auto` clamps maxima over
             positions, as published, and leaves signed sums alone: a clamped sum is the estimate of nothing.
@@ -159,7 +160,7 @@ class Weighted(Method):
     @property
     def objective(self) -> str:
         """The scalar that a backward pass starts from: log P serves P as well, d P = P * d log P."""
-        return "diff" if self.target == "diff" else "logp"
+        return self.target if self.target in ("diff", "odds") else "logp"
 
 
 class Positional(Weighted):

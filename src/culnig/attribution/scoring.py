@@ -81,7 +81,7 @@ def score(
     policy = policy or lm.scoring_policy(formulation)
     account = account_of(items)
     chosen = list(items)
-    target = "diff" if any(getattr(m, "target", "") == "diff" for m in methods) else "p"
+    target = next((m.target for m in methods if getattr(m, "target", "") in ("diff", "odds")), "p")  # type: ignore[attr-defined]
     prompts = prepare(
         lm, chosen, policy, control=control, target=target, padded_zeros=padded_zeros, token_budget=token_budget
     )

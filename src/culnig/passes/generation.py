@@ -1,4 +1,4 @@
-"""Generate text greedily in batches: rows are padded on the left with a mask, and each ends at its first line."""
+"""Generate text in batches: answers greedily, each ending at its first line, and texts of the model's own by sampling."""
 
 from __future__ import annotations
 
@@ -6,9 +6,13 @@ from collections.abc import Sequence
 
 import torch
 
+from culnig.errors import ModelError
 from culnig.models.language_model import LanguageModel
 from culnig.passes.cpu_kernels import fast_linear
 from culnig.passes.forward import TokenRow
+
+ATTEMPTS = 5
+"""How often so many texts are sampled, where some are too short."""
 
 
 def write_lines(lm: LanguageModel, prompts: Sequence[TokenRow], max_new_tokens: int) -> list[str]:
@@ -50,6 +54,47 @@ def write_lines(lm: LanguageModel, prompts: Sequence[TokenRow], max_new_tokens: 
 def first_line(text: str) -> str:
     """Return the first line that is not blank, without blanks around it."""
     return next((line.strip() for line in text.splitlines() if line.strip()), "")
+
+
+def sample_texts(lm: LanguageModel, count: int, tokens: int, *, seed: int = 0) -> list[str]:
+    """Return texts that the model writes by itself: sampled at temperature 1 from the beginning of a text.
+
+    Args:
+        lm: the model.
+        count: the number of texts; texts of fewer than two tokens are left out and sampled again.
+        tokens: new tokens a text, at most.
+        seed: seed of the sample; the state of torch's generators is the same afterwards.
+
+    Raises:
+        ModelError: the tokenizer has no token that begins a text, or the model writes nothing.
+    """
+    from transformers import GenerationConfig
+
+    begin = lm.tokenizer.bos_token_id if lm.tokenizer.bos_token_id is not None else lm.tokenizer.eos_token_id
+    if begin is None:
+        raise ModelError(f"{lm.name} has no token that begins a text; give texts of your own")
+    config = GenerationConfig(
+        max_new_tokens=tokens,
+        do_sample=True,
+        temperature=1.0,
+        top_k=0,
+        top_p=1.0,
+        eos_token_id=_end_tokens(lm) or None,
+        pad_token_id=lm.tokenizer.pad_token_id if lm.tokenizer.pad_token_id is not None else begin,
+        use_cache=True,
+    )
+    devices = [lm.device] if lm.device.type == "cuda" else []
+    texts: list[str] = []
+    with torch.random.fork_rng(devices=devices), torch.no_grad(), fast_linear(lm.device):
+        torch.manual_seed(seed)
+        for _ in range(ATTEMPTS):
+            ids = torch.full((count, 1), begin, device=lm.device)
+            written = lm.model.generate(input_ids=ids, attention_mask=torch.ones_like(ids), generation_config=config)
+            made = lm.tokenizer.batch_decode(written[:, 1:].cpu(), skip_special_tokens=True)
+            texts += [text for text in made if len(lm.tokenizer(text, add_special_tokens=False)["input_ids"]) > 1]
+            if len(texts) >= count:
+                return texts[:count]
+    raise ModelError(f"{lm.name} ends its texts at once; give texts of your own")
 
 
 class _FirstLine:

@@ -4,7 +4,7 @@
     s(x, y)   = max over positions i
 
 Its switches: `sum`, `mean`, `last` (the prompt's last position) and `absmax` (max of |s_i|) for `max`; `logp` (log P) and
-`diff` (logit of the gold answer minus that of the best wrong one) for `p`; `unweighted` leaves out the factor P by which
+`diff` (logit of the gold answer minus that of the best wrong one) and `odds` (log-odds against all wrong ones) for `p`; `unweighted` leaves out the factor P by which
 an item's score enters the mean.  `skip_first` leaves out the prompt's first position, `product` looks at MLP neurons behind
 their activation function, and `signed` does not clamp the controls' maxima at 0, as `clamped` does sums.  Without control and without country reading is a matter of selection.
 """

@@ -1,0 +1,83 @@
+"""The path of a guarded selection: its rounds, and the ordered set, of which every prefix is a set."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any
+
+import pandas as pd
+
+from culnig.guarded.checks import Change
+from culnig.neurons import Neuron, NeuronSet
+
+
+@dataclass
+class Round:
+    """One round: what it added, what the checks said, and whether it was kept."""
+
+    number: int
+    added: list[Neuron]
+    gains: list[float]
+    neurons: int
+    changes: dict[str, Change]
+    crossed: list[str]
+    seconds: float
+
+    @property
+    def kept(self) -> bool:
+        return not self.crossed
+
+    def row(self) -> dict[str, Any]:
+        """A row for tables: size, every change with its interval, and the guards that were crossed."""
+        found: dict[str, Any] = {"round": self.number, "added": len(self.added), "neurons": self.neurons}
+        for name, change in self.changes.items():
+            found |= {name: change.change, f"{name} low": change.low, f"{name} high": change.high}
+            found[f"{name} nats"] = change.log_odds
+        return found | {"kept": self.kept, "crossed": ", ".join(self.crossed), "seconds": round(self.seconds, 1)}
+
+    def to_json(self) -> dict[str, Any]:
+        return {
+            "number": self.number,
+            "added": [list(neuron) for neuron in self.added],
+            "gains": self.gains,
+            "neurons": self.neurons,
+            "changes": [change.to_dict() for change in self.changes.values()],
+            "crossed": self.crossed,
+            "seconds": self.seconds,
+        }
+
+    @classmethod
+    def from_json(cls, data: dict[str, Any]) -> Round:
+        changes = {each["name"]: Change(**each) for each in data["changes"]}
+        added = [Neuron(*neuron) for neuron in data["added"]]
+        return cls(**(data | {"added": added, "changes": changes}))
+
+
+@dataclass
+class GuardedPath:
+    """The result of a guarded selection.
+
+    Attributes:
+        rounds: every round, those taken back included.
+        stopped: why the search stopped.
+        neurons: the set, in the order in which its neurons were chosen.
+    """
+
+    rounds: list[Round] = field(default_factory=list)
+    stopped: str = ""
+    neurons: NeuronSet = field(default_factory=NeuronSet)
+
+    @property
+    def table(self) -> pd.DataFrame:
+        """A row a round."""
+        return pd.DataFrame([each.row() for each in self.rounds])
+
+    @property
+    def chosen(self) -> dict[Neuron, float]:
+        """The neurons of the rounds that were kept, with the gains that they were chosen for."""
+        return {
+            neuron: gain
+            for each in self.rounds
+            if each.kept
+            for neuron, gain in zip(each.added, each.gains, strict=True)
+        }

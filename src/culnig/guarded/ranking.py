@@ -1,0 +1,117 @@
+"""Rank neurons by what suppressing each of them would take next, given what is suppressed already.
+
+In a state of the model, with n * d(log-odds of the gold answer)/dn summed over positions and averaged over items,
+
+    C  culture        K  its controls        G_p  each protected set p
+    O  first-order change of the loss of a token of text        Q  diagonal Fisher of that loss (`attribution.text_cost`)
+
+    rank by  C - max(K, 0) - sum over p of v_p max(G_p, 0) - w (max(O, 0) + Q / 2)
+
+MLP neurons are looked at behind their activation function, where the first-order term is exact.  The weights w and v_p grow
+when a guard was crossed.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from culnig.attribution import score
+from culnig.attribution.text_cost import text_cost
+from culnig.data import Item
+from culnig.guarded.data import GuardedData, sample
+from culnig.guarded.settings import PERPLEXITY, GuardedSettings
+from culnig.models import LanguageModel
+from culnig.neurons import Neuron
+from culnig.prompts import PromptPolicy
+
+METHOD = "culnig:sum:odds:unweighted:product"
+"""Signed sums of value times gradient of the log-odds."""
+
+
+@dataclass(frozen=True)
+class Ranked:
+    """Candidates of a round, best first.
+
+    Attributes:
+        neurons: the candidates.
+        gains: the value that each is ranked by, nats.
+    """
+
+    neurons: list[Neuron]
+    gains: np.ndarray
+
+
+def rank(
+    lm: LanguageModel,
+    data: GuardedData,
+    settings: GuardedSettings,
+    weights: dict[str, float],
+    round_number: int,
+    *,
+    policy: PromptPolicy,
+    without: frozenset[Neuron],
+    count: int,
+    least: float = 0.0,
+) -> Ranked:
+    """Rank the neurons of the model as it is now, by a fresh sample of items and texts.
+
+    Args:
+        lm: the model, with the neurons chosen so far suppressed.
+        data: the development data.
+        settings: sample sizes and modules.
+        weights: guard -> its weight.
+        round_number: decides the sample.
+        policy: how items are put and judged.
+        without: neurons that may not be chosen: those that are chosen already.
+        count: how many candidates to return at most.
+        least: the least gain of a candidate, nats.
+    """
+    seed = settings.seed * 1009 + round_number
+    modules = settings.modules or list(lm.shapes)
+    size = settings.items
+
+    def mean(items: Sequence[Item]) -> dict[str, np.ndarray]:
+        scores = score(lm, items, policy=policy, method=METHOD, modules=modules)
+        return {module: scores.mean(module, METHOD) for module in modules}
+
+    gain = mean(sample(data.culture.search, size, seed))
+    if data.controls:
+        for module, values in mean(sample(data.controls, size, seed)).items():
+            gain[module] = gain[module] - np.maximum(values, 0)
+    for name, part in data.protect.items():
+        for module, values in mean(sample(part.search, size, seed)).items():
+            gain[module] = gain[module] - weights[name] * np.maximum(values, 0)
+    texts = data.texts[0]
+    chosen = np.random.default_rng(seed).permutation(len(texts))[: settings.texts]
+    cost = text_cost(lm, [texts[i] for i in sorted(chosen)])
+    for module in modules:
+        loss = np.maximum(cost.first_order[module], 0) + cost.fisher[module] / 2
+        gain[module] = gain[module] - weights[PERPLEXITY] * loss
+    return _best(gain, without, count, least)
+
+
+def _best(gain: dict[str, np.ndarray], without: frozenset[Neuron], count: int, least: float) -> Ranked:
+    """Return the neurons of the largest gains above `least`; ties go to the first module, layer and index."""
+    flat = np.concatenate([values.ravel() for values in gain.values()])
+    owners = [(module, values.shape, values.size) for module, values in gain.items()]
+    neurons: list[Neuron] = []
+    gains: list[float] = []
+    for position in np.argsort(-flat, kind="stable"):
+        if len(neurons) == count or not flat[position] > least:
+            break
+        neuron = _neuron(owners, int(position))
+        if neuron not in without:
+            neurons.append(neuron)
+            gains.append(float(flat[position]))
+    return Ranked(neurons, np.array(gains))
+
+
+def _neuron(owners: list[tuple[str, tuple[int, ...], int]], position: int) -> Neuron:
+    for module, shape, size in owners:
+        if position < size:
+            return Neuron(module, *divmod(position, shape[1]))
+        position -= size
+    raise IndexError(position)

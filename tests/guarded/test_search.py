@@ -1,0 +1,142 @@
+"""The guarded search on a planted model: it finds what it should, keeps its budgets, and can be taken up again."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+
+import culnig
+from culnig import GuardedSettings, Neuron, NeuronSet, guarded_data, select_guarded
+from culnig.errors import UsageError
+from culnig.guarded import parse_harm
+from culnig.neurons import GATE
+from tests.helpers.planted import MCF, PLANTED, items, planted_model
+
+TEXTS = [f"w{i} w{i + 1} w{i + 3} w{i + 7}" for i in range(12)]
+
+
+@pytest.fixture(scope="module")
+def lm():
+    return planted_model()
+
+
+@pytest.fixture(scope="module")
+def data(lm):
+    by_country = {c: [item for item in items(number=64) if item.country == c] for c in ("Iran", "Spain")}
+    return guarded_data(lm, by_country["Iran"], protect={"ability": by_country["Spain"]}, texts=TEXTS)
+
+
+def settings(**changes):
+    return GuardedSettings(
+        **({"harm": {"perplexity": 0.5, "ability": 0.05}, "step": 2, "items": 12, "texts": 6} | changes)
+    )
+
+
+def test_exactly_the_planted_neurons_are_found(lm, data):
+    path = select_guarded(lm, data, settings(), policy=MCF)
+    assert path.neurons == PLANTED
+    assert path.stopped == "no neuron is worth its cost"
+    last = path.rounds[-1].changes
+    assert last["culture"].change < -0.9 and last["ability"].change == 0
+
+
+def test_the_model_is_the_same_afterwards(lm, data):
+    before = {name: tensor.clone() for name, tensor in lm.model.state_dict().items()}
+    select_guarded(lm, data, settings(max_neurons=2), policy=MCF)
+    assert all((tensor == before[name]).all() for name, tensor in lm.model.state_dict().items())
+
+
+def test_a_round_beyond_its_budget_is_taken_back(lm):
+    """What is protected needs the planted neurons itself, and does not weigh at first."""
+    iran = [item for item in items(number=64) if item.country == "Iran"]
+    data = guarded_data(lm, iran, protect={"ability": iran}, texts=TEXTS)
+    path = select_guarded(lm, data, settings(harm={"ability": 0.0}, patience=2, protect_weight=0.001), policy=MCF)
+    assert set(path.neurons) < set(PLANTED)
+    assert [each.crossed for each in path.rounds[-2:]] == [["ability"], ["ability"]]
+    assert len(path.rounds[-1].added) == 1
+    assert all(each.changes["ability"].change == 0 for each in path.rounds if each.kept)
+    assert path.stopped == "the budget of ability is used up"
+
+
+def test_every_prefix_is_a_set_of_the_path(lm, data):
+    path = select_guarded(lm, data, settings(step=1), policy=MCF)
+    order = [each.added[0] for each in path.rounds if each.kept]
+    assert list(path.neurons.top(2)) == order[:2]
+
+
+def test_it_goes_on_where_it_was_stopped(lm, data, tmp_path):
+    whole = select_guarded(lm, data, settings(step=1), policy=MCF)
+    progress = tmp_path / "progress.json"
+
+    class Stop(Exception):
+        pass
+
+    class Stopping:
+        def say(self, text):
+            if text.startswith("round 2"):
+                raise Stop
+
+        def step(self, name, total=None, unit=""):
+            return culnig.progress.Silent().step(name)
+
+    with pytest.raises(Stop):
+        select_guarded(lm, data, settings(step=1), policy=MCF, checkpoint=progress, reporter=Stopping())
+    assert len(json.loads(progress.read_text())["rounds"]) == 1
+    again = select_guarded(lm, data, settings(step=1), policy=MCF, checkpoint=progress)
+    assert list(again.neurons) == list(whole.neurons)
+    assert [each.added for each in again.rounds] == [each.added for each in whole.rounds]
+
+
+def test_progress_of_another_search_is_not_used(lm, data, tmp_path):
+    progress = tmp_path / "progress.json"
+    select_guarded(lm, data, settings(step=1, max_neurons=1), policy=MCF, checkpoint=progress)
+    path = select_guarded(lm, data, settings(step=2, max_neurons=2), policy=MCF, checkpoint=progress)
+    assert len(path.rounds) == 1 and len(path.neurons) == 2
+
+
+def test_no_question_is_searched_and_checked(data):
+    for part in (data.culture, *data.protect.values()):
+        assert not {item.id for item in part.search} & {item.id for item in part.check}
+    assert not set(data.texts[0]) & set(data.texts[1])
+
+
+def test_the_target_ends_the_search(lm, data):
+    path = select_guarded(lm, data, settings(step=4, target=0.5), policy=MCF)
+    assert path.stopped == "the target of 50 points is reached"
+
+
+def test_budgets_and_modules_must_exist(lm, data):
+    with pytest.raises(UsageError, match="nothing called school"):
+        select_guarded(lm, data, settings(harm={"school": 0.01}), policy=MCF)
+    with pytest.raises(UsageError, match="no module 'mlp\\.other'"):
+        select_guarded(lm, data, settings(modules=["mlp.other"]), policy=MCF)
+
+
+def test_budgets_are_written_in_percent_and_points():
+    assert parse_harm("perplexity=5%, ability=1") == {"perplexity": 0.05, "ability": 0.01}
+    for wrong in ("ability", "ability=x", "ability=-1", "=1"):
+        with pytest.raises(UsageError, match="NAME=NUMBER"):
+            parse_harm(wrong)
+    with pytest.raises(UsageError, match="twice"):
+        parse_harm("a=1,a=2")
+
+
+def test_the_models_own_texts_are_seeded(tiny):
+    from culnig.passes.generation import sample_texts
+
+    one, same, other = (sample_texts(tiny, 4, 8, seed=seed) for seed in (0, 0, 1))
+    assert one == same != other and len(one) == 4
+    assert all(text.strip() for text in one)
+
+
+def test_log_odds_are_what_their_name_says(tiny, word_items):
+    """Gold against all others together, exactly, as the evaluation has it."""
+    neurons = [Neuron(GATE, 0, 3), Neuron(GATE, 1, 5)]
+    questions = [item for item in word_items if not item.control]
+    exact = culnig.oracle(tiny, questions, neurons, formulation="cf", target="odds").change
+    before = culnig.evaluate(tiny, questions, policy=culnig.PromptPolicy(formulation="cf")).rows["log_odds"]
+    for column, neuron in enumerate(neurons):
+        with culnig.suppress(tiny, NeuronSet([neuron])):
+            after = culnig.evaluate(tiny, questions, policy=culnig.PromptPolicy(formulation="cf")).rows["log_odds"]
+        assert exact[:, column] == pytest.approx((before - after).to_numpy(), abs=1e-5)
