@@ -14,7 +14,12 @@ from culnig.data.countries import resolve
 from culnig.data.items import BENCHMARKS, Item, Split
 from culnig.data.options import draw_wrong, place, read_yaml, wrong_pool
 
-FILES = {"test": ("world", "countries"), "dev": ("world_dev", "countries_dev")}
+FILES = {
+    "test": ("world", "countries"),
+    "dev": ("world_dev", "countries_dev"),
+    "world-dev": ("world_dev",),
+    "countries-dev": ("countries_dev",),
+}
 WRONG = 3
 
 
@@ -26,6 +31,8 @@ class Facts:
     splits = (
         Split("test", "to evaluate: what plain recall loses", default=True),
         Split("dev", "other questions: to protect plain recall, to choose settings"),
+        Split("world-dev", "those of dev about no country"),
+        Split("countries-dev", "those of dev about countries"),
     )
 
     def load(self, split: str, *, seed: int) -> list[Item]:

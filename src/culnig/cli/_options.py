@@ -66,9 +66,13 @@ Out = Annotated[Path, typer.Option("--out", "-o", help="File to write.")]
 class Choosing:
     """The choice among the named items."""
 
-    countries: Annotated[str | None, typer.Option(help="Only these, separated by commas.", rich_help_panel=ITEMS)] = (
-        None
-    )
+    countries: Annotated[
+        str | None,
+        typer.Option(
+            help="Only these, separated by commas; blend: BLEnD's sixteen; targets: the paper's eight.",
+            rich_help_panel=ITEMS,
+        ),
+    ] = None
     limit: Annotated[
         int | None,
         typer.Option("--limit-per-country", help="A seeded sample of so many items a country.", rich_help_panel=ITEMS),

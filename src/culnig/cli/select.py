@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from culnig.cli import _options as o
+from culnig.cli._select_guarded import EPILOG, guarded
 
 if TYPE_CHECKING:
     from culnig.attribution import Scores
@@ -26,7 +27,7 @@ Preset = Annotated[str, typer.Option(help="corrected, or paper (the published im
 
 def add_to(app: typer.Typer) -> None:
     """Register the verb and its kinds."""
-    group = typer.Typer(no_args_is_help=True, help="Choose neurons by their scores; the model is not needed.")
+    group = typer.Typer(no_args_is_help=True, help="Choose neurons by their scores, or step by step.")
     group.command(
         "general",
         epilog="Example:  culnig select general --neur n.safetensors --ctrl c.safetensors --crc r.safetensors --out g.json",
@@ -38,6 +39,7 @@ def add_to(app: typer.Typer) -> None:
     group.command(
         "random", epilog="Example:  culnig select random --like g.json --scores n.safetensors --seed 3 --out r.json"
     )(random)
+    group.command("guarded", epilog=EPILOG)(o.grouped(guarded))
     app.add_typer(group, name="select")
 
 

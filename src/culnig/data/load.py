@@ -34,7 +34,7 @@ def load_items(
     Args:
         source: a benchmark (`everyday:test`), a user's own data set (`my.yaml:neur`), or a JSON Lines file of items.
             Rows that are not in this package may need a place (`blend:test@/data/blend`, `blend:test@owner/name`).
-        countries: keep only the items of these countries; or "blend" (BLEnD's sixteen), "targets" (the paper's eight), "all".
+        countries: keep only the items of these countries; "blend" is BLEnD's sixteen, "targets" the paper's eight, "all" all.
         topics: keep only the items of these topics.
         limit_per_country: the largest number of items a country: a seeded sample, kept in the order of the source.
         draws: how many option draws of each question to keep (for benchmarks with several draws).
@@ -54,10 +54,8 @@ def load_items(
     account = getattr(items, "account", None)
     if draws is not None:
         items = [item for item in items if not item.variant.isdigit() or int(item.variant) < draws]
-    if isinstance(countries, str):
-        countries = COUNTRY_LISTS.get(countries, [countries])
     if countries is not None:
-        items = _of_countries(items, countries, str(source))
+        items = _of_countries(items, [countries] if isinstance(countries, str) else countries, str(source))
     if topics is not None:
         items = _of_topics(items, topics, str(source))
     if limit_per_country is not None:
@@ -65,8 +63,8 @@ def load_items(
     return items if account is None else ItemList(items, account)
 
 
-COUNTRY_LISTS = {"all": None, "blend": BLEND, "targets": TARGETS}
-"""Name of a list -> its countries; None is all."""
+COUNTRY_LISTS = {"blend": BLEND, "targets": TARGETS}
+"""Name of a list -> its countries; `all` keeps every item."""
 
 OLD_BENCHMARKS = {"general": "ability"}
 """Old name of a benchmark -> its present one."""
@@ -148,7 +146,10 @@ def _from_source(source: str, seed: int) -> list[Item]:
 def _of_countries(items: list[Item], countries: Iterable[str], source: str) -> list[Item]:
     present = {item.country for item in items}
     wanted = set()
-    for spelling in countries:
+    spelled = [name for each in countries for name in COUNTRY_LISTS.get(each, (each,))]
+    if "all" in spelled:
+        return items
+    for spelling in spelled:
         name = spelling if spelling in present else canonical(spelling)
         known = find(spelling)
         if name not in present and known is not None:

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import Literal
-
 from pydantic import Field
 
 from culnig.errors import UsageError
@@ -33,9 +31,6 @@ class GuardedSettings(Settings):
     )
     texts: int = Field(48, ge=2, description="texts sampled from the model that a round's text cost is taken on")
     checked: int = Field(240, ge=8, description="items of each data set that a round is checked on")
-    against: Literal["controls", "countries", "nothing"] = Field(
-        "controls", description="what culture is contrasted with: controls, or the same question about another country"
-    )
     text_weight: float = Field(
         60.0, ge=0.0, description="log-odds of culture (nats) that a nat a token of text is worth"
     )
