@@ -46,8 +46,12 @@ def test_it_opens_and_reports_the_same_numbers(folder):
     assert done.exit_code == 0, done.output
     before, now = json.loads((OLD / "results.json").read_text()), json.loads((folder / "results.json").read_text())
     old, new = before["general"], now["culture_general"]
-    for name in ("drop", "random_drops"):
-        assert new[name] == {("ability" if role == "general" else role): value for role, value in old[name].items()}
+    for role, value in old["drop"].items():
+        role_now = "ability" if role == "general" else role
+        assert new["random_drops"].get(role_now) == pytest.approx(old["random_drops"].get(role), rel=1e-12)
+        kept = [name for name in value if not name.startswith("p")]  # an exact test gives p of few questions now
+        same = {name: value[name] for name in kept}
+        assert {name: new["drop"][role_now][name] for name in kept} == pytest.approx(same, rel=1e-12)
     assert now["culture_specific"]["sizes"] == before["specific"]["sizes"]
     assert (folder / "report.html").is_file() and made(folder) == made(OLD)
 

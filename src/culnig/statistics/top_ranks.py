@@ -23,7 +23,7 @@ def weighted_top(values: np.ndarray, weights: np.ndarray, k: float) -> np.ndarra
 def precision_at(k: float, estimate: np.ndarray, exact: np.ndarray, weights: np.ndarray) -> np.ndarray:
     """Return the share of the k best by the estimate that are among the k best by the exact value, [..]."""
     both = np.minimum(weighted_top(estimate, weights, k), weighted_top(exact, weights, k))
-    return (weights * both).sum(axis=-1) / _reached(k, weights)
+    return np.minimum((weights * both).sum(axis=-1) / _reached(k, weights), 1.0)  # rounding can give more than 1
 
 
 def regret_at(k: float, estimate: np.ndarray, exact: np.ndarray, weights: np.ndarray) -> np.ndarray:
