@@ -13,8 +13,7 @@ when a guard was crossed.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Collection, Sequence
 
 import numpy as np
 
@@ -31,20 +30,7 @@ METHOD = "culnig:sum:odds:unweighted:product"
 """Signed sums of value times gradient of the log-odds."""
 
 
-@dataclass(frozen=True)
-class Ranked:
-    """Candidates of a round, best first.
-
-    Attributes:
-        neurons: the candidates.
-        gains: the value that each is ranked by, nats.
-    """
-
-    neurons: list[Neuron]
-    gains: np.ndarray
-
-
-def rank(
+def gains(
     lm: LanguageModel,
     data: GuardedData,
     settings: GuardedSettings,
@@ -52,11 +38,8 @@ def rank(
     round_number: int,
     *,
     policy: PromptPolicy,
-    without: frozenset[Neuron],
-    count: int,
-    least: float = 0.0,
-) -> Ranked:
-    """Rank the neurons of the model as it is now, by a fresh sample of items and texts.
+) -> dict[str, np.ndarray]:
+    """Return what each neuron of the model as it is now gains, by a fresh sample of items and texts.
 
     Args:
         lm: the model, with the neurons chosen so far suppressed.
@@ -65,9 +48,9 @@ def rank(
         weights: guard -> its weight.
         round_number: decides the sample.
         policy: how items are put and judged.
-        without: neurons that may not be chosen: those that are chosen already.
-        count: how many candidates to return at most.
-        least: the least gain of a candidate, nats.
+
+    Returns:
+        Module -> nats, float64 [L, N].
     """
     seed = settings.seed * 1009 + round_number
     modules = settings.modules or list(lm.shapes)
@@ -90,23 +73,21 @@ def rank(
     for module in modules:
         loss = np.maximum(cost.first_order[module], 0) + cost.fisher[module] / 2
         gain[module] = gain[module] - weights[PERPLEXITY] * loss
-    return _best(gain, without, count, least)
+    return gain
 
 
-def _best(gain: dict[str, np.ndarray], without: frozenset[Neuron], count: int, least: float) -> Ranked:
+def best(gain: dict[str, np.ndarray], without: Collection[Neuron], count: int, least: float) -> dict[Neuron, float]:
     """Return the neurons of the largest gains above `least`; ties go to the first module, layer and index."""
     flat = np.concatenate([values.ravel() for values in gain.values()])
     owners = [(module, values.shape, values.size) for module, values in gain.items()]
-    neurons: list[Neuron] = []
-    gains: list[float] = []
+    found: dict[Neuron, float] = {}
     for position in np.argsort(-flat, kind="stable"):
-        if len(neurons) == count or not flat[position] > least:
+        if len(found) == count or not flat[position] > least:
             break
         neuron = _neuron(owners, int(position))
         if neuron not in without:
-            neurons.append(neuron)
-            gains.append(float(flat[position]))
-    return Ranked(neurons, np.array(gains))
+            found[neuron] = float(flat[position])
+    return found
 
 
 def _neuron(owners: list[tuple[str, tuple[int, ...], int]], position: int) -> Neuron:

@@ -15,7 +15,7 @@ from culnig.files import read_json, sha256_json, write_json
 from culnig.guarded.checks import Change, Checks, crossed
 from culnig.guarded.data import GuardedData
 from culnig.guarded.path import GuardedPath, Round
-from culnig.guarded.ranking import METHOD, rank
+from culnig.guarded.ranking import METHOD, best, gains
 from culnig.guarded.settings import PERPLEXITY, GuardedSettings
 from culnig.intervention import suppress
 from culnig.models import LanguageModel
@@ -134,27 +134,18 @@ class _Search:
         with ExitStack() as stack:
             stack.enter_context(self._suppressed(list(chosen)))
             with self.reporter.step(f"round {number}: rank"):
-                found = rank(
-                    self.lm,
-                    self.data,
-                    self.settings,
-                    self.weights,
-                    number,
-                    policy=self.policy,
-                    without=frozenset(chosen),
-                    count=self.step,
-                    least=self.least,
-                )
-            if not found.neurons:
+                gain = gains(self.lm, self.data, self.settings, self.weights, number, policy=self.policy)
+                found = best(gain, chosen, self.step, self.least)
+            if not found:
                 self.path.stopped = "no neuron is worth its cost"
                 return
-            stack.enter_context(self._suppressed(found.neurons))
+            stack.enter_context(self._suppressed(list(found)))
             with self.reporter.step(f"round {number}: check", self.checks.number, "prompts") as progress:
                 changes = self.checks.now(progress)
         beyond = crossed(changes, self.settings.harm)
-        size = len(chosen) + len(found.neurons)
+        size = len(chosen) + len(found)
         seconds = time.monotonic() - begun
-        self.path.rounds.append(Round(number, found.neurons, found.gains.tolist(), size, changes, beyond, seconds))
+        self.path.rounds.append(Round(number, list(found), list(found.values()), size, changes, beyond, seconds))
         self.reporter.say(_told(self.path.rounds[-1]))
         self.path.stopped = self._stop(changes)
 
