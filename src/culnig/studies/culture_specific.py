@@ -129,6 +129,7 @@ class CultureSpecificStudy:
         draws = [name for prefix in random_draws(run) for name in evaluated(run, prefix)]
         found = add_guards(section, run, [*set_names(run), *draws], prefix="specific-")
         section.text += against_random(section, run, found, _controls(run), prefix="specific-")
+        section.text += _without_controls(run)
         if len(targets) >= FEWEST:
             section.findings = [
                 Finding(
@@ -198,6 +199,17 @@ def _controls(run: SavedRun) -> dict[str, list[str]]:
             if (own := PREFIX + name.removeprefix(prefix)) in found:
                 found[own].append(name)
     return {name: draws for name, draws in found.items() if draws}
+
+
+def _without_controls(run: SavedRun) -> list[str]:
+    """Name the countries whose sets have no random sets to compare with, if any."""
+    lacking = [name.removeprefix(PREFIX) for name in set_names(run) if name not in _controls(run)]
+    if not lacking or not run.config.specific_controls:
+        return []
+    return [
+        f"Without random sets of their own: {', '.join(lacking)}. Either the run is of an earlier version, or a layer has too"
+        " few other neurons to draw from."
+    ]
 
 
 def country_conditions(
