@@ -108,7 +108,9 @@ def test_scores_from_another_run(finished, config_path, tmp_path):
     taken = run(load_config(config_path, settings), tmp_path / "taken")
     for part in ("neur", "ctrl", "crc"):
         assert taken.scores_path(part).read_bytes() == finished.scores_path(part).read_bytes()
-    with pytest.raises(UsageError, match="scored neur with other scoring and version of the scoring methods; leave"):  # the seed draws the same items here
+    with pytest.raises(
+        UsageError, match="scored neur with other scoring and version of the scoring methods; leave"
+    ):  # the seed draws the same items here
         run(load_config(config_path, [*settings, "seed=3", "scoring=culnig:sum"]), tmp_path / "other")
 
 
