@@ -13,7 +13,7 @@ from culnig.benchmarks.facts import FILES
 from culnig.data.countries import COUNTRIES, resolve
 from culnig.data.options import normalise, overlap, read_yaml
 
-FACTS = {split: [read_yaml(f"facts/{name}.yaml") for name in names] for split, names in FILES.items()}
+FACTS = {split: [read_yaml(f"facts/{name}.yaml") for name in FILES[split]] for split in ("test", "dev")}
 QUESTIONS = {split: [q for data in several for q in data["questions"]] for split, several in FACTS.items()}
 
 
@@ -93,3 +93,9 @@ def test_answers_are_short():
     for questions in QUESTIONS.values():
         assert all(isinstance(a, str) for q in questions for answers in q["answers"].values() for a in answers)
         assert all(len(answers[0].split()) <= 4 for q in questions for answers in q["answers"].values())
+
+
+def test_both_kinds_can_be_had_alone():
+    world, countries = (load_items(f"facts:{kind}-dev") for kind in ("world", "countries"))
+    assert {item.topic for item in world} == {"world"} and {item.topic for item in countries} == {"countries"}
+    assert world + countries == load_items("facts:dev")
