@@ -20,6 +20,8 @@ from tests.helpers import tiny_models
 from tests.helpers.edits import IDS, logits, same, snapshot
 from tests.helpers.tolerances import output_tolerance
 
+pytestmark = pytest.mark.slow
+
 MCF = PromptPolicy(formulation="mcf")
 
 

@@ -29,6 +29,8 @@ from culnig.studies.fidelity.exact_rows import BLOCK
 from culnig.studies.fidelity.sample import geometric, stratified
 from tests.helpers.cli import invoke, use
 
+pytestmark = pytest.mark.slow
+
 CF = PromptPolicy(formulation="cf")
 METHODS = ["culnig", "culnig:sum", "atp", "relp", "ig:gate:steps=2"]
 

@@ -11,6 +11,8 @@ from culnig.run.config import load_config
 from culnig.run.pipeline import run
 from tests.helpers.configs import write_config, write_items
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture(scope="module")
 def config(tmp_path_factory, reference_dir):
