@@ -113,6 +113,11 @@ def test_budgets_and_modules_must_exist(lm, data):
         select_guarded(lm, data, settings(modules=["mlp.other"]), policy=MCF)
 
 
+def test_controls_are_items_or_other_countries(lm):
+    with pytest.raises(UsageError, match="controls 'others': give items"):
+        guarded_data(lm, items(number=64), controls="others", texts=TEXTS)
+
+
 def test_budgets_are_written_in_percent_and_points():
     assert parse_harm("perplexity=5%, ability=1") == {"perplexity": 0.05, "ability": 0.01}
     for wrong in ("ability", "ability=x", "ability=-1", "=1"):

@@ -40,7 +40,7 @@ class Suppressed:
         probability: [P], P(gold answer) of the untouched model.
         change: [P, neurons], float64: the target of the untouched model minus that with the neuron zeroed or replaced.
         control: [P], whether the item is a control.
-        target: p, logp or diff.
+        target: p, logp, diff or odds.
     """
 
     neurons: list[Neuron]
@@ -83,7 +83,7 @@ def oracle(
         items: the items.
         neurons: which neurons; a pass for every few of them and every batch.
         formulation, policy, control: as for `score`.
-        target: p, logp or diff: what is measured, as in a method's name.
+        target: p, logp, diff or odds: what is measured, as in a method's name.
         replacement: replace a neuron by its mean instead of 0; `atp:dataset` estimates that, on the items of the means.
         token_budget: padded tokens a pass; changes speed and memory, not results.
         progress: called with the number of prompts done after each batch.

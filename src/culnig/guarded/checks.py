@@ -59,7 +59,7 @@ class Checks:
             name: evaluate(self._lm, items, policy=self._policy, progress=progress)
             for name, items in self.items.items()
         }
-        return results, perplexity(self._lm, self._data.texts[1], progress=progress)
+        return results, perplexity(self._lm, self._data.texts[1], bos=self._policy.bos, progress=progress)
 
     def now(self, progress: Callable[[int], None] | None = None) -> dict[str, Change]:
         """Compare the model's present state with the untouched one: culture, each protected set, perplexity."""

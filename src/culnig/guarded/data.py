@@ -78,9 +78,11 @@ def guarded_data(
         if not twins:
             raise UsageError("no culture item names its country, so none can be asked about another; give controls")
         contrast = twins
+    elif isinstance(controls, str):
+        raise UsageError(f"controls {controls!r}: give items, or 'countries'")
     else:
         wanted = {question_id(item) for item in main.search}
-        given = [item for item in controls if isinstance(item, Item)]
+        given = list(controls)
         paired = [item for item in given if question_id(item) in wanted]
         contrast = paired or given
     own = list(texts) if texts is not None else sample_texts(lm, OWN_TEXTS, OWN_TOKENS, seed=seed)

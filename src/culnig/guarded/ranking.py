@@ -69,7 +69,7 @@ def gains(
             gain[module] = gain[module] - weights[name] * np.maximum(values, 0)
     texts = data.texts[0]
     chosen = np.random.default_rng(seed).permutation(len(texts))[: settings.texts]
-    cost = text_cost(lm, [texts[i] for i in sorted(chosen)])
+    cost = text_cost(lm, [texts[i] for i in sorted(chosen)], bos=policy.bos)
     for module in modules:
         loss = np.maximum(cost.first_order[module], 0) + cost.fisher[module] / 2
         gain[module] = gain[module] - weights[PERPLEXITY] * loss

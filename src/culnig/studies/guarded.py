@@ -85,9 +85,10 @@ class GuardedStudy:
     def measure(self, run: SavedRun, context: MeasurementContext) -> None:
         """Search; the rounds so far are kept, and taken up again."""
         settings = run.config.section(GuardedStudySettings)
-        controls: list[Item] | str = {"countries": "countries", "none": []}.get(settings.controls, "ctrl")  # type: ignore[assignment]
-        if controls == "ctrl":
-            controls = context.items(run.config.identify.ctrl)
+        controls: list[Item] | str = []
+        if settings.controls != "none":
+            ctrl = run.config.identify.ctrl
+            controls = "countries" if settings.controls == "countries" else context.items(ctrl)
         with context.reporter.step("prepare the guarded selection"):
             data = guarded_data(
                 context.lm,
