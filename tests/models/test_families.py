@@ -13,6 +13,7 @@ from culnig import Neuron, NeuronSet
 from culnig.models import LanguageModel
 from culnig.neurons import Site
 from culnig.passes.forward import Row, answer_logprobs, collate
+from culnig.passes.trees import collate_trees, trees_of
 from culnig.prompts import PromptPolicy, encode, render
 from tests.helpers import tiny_models
 from tests.helpers.slow_reference import slow_scores
@@ -196,6 +197,29 @@ def test_packed_equals_unpacked(lm, family, items):
             # Packed answers make longer rows; the sum over an answer's tokens adds their errors.
             close = len(answer) * output_tolerance(lm, expected)
             assert packed[i].item() == pytest.approx(expected.item(), abs=close)
+
+
+def test_trees_equal_prompts_alone(lm, items):
+    """Prompts that begin alike, one that is the beginning of another, and answers that begin alike."""
+    encoded = encode(render(items, CF), lm.tokenizer, CF)
+    rows = [Row(key, e.prompt_ids, e.answer_ids) for key, e in enumerate(encoded)]
+    first = rows[0]
+    rows += [
+        Row(len(rows), first.prompt[:-3], first.answers),
+        Row(len(rows) + 1, (*first.prompt[:-1], 5), (*first.answers, (*first.answers[0], 7, 8))),
+    ]
+    trees = trees_of(rows, 60)
+    assert len(trees) > 1
+    assert sum(tree.length for tree in trees) < sum(row.length for row in rows) - len(first.prompt)
+    batch = collate_trees(trees, lm.device)
+    assert sorted(row.key for row in batch.rows) == [row.key for row in rows]
+    together = answer_logprobs(lm, batch)
+    for number, row in enumerate(batch.rows):
+        alone = answer_logprobs(lm, collate([row], lm.device))
+        got = together.answer_logprobs[batch.first_answer[number] : batch.first_answer[number + 1]]
+        close = max(map(len, row.answers)) * output_tolerance(lm, alone.answer_logprobs.detach())
+        torch.testing.assert_close(got, alone.answer_logprobs, rtol=0, atol=close)
+        assert together.top_ids[number] == alone.top_ids[0]
 
 
 def test_windows_matter(lm, family):

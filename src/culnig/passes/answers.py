@@ -1,4 +1,4 @@
-"""Compute log-probabilities of all answers of many prompts; equal prompts are run once."""
+"""Compute log-probabilities of all answers of many prompts; equal prompts, and equal beginnings, are run once."""
 
 from __future__ import annotations
 
@@ -9,8 +9,9 @@ import torch
 
 from culnig import distributed
 from culnig.models import LanguageModel
-from culnig.passes.forward import Row, answer_logprobs, batches, collate
+from culnig.passes.forward import Batch, Row, answer_logprobs, batches, collate
 from culnig.passes.memory import Fitting
+from culnig.passes.trees import LARGEST, Tree, collate_trees, trees_of
 from culnig.prompts import Encoded
 
 MAX_ANSWERS = 32
@@ -45,6 +46,18 @@ def share_prompts(encoded: Sequence[Encoded]) -> SharedRows:
     return shared
 
 
+def answer_batches(encoded: Sequence[Encoded], token_budget: int) -> Sequence[Sequence[Tree | Row]]:
+    """Return the batches that `answers_of` runs.
+
+    Answers of several tokens need a mask of their own, so their prompts share their beginnings as well.
+    Letters do not: their rows are plain causal ones, which every kind of attention takes.
+    """
+    rows = share_prompts(encoded).rows
+    if any(len(answer) > 1 for row in rows for answer in row.answers):
+        return batches(trees_of(rows, min(token_budget, LARGEST)), token_budget)
+    return batches(rows, token_budget)
+
+
 def answers_of(
     lm: LanguageModel,
     encoded: Sequence[Encoded],
@@ -60,23 +73,30 @@ def answers_of(
         token_budget: padded tokens a batch; None takes a number that suits the device.
         progress: called with the number of distinct prompts done after each batch.
     """
-    shared = share_prompts(encoded)
+    where = share_prompts(encoded).where
     logprobs: dict[int, np.ndarray] = {}
     top_ids: dict[int, int] = {}
 
-    def run(batch_rows: Sequence[Row]) -> None:
-        batch = collate(batch_rows, lm.device, lm.tokenizer.pad_token_id or 0)
+    def run(members: Sequence[Tree | Row]) -> None:
+        batch = _collated(members, lm)
         with torch.no_grad():
             answers = answer_logprobs(lm, batch)
         values, tops = answers.answer_logprobs.double().cpu().numpy(), answers.top_ids.cpu().tolist()
-        for b, row in enumerate(batch_rows):
-            logprobs[row.key] = values[batch.first_answer[b] : batch.first_answer[b + 1]]
-            top_ids[row.key] = tops[b]
+        for number, row in enumerate(batch.rows):
+            logprobs[row.key] = values[batch.first_answer[number] : batch.first_answer[number + 1]]
+            top_ids[row.key] = tops[number]
 
     fitting = Fitting(run)
-    for batch_rows in distributed.share(batches(shared.rows, token_budget or lm.token_budget)):
-        fitting(batch_rows)
+    for members in distributed.share(answer_batches(encoded, token_budget or lm.token_budget)):
+        fitting(members)
         if progress:
-            progress(len(batch_rows))
+            progress(sum(member.num_prompts for member in members))
     logprobs, top_ids = distributed.gather(logprobs), distributed.gather(top_ids)
-    return [(logprobs[key][columns], top_ids[key]) for key, columns in shared.where]
+    return [(logprobs[key][columns], top_ids[key]) for key, columns in where]
+
+
+def _collated(members: Sequence[Tree | Row], lm: LanguageModel) -> Batch:
+    pad = lm.tokenizer.pad_token_id or 0
+    if trees := [member for member in members if isinstance(member, Tree)]:
+        return collate_trees(trees, lm.device, pad)
+    return collate([member for member in members if isinstance(member, Row)], lm.device, pad)

@@ -17,7 +17,8 @@ from culnig import distributed
 from culnig.errors import DataError
 from culnig.files import atomic_path, sha256_json
 from culnig.models import LanguageModel
-from culnig.passes.answers import answers_of, share_prompts
+from culnig.passes.answers import answer_batches, answers_of
+from culnig.passes.forward import Packed
 from culnig.prompts import Encoded, PromptPolicy, encode, load_template, render
 from culnig.prompts.calibration import Calibration, Offsets, needed, prior_items
 
@@ -93,14 +94,19 @@ def _lacking(
     return {key: e for key, e in zip(keys, encoded, strict=True) if not known.get(key, {}).keys() >= set(kinds)}
 
 
-def prior_rows(
-    lm: LanguageModel, encoded: Sequence[Encoded], policy: PromptPolicy, kinds: Sequence[Calibration]
-) -> list[Any]:
-    """Return the rows that measuring the offsets of some kinds would run; for plans."""
-    found: list[Any] = []
+def prior_batches(
+    lm: LanguageModel,
+    encoded: Sequence[Encoded],
+    policy: PromptPolicy,
+    kinds: Sequence[Calibration],
+    token_budget: int,
+) -> list[Sequence[Packed]]:
+    """Return the batches that measuring the offsets of some kinds would run; for plans."""
+    found: list[Sequence[Packed]] = []
     for kind in kinds:
-        made = [twin for twins in _twins(lm, encoded, policy, kind) for twin in twins]
-        found += share_prompts(made).rows
+        for start in range(0, len(encoded), CHUNK):
+            made = [twin for twins in _twins(lm, encoded[start : start + CHUNK], policy, kind) for twin in twins]
+            found += answer_batches(made, token_budget) if made else []
     return found
 
 

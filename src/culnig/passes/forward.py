@@ -15,7 +15,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Protocol, TypeVar
 
 import torch
 
@@ -38,14 +38,47 @@ class Row:
     def length(self) -> int:
         return len(self.prompt) + sum(len(answer) - 1 for answer in self.answers)
 
+    @property
+    def num_prompts(self) -> int:
+        return 1
 
-def batches(rows: Sequence[Row], token_budget: int) -> list[list[Row]]:
+    @property
+    def needed(self) -> int:
+        """The number of tokens whose logits are needed; all of them in a row without answers, which is read."""
+        return 1 + sum(len(answer) - 1 for answer in self.answers) if self.answers else self.length
+
+    @property
+    def pairs(self) -> int:
+        """The number of pairs of a token and one that it sees, itself included."""
+        prompt, branches = len(self.prompt), [len(answer) - 1 for answer in self.answers]
+        return prompt * (prompt + 1) // 2 + sum(b * prompt + b * (b + 1) // 2 for b in branches)
+
+
+class Packed(Protocol):
+    """What is put into batches: a row, or a tree of several."""
+
+    @property
+    def key(self) -> int: ...
+    @property
+    def length(self) -> int: ...
+    @property
+    def num_prompts(self) -> int: ...
+    @property
+    def needed(self) -> int: ...
+    @property
+    def pairs(self) -> int: ...
+
+
+P = TypeVar("P", bound=Packed)
+
+
+def batches(rows: Sequence[P], token_budget: int) -> list[list[P]]:
     """Group rows of similar length into batches of at most `token_budget` padded tokens (at least one row each).
 
     Batches go from long rows to short ones, so that a run that does not fit in memory fails at its first batch.
     """
     ordered = sorted(rows, key=lambda row: (-row.length, row.key))
-    made: list[list[Row]] = []
+    made: list[list[P]] = []
     for row in ordered:
         if made and made[-1][0].length * (len(made[-1]) + 1) <= token_budget:
             made[-1].append(row)
@@ -59,15 +92,15 @@ class Batch:
     """Rows as tensors.
 
     Attributes:
-        rows: the rows, in the tensors' order.
+        rows: the prompts with their answers, in the tensors' order; of several trees, those of one after the other.
         input_ids: [B, T]
         positions: [B, T], None if they simply count up.
         tree_mask: [B, T, T], True where a token may look; None if plain causal attention is right.
         real: [B, T], True at tokens, False at padding; None if there is no padding.
         logit_rows, logit_columns: [Q], the positions whose logits are needed.
-        after_prompt: [B], the index in [Q] of each prompt's last position.
+        after_prompt: [rows], the index in [Q] of each prompt's last position.
         answer_index: for each token of each answer, (its row in [Q], token id, answer's number over the batch).
-        first_answer: [B + 1], the first number of each row's answers in the numbering over the batch.
+        first_answer: [rows + 1], the first number of each row's answers in the numbering over the batch.
     """
 
     rows: list[Row]
@@ -192,7 +225,7 @@ class Answers:
 
     Attributes:
         answer_logprobs: [answers of the batch], summed token log-probability of each answer after its prompt.
-        top_ids: [B], the most probable next token after each prompt.
+        top_ids: [rows], the most probable next token after each prompt.
     """
 
     answer_logprobs: torch.Tensor

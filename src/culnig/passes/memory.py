@@ -8,12 +8,12 @@ from typing import Any, Generic, TypeVar
 
 import torch
 
-from culnig.passes.forward import Row
+from culnig.passes.forward import Packed
 
 T = TypeVar("T")
 
 
-def padded_tokens(rows: Sequence[Row]) -> int:
+def padded_tokens(rows: Sequence[Packed]) -> int:
     """Return the number of tokens that rows fill in a batch, padding included."""
     return len(rows) * max(row.length for row in rows)
 

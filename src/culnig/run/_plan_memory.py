@@ -11,7 +11,7 @@ from culnig.machine import peak_memory, total_memory
 from culnig.models import LanguageModel
 from culnig.models.language_model import kept_per_token
 from culnig.models.skeleton import Skeleton
-from culnig.passes.forward import Row
+from culnig.passes.forward import Packed
 from culnig.passes.memory import padded_tokens
 from culnig.run._plan_tasks import Task
 
@@ -76,16 +76,11 @@ def _sums(shape: Skeleton, task: Task) -> int:
 
 def _workspace(shape: Skeleton, task: Task) -> int:
     """Logits in float32 where they are needed, with their gradients, and the widest layer's intermediate results."""
-    needed = max(sum(_needed(row) for row in batch) for batch in task.batches)
+    needed = max(sum(row.needed for row in batch) for batch in task.batches)
     vocabulary = shape.lm.model.get_output_embeddings().weight.shape[0]
     logits = needed * vocabulary * 4 * (4 if task.kind == "score" else 2)
     widest = max(width for _, width in shape.lm.shapes.values())
     return logits + 6 * widest * shape.dtype.itemsize * max(map(padded_tokens, task.batches))
-
-
-def _needed(row: Row) -> int:
-    """Positions of a row whose logits are made."""
-    return 1 + sum(len(answer) - 1 for answer in row.answers) if row.answers else row.length
 
 
 def program_bytes(device: torch.device) -> int:
@@ -116,17 +111,14 @@ class Shape:
     head_weights: int
     attention: int
 
-    def forward(self, row: Row) -> int:
+    def forward(self, row: Packed) -> int:
         """FLOPs of one row: 2 a weight and token, attention over the tokens that each may see, and the head where needed.
 
         The head is needed behind the prompt and within the answers; at every token of a row without answers, which is read.
         """
-        prompt, branches = len(row.prompt), [len(answer) - 1 for answer in row.answers]
-        pairs = prompt * (prompt + 1) // 2 + sum(b * prompt + b * (b + 1) // 2 for b in branches)
-        needed = 1 + sum(branches) if row.answers else row.length
-        return 2 * (self.layer_weights * row.length + 2 * self.attention * pairs + self.head_weights * needed)
+        return 2 * (self.layer_weights * row.length + 2 * self.attention * row.pairs + self.head_weights * row.needed)
 
-    def scoring(self, row: Row) -> int:
+    def scoring(self, row: Packed) -> int:
         """Forward, and as much again for the gradients of the inputs; weights get none."""
         return 2 * self.forward(row)
 

@@ -12,9 +12,9 @@ from culnig.evaluation.plain_text import BUDGET
 from culnig.evaluation.short_answers import BUDGET as WRITING
 from culnig.evaluation.short_answers import NEW_TOKENS, batches_to_write
 from culnig.models import LanguageModel
-from culnig.passes.answers import share_prompts
-from culnig.passes.calibration import prior_rows
-from culnig.passes.forward import Row, batches
+from culnig.passes.answers import answer_batches
+from culnig.passes.calibration import prior_batches
+from culnig.passes.forward import Packed, Row, batches
 from culnig.passes.memory import padded_tokens
 from culnig.passes.plain_text import pieces
 from culnig.prompts import PromptPolicy, encode, render
@@ -46,7 +46,7 @@ class Task:
     times: int
     inputs: list[Any]
     largest: list[Any]
-    batches: list[list[Row]]
+    batches: Sequence[Sequence[Packed]]
     kinds: tuple[Calibration, ...] = ()
     blocks: int = 0
     block_groups: bool = False
@@ -61,7 +61,7 @@ class Task:
 
     @property
     def prompts(self) -> int:
-        return self.times * sum(map(len, self.batches))
+        return self.times * sum(row.num_prompts for batch in self.batches for row in batch)
 
     @property
     def tokens(self) -> int:
@@ -81,19 +81,19 @@ def batches_of(
     policy: PromptPolicy,
     token_budget: int,
     kinds: Sequence[Calibration] = (),
-) -> list[list[Row]]:
+) -> Sequence[Sequence[Packed]]:
     """The batches that are made of some inputs; `lm` needs no weights.  `kinds` are the offsets that are measured."""
     if kind == "read":
-        rows = [Row(key, ids, ()) for key, (_, _, ids) in enumerate(pieces(lm, inputs, policy.bos))]
-        return batches(rows, min(token_budget, BUDGET))
+        texts = [Row(key, ids, ()) for key, (_, _, ids) in enumerate(pieces(lm, inputs, policy.bos))]
+        return batches(texts, min(token_budget, BUDGET))
     if kind == "write":
         writing = policy.for_writing
         return batches_to_write(lm, render(inputs, writing), writing, NEW_TOKENS, max(token_budget, WRITING))
     encoded = encode(render(inputs, policy), lm.tokenizer, policy, lm.max_length)
     if kind == "calibrate":
-        return batches(prior_rows(lm, encoded, policy, kinds), token_budget)
+        return prior_batches(lm, encoded, policy, kinds, token_budget)
     if kind == "evaluate":
-        return batches(share_prompts(encoded).rows, token_budget)
+        return answer_batches(encoded, token_budget)
     return batches([Row(key, e.prompt_ids, e.answer_ids) for key, e in enumerate(encoded)], token_budget)
 
 
