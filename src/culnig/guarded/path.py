@@ -13,7 +13,7 @@ from culnig.neurons import Neuron, NeuronSet
 
 @dataclass
 class Round:
-    """One round: what it added, what the checks said, and whether it was kept."""
+    """One round: what it added or dropped, what the checks said, and whether it was kept."""
 
     number: int
     added: list[Neuron]
@@ -22,6 +22,7 @@ class Round:
     changes: dict[str, Change]
     crossed: list[str]
     seconds: float
+    dropped: list[Neuron] = field(default_factory=list)
 
     @property
     def kept(self) -> bool:
@@ -30,6 +31,7 @@ class Round:
     def row(self) -> dict[str, Any]:
         """A row for tables: size, every change with its interval, and the guards that were crossed."""
         found: dict[str, Any] = {"round": self.number, "added": len(self.added), "neurons": self.neurons}
+        found |= {"dropped": len(self.dropped)}
         for name, change in self.changes.items():
             found |= {name: change.change, f"{name} low": change.low, f"{name} high": change.high}
             found[f"{name} nats"] = change.log_odds
@@ -44,13 +46,14 @@ class Round:
             "changes": [change.to_dict() for change in self.changes.values()],
             "crossed": self.crossed,
             "seconds": self.seconds,
+            "dropped": [list(neuron) for neuron in self.dropped],
         }
 
     @classmethod
     def from_json(cls, data: dict[str, Any]) -> Round:
         changes = {each["name"]: Change(**each) for each in data["changes"]}
-        added = [Neuron(*neuron) for neuron in data["added"]]
-        return cls(**(data | {"added": added, "changes": changes}))
+        neurons = {key: [Neuron(*neuron) for neuron in data.get(key, [])] for key in ("added", "dropped")}
+        return cls(**(data | neurons | {"changes": changes}))
 
 
 @dataclass
@@ -61,11 +64,13 @@ class GuardedPath:
         rounds: every round, those taken back included.
         stopped: why the search stopped.
         neurons: the set, in the order in which its neurons were chosen.
+        done: whether what is not needed was looked for.
     """
 
     rounds: list[Round] = field(default_factory=list)
     stopped: str = ""
     neurons: NeuronSet = field(default_factory=NeuronSet)
+    done: bool = False
 
     @property
     def table(self) -> pd.DataFrame:
@@ -75,9 +80,10 @@ class GuardedPath:
     @property
     def chosen(self) -> dict[Neuron, float]:
         """The neurons of the rounds that were kept, with the gains that they were chosen for."""
-        return {
-            neuron: gain
-            for each in self.rounds
-            if each.kept
-            for neuron, gain in zip(each.added, each.gains, strict=True)
-        }
+        found: dict[Neuron, float] = {}
+        for each in self.rounds:
+            if each.kept:
+                found |= dict(zip(each.added, each.gains, strict=True))
+                for neuron in each.dropped:
+                    del found[neuron]
+        return found

@@ -5,15 +5,21 @@ In a state of the model, with n * d(log-odds of the gold answer)/dn summed over 
     C  culture        K  its controls        G_p  each protected set p
     O  first-order change of the loss of a token of text        Q  diagonal Fisher of that loss (`attribution.text_cost`)
 
-    rank by  C - max(K, 0) - sum over p of v_p max(G_p, 0) - w (max(O, 0) + Q / 2)
+    gain  C - max(K, 0) - sum over p of v_p max(G_p, 0) - w (max(O, 0) + Q / 2)
 
-MLP neurons are looked at behind their activation function, where the first-order term is exact.  The weights w and v_p grow
-when a guard was crossed.
+An item counts by P(gold) of the present state.  What is lost already therefore counts no more, and what was never known
+needs no protection.  MLP neurons are looked at behind their activation function, where the first-order term is exact.  The
+weights w and v_p grow when a guard was crossed.  Methods that rank once use the same terms:
+
+    ratio       max(C - max(K, 0), 0) / (sum over p of v_p |G_p| + w (|O| + Q / 2) + e),  e the median denominator
+    difference  C - max(K, 0), without the neurons in the top share by any G_p or by O + Q / 2
+    veto        C - max(K, 0), without the neurons in the top share by Q
 """
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Iterable, Sequence
+from dataclasses import dataclass
 
 import numpy as np
 
@@ -26,57 +32,123 @@ from culnig.models import LanguageModel
 from culnig.neurons import Neuron
 from culnig.prompts import PromptPolicy
 
-METHOD = "culnig:sum:odds:unweighted:product"
-"""Signed sums of value times gradient of the log-odds."""
+PerModule = dict[str, np.ndarray]
+"""Module -> a number for each neuron, float64 [L, N]."""
 
 
-def gains(
+@dataclass(frozen=True)
+class Terms:
+    """What a state of the model says of every neuron; all in nats.
+
+    Attributes:
+        culture: C.
+        controls: K.
+        protect: name -> G.
+        first_order, fisher: O and Q.
+    """
+
+    culture: PerModule
+    controls: PerModule
+    protect: dict[str, PerModule]
+    first_order: PerModule
+    fisher: PerModule
+
+    def own(self, module: str) -> np.ndarray:
+        """Return C - max(K, 0)."""
+        culture = self.culture[module]
+        return culture - np.maximum(self.controls[module], 0) if module in self.controls else culture
+
+    def gain(self, weights: dict[str, float]) -> PerModule:
+        """Return the gain of each neuron, by the weights of the guards."""
+        found = {}
+        for module in self.culture:
+            loss = np.maximum(self.first_order[module], 0) + self.fisher[module] / 2
+            cost = weights[PERPLEXITY] * loss
+            for name, each in self.protect.items():
+                cost = cost + weights[name] * np.maximum(each[module], 0)
+            found[module] = self.own(module) - cost
+        return found
+
+    def ratio(self, weights: dict[str, float]) -> PerModule:
+        """Return culture's score by the costs of each neuron."""
+        costs = {}
+        for module in self.culture:
+            cost = weights[PERPLEXITY] * (np.abs(self.first_order[module]) + self.fisher[module] / 2)
+            costs[module] = cost + sum(weights[name] * np.abs(each[module]) for name, each in self.protect.items())
+        small = float(np.median(np.concatenate([cost.ravel() for cost in costs.values()])))
+        tiny = np.finfo(float).tiny  # where every cost is 0
+        return {module: np.maximum(self.own(module), 0) / (cost + small + tiny) for module, cost in costs.items()}
+
+    def without_costly(self, share: float, *, only_fisher: bool) -> PerModule:
+        """Return culture's score; -inf for the neurons in the top share by a cost."""
+        text = {module: self.first_order[module] + self.fisher[module] / 2 for module in self.culture}
+        costs = [self.fisher] if only_fisher else [text, *self.protect.values()]
+        found = {module: self.own(module).copy() for module in self.culture}
+        for cost in costs:
+            flat = np.concatenate([cost[module].ravel() for module in found])
+            # Never less than one neuron, and never one that costs nothing.
+            bound = max(np.partition(flat, -max(1, int(share * flat.size)))[-max(1, int(share * flat.size))], 0.0)
+            for module, values in found.items():
+                values[(cost[module] >= bound) & (cost[module] > 0)] = -np.inf
+        return found
+
+    def undamped(self, neurons: Iterable[Neuron], factor: float) -> Terms:
+        """Return the terms of neurons whose values were multiplied by `factor`, as those of the values themselves.
+
+        With n' = factor * n, the contribution n' * d/dn' is the factor times n * d/dn'.
+        """
+        scale = {module: np.ones_like(values) for module, values in self.culture.items()}
+        for neuron in neurons:
+            if neuron.module in scale:
+                scale[neuron.module][neuron.layer, neuron.index] = 1 / factor
+
+        def times(values: PerModule, power: int = 1) -> PerModule:
+            return {module: array * scale[module] ** power for module, array in values.items()}
+
+        protect = {name: times(each) for name, each in self.protect.items()}
+        return Terms(times(self.culture), times(self.controls), protect, times(self.first_order), times(self.fisher, 2))
+
+
+def measure_terms(
     lm: LanguageModel,
     data: GuardedData,
     settings: GuardedSettings,
-    weights: dict[str, float],
-    round_number: int,
+    number: int,
     *,
     policy: PromptPolicy,
-) -> dict[str, np.ndarray]:
-    """Return what each neuron of the model as it is now gains, by a fresh sample of items and texts.
+    size: float = 1.0,
+) -> Terms:
+    """Measure the terms of the model as it is, on a fresh sample of items and texts.
 
     Args:
         lm: the model, with the neurons chosen so far suppressed.
         data: the development data.
-        settings: sample sizes and modules.
-        weights: guard -> its weight.
-        round_number: decides the sample.
+        settings: sample sizes, modules and the scoring method.
+        number: decides the sample: the number of the round or of the step.
         policy: how items are put and judged.
-
-    Returns:
-        Module -> nats, float64 [L, N].
+        size: the sample has so many times the items and texts of a round.
     """
-    seed = settings.seed * 1009 + round_number
+    seed = settings.seed * 1009 + number
     modules = settings.modules or list(lm.shapes)
-    size = settings.items
+    count, num_texts = max(4, round(size * settings.items)), max(2, round(size * settings.texts))
 
-    def mean(items: Sequence[Item]) -> dict[str, np.ndarray]:
-        scores = score(lm, items, policy=policy, method=METHOD, modules=modules)
-        return {module: scores.mean(module, METHOD) for module in modules}
+    def mean(items: Sequence[Item]) -> PerModule:
+        scores = score(lm, items, policy=policy, method=settings.score, modules=modules)
+        return {module: scores.mean(module, settings.score) for module in modules}
 
-    gain = mean(sample(data.culture.search, size, seed))
-    if data.controls:
-        for module, values in mean(sample(data.controls, size, seed)).items():
-            gain[module] = gain[module] - np.maximum(values, 0)
-    for name, part in data.protect.items():
-        for module, values in mean(sample(part.search, size, seed)).items():
-            gain[module] = gain[module] - weights[name] * np.maximum(values, 0)
     texts = data.texts[0]
-    chosen = np.random.default_rng(seed).permutation(len(texts))[: settings.texts]
-    cost = text_cost(lm, [texts[i] for i in sorted(chosen)], bos=policy.bos)
-    for module in modules:
-        loss = np.maximum(cost.first_order[module], 0) + cost.fisher[module] / 2
-        gain[module] = gain[module] - weights[PERPLEXITY] * loss
-    return gain
+    chosen = sorted(np.random.default_rng(seed).permutation(len(texts))[:num_texts])
+    cost = text_cost(lm, [texts[i] for i in chosen], bos=policy.bos)
+    return Terms(
+        culture=mean(sample(data.culture.search, count, seed)),
+        controls=mean(sample(data.controls, count, seed)) if data.controls else {},
+        protect={name: mean(sample(part.search, count, seed)) for name, part in data.protect.items()},
+        first_order={module: cost.first_order[module] for module in modules},
+        fisher={module: cost.fisher[module] for module in modules},
+    )
 
 
-def best(gain: dict[str, np.ndarray], without: Collection[Neuron], count: int, least: float) -> dict[Neuron, float]:
+def best(gain: PerModule, without: Collection[Neuron], count: int, least: float) -> dict[Neuron, float]:
     """Return the neurons of the largest gains above `least`; ties go to the first module, layer and index."""
     flat = np.concatenate([values.ravel() for values in gain.values()])
     owners = [(module, values.shape, values.size) for module, values in gain.items()]

@@ -1,4 +1,4 @@
-"""The search: rank, add, check exactly, and step back where a guard is crossed."""
+"""The search: rank, add, check exactly, step back where a guard is crossed, and drop what is not needed at the end."""
 
 from __future__ import annotations
 
@@ -8,23 +8,28 @@ from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from culnig import distributed
+from culnig.attribution.method import ValueTimesGradient, parse_method
 from culnig.data import items_hash
-from culnig.errors import UsageError
+from culnig.errors import ModelError, UsageError
 from culnig.files import read_json, sha256_json, write_json
 from culnig.guarded.checks import Change, Checks, crossed
+from culnig.guarded.damping import FACTOR, damped
 from culnig.guarded.data import GuardedData
+from culnig.guarded.mask import learn_mask
 from culnig.guarded.path import GuardedPath, Round
-from culnig.guarded.ranking import METHOD, best, gains
+from culnig.guarded.ranking import PerModule, best, measure_terms
 from culnig.guarded.settings import PERPLEXITY, GuardedSettings
 from culnig.intervention import suppress
 from culnig.models import LanguageModel
-from culnig.neurons import NeuronSet
+from culnig.neurons import Neuron, NeuronSet
 from culnig.progress import Reporter, Silent
 from culnig.prompts import PromptPolicy
 from culnig.versions import versions
 
-GUARDED_VERSION = 1
+GUARDED_VERSION = 2
 """Version of the search; raise it where the same data and settings would give another set."""
 GROWTH = 2.0
 """What the weight of a crossed guard is multiplied by."""
@@ -36,21 +41,25 @@ def select_guarded(
     settings: GuardedSettings | None = None,
     *,
     policy: PromptPolicy | None = None,
+    among: NeuronSet | None = None,
     checkpoint: Path | str | None = None,
     reporter: Reporter | None = None,
 ) -> GuardedPath:
     """Choose neurons step by step whose suppression costs culture, within a budget of harm.
 
-    Each round ranks all neurons with those chosen so far suppressed (`ranking`), adds the best `step`, and checks the new
-    state exactly on items and texts that no round ranks by.  If a guard is beyond its budget, the round is taken back,
-    the weight of that guard is doubled and the step is halved.  The search stops at `max_neurons`, at the target, when no
-    neuron gains anything, or when `patience` rounds in a row were taken back.
+    Each round adds the best `step` neurons, and checks the new state exactly on items and texts that no round ranks by.
+    `greedy` ranks all neurons in each round, with those chosen so far suppressed (`ranking`); the other methods rank once,
+    `mask` by learning (`mask`).  If a guard is beyond its budget, the round is taken back, the weight of that guard is
+    doubled and the step is halved.  The search stops at `max_neurons`, at the target, when no neuron gains anything, or
+    when `patience` rounds in a row were taken back.  At the end, neurons that are not needed are dropped, and the rest is
+    checked again.
 
     Args:
         lm: the model; it is the same afterwards.
         data: development data (`guarded_data`).
         settings: budgets and sizes; None is the default.
         policy: how items are put and judged; None is the one recommended for the model.
+        among: choose of these neurons only, such as the best of a scoring method; None is all.
         checkpoint: file that keeps the rounds; taken up again if it belongs to this very search.  The caller removes it.
         reporter: shows progress; None is silent.
 
@@ -58,16 +67,21 @@ def select_guarded(
         The path: its rounds, why it stopped, and the set in the order of choice.
 
     Raises:
-        UsageError: a budget for something that is not protected, or a module that the model does not have.
+        UsageError: a budget for something that is not protected, a module that the model does not have, or a scoring
+            method that cannot rank.
+        ModelError: the method `mask` cannot edit what reads the model's MLP neurons.
     """
     settings = settings or GuardedSettings()
     policy = policy or lm.policy()
     reporter = reporter or Silent()
     _check(lm, data, settings)
-    search = _Search(lm, data, settings, policy, reporter)
+    search = _Search(lm, data, settings, policy, reporter, among)
     search.restore(checkpoint)
     while not search.path.stopped:
         search.round()
+        search.keep(checkpoint)
+    if settings.backward and not search.path.done:
+        search.drop()
         search.keep(checkpoint)
     return search.finish()
 
@@ -80,13 +94,24 @@ def _check(lm: LanguageModel, data: GuardedData, settings: GuardedSettings) -> N
     for module in settings.modules:
         if module not in lm.shapes:
             raise UsageError(f"{lm.name} has no module '{module}'; it has {', '.join(lm.shapes)}")
+    method = parse_method(settings.score)
+    if not isinstance(method, ValueTimesGradient) or method.positions != "sum":
+        raise UsageError(
+            f"score {settings.score}: a search adds signed sums up; take one such as culnig:sum:odds:product"
+        )
 
 
 class _Search:
     """The state of a search: the path so far, the weights of the guards, and the present step."""
 
     def __init__(
-        self, lm: LanguageModel, data: GuardedData, settings: GuardedSettings, policy: PromptPolicy, reporter: Reporter
+        self,
+        lm: LanguageModel,
+        data: GuardedData,
+        settings: GuardedSettings,
+        policy: PromptPolicy,
+        reporter: Reporter,
+        among: NeuronSet | None = None,
     ) -> None:
         self.lm = lm
         self.data = data
@@ -94,9 +119,12 @@ class _Search:
         self.policy = policy
         self.reporter = reporter
         self.path = GuardedPath()
+        self.among = among
+        self.order: dict[Neuron, float] = {}
         with reporter.step("check the untouched model"):
             self.checks = Checks(lm, data, policy)
-        self.job = sha256_json(_job(lm, data, settings, policy))
+        self.record = _job(lm, data, settings, policy, among)
+        self.job = sha256_json(self.record)
 
     @property
     def weights(self) -> dict[str, float]:
@@ -133,21 +161,82 @@ class _Search:
         chosen = self.path.chosen
         with ExitStack() as stack:
             stack.enter_context(self._suppressed(list(chosen)))
-            with self.reporter.step(f"round {number}: rank"):
-                gain = gains(self.lm, self.data, self.settings, self.weights, number, policy=self.policy)
-                found = best(gain, chosen, self.step, self.least)
+            found = self._proposed(number, chosen)
             if not found:
                 self.path.stopped = "no neuron is worth its cost"
                 return
             stack.enter_context(self._suppressed(list(found)))
-            with self.reporter.step(f"round {number}: check", self.checks.number, "prompts") as progress:
-                changes = self.checks.now(progress)
+            changes = self._checked(f"round {number}")
         beyond = crossed(changes, self.settings.harm)
         size = len(chosen) + len(found)
         seconds = time.monotonic() - begun
         self.path.rounds.append(Round(number, list(found), list(found.values()), size, changes, beyond, seconds))
         self.reporter.say(_told(self.path.rounds[-1]))
         self.path.stopped = self._stop(changes)
+
+    def _proposed(self, number: int, chosen: dict[Neuron, float]) -> dict[Neuron, float]:
+        """Return the neurons that a round adds, with their gains; the chosen ones are suppressed."""
+        if self.settings.method == "greedy":
+            with self.reporter.step(f"round {number}: rank"):
+                terms = measure_terms(self.lm, self.data, self.settings, number, policy=self.policy)
+                return best(self._allowed(terms.gain(self.weights)), chosen, self.step, self.least)
+        if not self.order:
+            most = 2 * self.settings.max_neurons
+            self.order = best(self._allowed(self._ranked_once()), (), most, 0.0)
+        rest = [neuron for neuron in self.order if neuron not in chosen]
+        return {neuron: self.order[neuron] for neuron in rest[: self.step]}
+
+    def _ranked_once(self) -> PerModule:
+        """Return what the neurons of the untouched model are ranked by."""
+        settings = self.settings
+        if settings.method == "mask":
+            return learn_mask(self.lm, self.data, settings, self.weights, self.policy, self.reporter)
+        with self.reporter.step("rank"):
+            terms = measure_terms(self.lm, self.data, settings, 1, policy=self.policy, size=settings.once)
+        if settings.method == "ratio":
+            return terms.ratio(self.weights)
+        return terms.without_costly(settings.vetoed, only_fisher=settings.method == "veto")
+
+    def _allowed(self, gain: PerModule) -> PerModule:
+        """Return the gains, -inf for neurons that may not be chosen."""
+        if self.among is None:
+            return gain
+        found = {module: np.full_like(values, -np.inf) for module, values in gain.items()}
+        for neuron in self.among:
+            if neuron.module in found:
+                found[neuron.module][neuron.layer, neuron.index] = gain[neuron.module][neuron.layer, neuron.index]
+        return found
+
+    def _checked(self, name: str) -> dict[str, Change]:
+        with self.reporter.step(f"{name}: check", self.checks.number, "prompts") as progress:
+            return self.checks.now(progress)
+
+    def drop(self) -> None:
+        """Drop the chosen neurons whose silence gains nothing beside the others', if culture stays as low without them."""
+        self.path.done = True
+        chosen = self.path.chosen
+        if len(chosen) < 2:
+            return
+        begun, number = time.monotonic(), len(self.path.rounds) + 1
+        try:
+            with damped(self.lm, list(chosen)), self.reporter.step("drop what is not needed: rank"):
+                terms = measure_terms(self.lm, self.data, self.settings, number, policy=self.policy, size=2)
+        except ModelError as error:
+            self.reporter.say(f"no neuron is dropped at the end: {error}")
+            return
+        gain = terms.undamped(chosen, FACTOR).gain(self.weights)
+        idle = [each for each in chosen if gain[each.module][each.layer, each.index] <= 0]
+        if not idle or len(idle) == len(chosen):
+            return
+        with self._suppressed([neuron for neuron in chosen if neuron not in idle]):
+            changes = self._checked("drop what is not needed")
+        before = next(each for each in reversed(self.path.rounds) if each.kept).changes["culture"].log_odds
+        beyond = crossed(changes, self.settings.harm)
+        if changes["culture"].log_odds > before * (1 - len(idle) / len(chosen)):
+            beyond.append("culture")  # they did more than their share
+        seconds, size = time.monotonic() - begun, len(chosen) - len(idle)
+        self.path.rounds.append(Round(number, [], [], size, changes, beyond, seconds, idle))
+        self.reporter.say(_told(self.path.rounds[-1]))
 
     @contextmanager
     def _suppressed(self, neurons: list[Any]) -> Iterator[None]:
@@ -173,7 +262,9 @@ class _Search:
         """Write the rounds so far."""
         if checkpoint is not None and distributed.is_main():
             rounds = [each.to_json() for each in self.path.rounds]
-            write_json(Path(checkpoint), {"job": self.job, "rounds": rounds, "stopped": self.path.stopped})
+            order = [[*neuron, gain] for neuron, gain in self.order.items()]
+            state = {"job": self.job, "rounds": rounds, "stopped": self.path.stopped, "done": self.path.done}
+            write_json(Path(checkpoint), state | {"order": order})
 
     def restore(self, checkpoint: Path | str | None) -> None:
         """Take up the rounds of an earlier search, if they belong to this one."""
@@ -181,7 +272,9 @@ class _Search:
             return
         saved = read_json(Path(checkpoint), "the progress of a guarded selection")
         if saved.get("job") == self.job:
-            self.path = GuardedPath([Round.from_json(each) for each in saved["rounds"]], saved["stopped"])
+            rounds = [Round.from_json(each) for each in saved["rounds"]]
+            self.path = GuardedPath(rounds, saved["stopped"], done=saved["done"])
+            self.order = {Neuron(*neuron): gain for *neuron, gain in saved["order"]}
             self.reporter.say(f"{len(self.path.rounds)} rounds are taken up again")
 
     def finish(self) -> GuardedPath:
@@ -190,7 +283,7 @@ class _Search:
         self.path.neurons = NeuronSet(
             self.path.chosen,
             model_name=self.lm.name,
-            provenance=_job(self.lm, self.data, self.settings, self.policy)
+            provenance=self.record
             | {"stopped": self.path.stopped, "versions": versions(), "path": [each.row() for each in self.path.rounds]}
             | {"changes": [change.to_dict() for change in kept[-1].changes.values()] if kept else []},
             expert_widths=self.lm.expert_widths or None,
@@ -198,19 +291,26 @@ class _Search:
         return self.path
 
 
-def _job(lm: LanguageModel, data: GuardedData, settings: GuardedSettings, policy: PromptPolicy) -> dict[str, Any]:
+def _job(
+    lm: LanguageModel,
+    data: GuardedData,
+    settings: GuardedSettings,
+    policy: PromptPolicy,
+    among: NeuronSet | None,
+) -> dict[str, Any]:
     """All that decides the result."""
     parts = {"culture": data.culture, **data.protect}
     return {
         "kind": "guarded",
         "rule": settings.model_dump(),
         "rule_version": GUARDED_VERSION,
-        "method": METHOD,
+        "method": settings.score,
         **lm.description,
         "prompts": policy.resolved(lm.tokenizer),
         "data": {name: [items_hash(part.search), items_hash(part.check)] for name, part in parts.items()},
         "controls": items_hash(data.controls) if data.controls else None,
         "texts": sha256_json(list(data.texts)),
+        "among": sha256_json([list(neuron) for neuron in among]) if among is not None else None,
     }
 
 
@@ -221,4 +321,5 @@ def _told(done: Round) -> str:
         for name, change in done.changes.items()
     ]
     verdict = "kept" if done.kept else f"taken back: {', '.join(done.crossed)}"
-    return f"round {done.number}: {done.neurons} neurons, {', '.join(changes)}; {verdict}"
+    dropped = f" without {len(done.dropped)} that are not needed" if done.dropped else ""
+    return f"round {done.number}: {done.neurons} neurons{dropped}, {', '.join(changes)}; {verdict}"

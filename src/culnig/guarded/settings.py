@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from typing import Literal
+
 from pydantic import Field
 
 from culnig.errors import UsageError
 from culnig.settings import Settings
 
 PERPLEXITY = "perplexity"
+Choice = Literal["greedy", "mask", "ratio", "difference", "veto"]
 
 
 class GuardedSettings(Settings):
@@ -17,6 +20,11 @@ class GuardedSettings(Settings):
     data set to a fall of accuracy as a share (0.01 is one point).
     """
 
+    method: Choice = Field(
+        "greedy",
+        description="greedy ranks again in every round; mask learns which neurons to silence together; ratio, difference and"
+        " veto rank once",
+    )
     harm: dict[str, float] = Field(
         {PERPLEXITY: 0.05}, description="guard -> the most that it may get worse, as a share"
     )
@@ -25,6 +33,10 @@ class GuardedSettings(Settings):
         None, gt=0.0, le=1.0, description="stop at this drop of culture accuracy (0.2: 20 points)"
     )
     modules: list[str] = Field(["mlp.gate_proj"], description="modules to take neurons of; [] is all")
+    score: str = Field(
+        "culnig:sum:odds:product",
+        description="signed scoring method of items; weighted by P(gold), so what is lost already counts no more",
+    )
     step: int = Field(15, ge=1, description="neurons that a round adds")
     items: int = Field(
         80, ge=4, description="culture items, controls and items of each protected set that a round ranks by"
@@ -39,6 +51,12 @@ class GuardedSettings(Settings):
         0.02, ge=0.0, lt=1.0, description="a neuron must gain this share of the best gain of the first round"
     )
     patience: int = Field(3, ge=1, description="rounds in a row that may be taken back before the search stops")
+    backward: bool = Field(True, description="at the end, drop the neurons that are not needed")
+    steps: int = Field(40, ge=2, description="mask: steps of learning")
+    once: int = Field(4, ge=1, description="methods that rank once take so many times the items and texts of a round")
+    vetoed: float = Field(
+        0.01, gt=0.0, lt=1.0, description="difference and veto: share of neurons that are left out by their cost"
+    )
     seed: int = Field(0, ge=0, description="seed of samples and of the model's own texts")
 
 
