@@ -37,7 +37,9 @@ def test_it_writes_an_ordered_set_with_its_path(files, reference_dir, tmp_path):
     chosen = NeuronSet.load(out)
     assert 0 < len(chosen) <= 4 and f"{len(chosen)} neurons" in done.output
     path = chosen.provenance["path"]
-    assert [row["neurons"] for row in path] == [2, 4][: len(path)]
+    added = [row for row in path if row["added"]]
+    assert [row["neurons"] for row in added] == [2, 4][: len(added)]
+    assert [row["neurons"] for row in path if row["kept"]][-1] == len(chosen)
     assert {"culture", "skills", "perplexity"} <= {change["name"] for change in chosen.provenance["changes"]}
     assert not list(tmp_path.glob(".*.progress"))
 
@@ -55,6 +57,7 @@ def test_json(files, reference_dir, tmp_path):
         (["--harm", "perplexity"], "write NAME=NUMBER"),
         (["--protect", "", "--harm", "ability=1"], "nothing of that name is protected; there are perplexity"),
         (["--protect", "ability:dev,ability:test"], "names ability twice"),
+        (["--method", "best"], "--method best: there are greedy"),
         (["--controls", "auto"], "no controls are known for it"),
     ],
 )

@@ -3,13 +3,18 @@
 from __future__ import annotations
 
 import json
+from contextlib import contextmanager
 
 import pytest
+import torch
 
 import culnig
 from culnig import GuardedSettings, Neuron, NeuronSet, guarded_data, select_guarded
 from culnig.errors import UsageError
 from culnig.guarded import parse_harm
+from culnig.guarded.damping import FACTOR, damped
+from culnig.guarded.path import Round
+from culnig.guarded.search import _Search
 from culnig.neurons import GATE
 from tests.helpers.planted import MCF, PLANTED, items, planted_model
 
@@ -39,6 +44,81 @@ def test_exactly_the_planted_neurons_are_found(lm, data):
     assert path.stopped == "no neuron is worth its cost"
     last = path.rounds[-1].changes
     assert last["culture"].change < -0.9 and last["ability"].change == 0
+
+
+@pytest.mark.parametrize("method", ["mask", "ratio", "difference", "veto"])
+def test_every_method_finds_the_planted_neurons(lm, data, method):
+    """Those that rank once go on to other neurons, and these are dropped at the end."""
+    path = select_guarded(lm, data, settings(method=method, step=4, max_neurons=8, steps=8), policy=MCF)
+    assert set(path.rounds[0].added) == set(PLANTED)
+    assert path.neurons.top(4) == PLANTED
+    assert path.rounds[-1].changes["ability"].change == 0
+
+
+def test_what_is_not_needed_is_dropped(lm, data):
+    """Of a set of ten, four do the work; others go, and the four stay."""
+    idle = [Neuron(GATE, 0, i) for i in range(6)]
+    search = _Search(lm, data, settings(), MCF, culnig.progress.Silent())
+    added = [*idle[:3], *PLANTED, *idle[3:]]
+    with culnig.suppress(lm, NeuronSet(added)):
+        changes = search.checks.now()
+    search.path.rounds.append(Round(1, added, [1.0] * len(added), len(added), changes, [], 0.0))
+    search.drop()
+    assert set(PLANTED) <= set(search.path.chosen)
+    assert len(search.path.chosen) < len(added)
+    again = Round.from_json(json.loads(json.dumps(search.path.rounds[-1].to_json())))
+    assert again.dropped == search.path.rounds[-1].dropped
+
+
+def test_only_candidates_are_chosen(lm, data):
+    among = NeuronSet([*list(PLANTED)[:2], Neuron(GATE, 0, 1)])
+    path = select_guarded(lm, data, settings(), policy=MCF, among=among)
+    assert set(list(PLANTED)[:2]) <= set(path.neurons) <= set(among)
+
+
+def test_scores_must_add_up(lm, data):
+    with pytest.raises(UsageError, match="signed sums"):
+        select_guarded(lm, data, settings(score="culnig"), policy=MCF)
+
+
+def test_damped_neurons_say_what_bringing_them_back_would_do(tiny, word_items):
+    """The slope at the factor, by the gradient and by a finite difference in the weights that read the neurons."""
+    neurons = [Neuron(GATE, 0, 3), Neuron("self_attn.v_proj", 1, 5)]
+    questions = [item for item in word_items if not item.control]
+    policy = culnig.PromptPolicy(formulation="cf")
+    method = "culnig:sum:odds:unweighted:product"
+    before = {name: tensor.clone() for name, tensor in tiny.model.state_dict().items()}
+    with damped(tiny, neurons):
+        scores = culnig.score(tiny, questions, policy=policy, method=method)
+        odds = culnig.evaluate(tiny, questions, policy=policy).rows["log_odds"].mean()
+        with tiny.untouched():
+            assert all((tensor == before[name]).all() for name, tensor in tiny.model.state_dict().items())
+    assert all((tensor == before[name]).all() for name, tensor in tiny.model.state_dict().items())
+    for neuron in neurons:
+        slope = scores.mean(neuron.module, method)[neuron.layer, neuron.index] / FACTOR
+        others = [each for each in neurons if each != neuron]
+        with damped(tiny, others), scaled_behind(tiny, neuron, 4 * FACTOR):
+            more = culnig.evaluate(tiny, questions, policy=policy).rows["log_odds"].mean()
+        # Log-odds of three digits; a curve bends little over three hundredths.
+        assert (more - odds) / (3 * FACTOR) == pytest.approx(slope, rel=0.03)
+
+
+@contextmanager
+def scaled_behind(lm, neuron, factor):
+    """Multiply a neuron by a factor, an MLP neuron in the column that reads it."""
+    if neuron.module != GATE:
+        with culnig.scale(lm, NeuronSet([neuron]), factor):
+            yield
+        return
+    weight = lm.layers[neuron.layer].mlp.down_proj.weight
+    kept = weight.detach()[:, neuron.index].clone()
+    with torch.no_grad():
+        weight[:, neuron.index] = kept * factor
+    try:
+        yield
+    finally:
+        with torch.no_grad():
+            weight[:, neuron.index] = kept
 
 
 def test_the_model_is_the_same_afterwards(lm, data):

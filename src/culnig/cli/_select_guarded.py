@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, get_args
 
 import typer
 
@@ -13,6 +13,7 @@ from culnig.errors import UsageError
 if TYPE_CHECKING:
     from culnig.data import Item
     from culnig.guarded import GuardedPath
+    from culnig.guarded.settings import Choice
 
 DEFAULT_PROTECT = "ability:dev,school:dev,facts=facts:world-dev"
 SEARCH = "Search"
@@ -54,6 +55,16 @@ def guarded(
     modules: Annotated[
         str, typer.Option(help="Take neurons of these modules, separated by commas; all.", rich_help_panel=SEARCH)
     ] = "mlp.gate_proj",
+    method: Annotated[
+        str,
+        typer.Option(
+            help="greedy ranks again in every round; mask learns what to silence together; ratio, difference, veto rank once.",
+            rich_help_panel=SEARCH,
+        ),
+    ] = "greedy",
+    among: Annotated[
+        Path | None, typer.Option(help="Choose of the neurons of this set only.", rich_help_panel=SEARCH)
+    ] = None,
     step: Annotated[int, typer.Option(min=1, help="Neurons that a round adds.", rich_help_panel=SEARCH)] = 15,
     ranked_on: Annotated[
         int, typer.Option(min=4, help="Items of each set that a round ranks by.", rich_help_panel=SEARCH)
@@ -75,9 +86,12 @@ def guarded(
     from culnig.data import load_texts
     from culnig.files import check_writable
     from culnig.guarded import GuardedSettings, guarded_data, parse_harm, select_guarded
+    from culnig.neurons import NeuronSet
 
     check_writable(out)
+    candidates = NeuronSet.load(among) if among else None
     settings = GuardedSettings(
+        method=_method(method),
         harm=parse_harm(harm),
         max_neurons=max_neurons,
         target=None if target is None else target / 100,
@@ -99,10 +113,21 @@ def guarded(
             lm, items, controls=contrast, protect=protected, texts=given, checked=checked_on, seed=choosing.seed
         )
     progress = out.with_name(f".{out.name}.progress")
-    path = select_guarded(lm, data, settings, policy=prompting.policy(lm), checkpoint=progress, reporter=show)
+    path = select_guarded(
+        lm, data, settings, policy=prompting.policy(lm), among=candidates, checkpoint=progress, reporter=show
+    )
     path.neurons.save(out)
     progress.unlink(missing_ok=True)
     _tell(path, out, as_json)
+
+
+def _method(text: str) -> Choice:
+    from culnig.guarded.settings import Choice
+
+    for known in get_args(Choice):
+        if text == known:
+            return text  # type: ignore[return-value]
+    raise UsageError(f"--method {text}: there are {', '.join(get_args(Choice))}")
 
 
 def _named(protect: str) -> dict[str, str]:

@@ -166,8 +166,8 @@ def compare_text(a: TextResult, b: TextResult | Sequence[TextResult], *, seed: i
     for other in others:
         if a.meta.get("data_hash") != other.meta.get("data_hash") or not a.rows[keys].equals(other.rows[keys]):
             raise UsageError("the two perplexity results are not of the same text and tokens")
-    mine, theirs = _by_paragraph(a, "logprob"), np.stack([_by_paragraph(other, "logprob") for other in others], axis=1)
-    tokens = _by_paragraph(a, "tokens")
+    mine, theirs = by_paragraph(a, "logprob"), np.stack([by_paragraph(other, "logprob") for other in others], axis=1)
+    tokens = by_paragraph(a, "tokens")
     test = paired_sums(differences(theirs, mine[:, None]), tokens, seed)
     return TextComparison(
         a=a.perplexity,
@@ -183,7 +183,7 @@ def compare_text(a: TextResult, b: TextResult | Sequence[TextResult], *, seed: i
     )
 
 
-def _by_paragraph(result: TextResult, column: str) -> np.ndarray:
+def by_paragraph(result: TextResult, column: str) -> np.ndarray:
     """The sum of a column over each paragraph's pieces."""
     return np.bincount(result.rows["paragraph"].to_numpy(), weights=result.rows[column])
 

@@ -26,6 +26,7 @@ from culnig.studies._guards import add_guards
 from culnig.studies.culture_general import random_names
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
     from pathlib import Path
 
     from culnig.data import Item
@@ -72,38 +73,15 @@ class GuardedStudy:
 
     def check(self, config: RunSettings) -> None:
         """Check before a model is loaded that every budget is of something protected."""
-        settings = config.section(GuardedStudySettings)
-        if unknown := [name for name in settings.harm if name not in (PERPLEXITY, *settings.protect)]:
-            raise UsageError(f"guarded.harm: nothing called {unknown[0]} is protected; see guarded.protect")
-        tested = {test.items for test in config.test}
-        if shared := [name for name, data in settings.protect.items() if data.items in tested]:
-            raise UsageError(f"guarded.protect.{shared[0]} is a test set of this run; protect by development items")
+        check_protected(config)
 
     def measured(self, run: SavedRun) -> bool:
         return _set_path(run).is_file()
 
     def measure(self, run: SavedRun, context: MeasurementContext) -> None:
         """Search; the rounds so far are kept, and taken up again."""
-        settings = run.config.section(GuardedStudySettings)
-        controls: list[Item] | str = []
-        if settings.controls != "none":
-            ctrl = run.config.identify.ctrl
-            controls = "countries" if settings.controls == "countries" else context.items(ctrl)
-        with context.reporter.step("prepare the guarded selection"):
-            data = guarded_data(
-                context.lm,
-                context.items(run.config.identify.neur),
-                controls=controls,
-                protect={name: context.items(each) for name, each in settings.protect.items()},
-                texts=load_texts(settings.own_texts) if settings.own_texts else None,
-                checked=settings.checked,
-                seed=settings.seed,
-            )
-        plain = GuardedSettings(**settings.model_dump(include=set(GuardedSettings.model_fields)))
         progress = run.measured_path(NAME) / ".progress.json"
-        path = select_guarded(
-            context.lm, data, plain, policy=context.policy, checkpoint=progress, reporter=context.reporter
-        )
+        path = search(run, context, {}, progress)
         if distributed.is_main():
             write_json(_path(run), {"stopped": path.stopped, "rounds": [each.to_json() for each in path.rounds]})
             path.neurons.save(_set_path(run))
@@ -163,6 +141,49 @@ class GuardedStudy:
 
 
 STUDIES.register(NAME)(GuardedStudy())
+
+
+def check_protected(config: RunSettings) -> None:
+    """Check that every budget is of something protected, and that no test set of the run is.
+
+    Raises:
+        UsageError: it is not so.
+    """
+    settings = config.section(GuardedStudySettings)
+    if unknown := [name for name in settings.harm if name not in (PERPLEXITY, *settings.protect)]:
+        raise UsageError(f"guarded.harm: nothing called {unknown[0]} is protected; see guarded.protect")
+    tested = {test.items for test in config.test}
+    if shared := [name for name, data in settings.protect.items() if data.items in tested]:
+        raise UsageError(f"guarded.protect.{shared[0]} is a test set of this run; protect by development items")
+
+
+def search(run: SavedRun, context: MeasurementContext, changes: Mapping[str, Any], progress: Path) -> GuardedPath:
+    """Search on the run's development data.
+
+    Args:
+        run: the run, whose section `guarded` says how.
+        context: the model and the items.
+        changes: settings of the search that differ from the section.
+        progress: file that keeps the rounds so far, and from which they are taken up again.
+    """
+    settings = run.config.section(GuardedStudySettings)
+    controls: list[Item] | str = []
+    if settings.controls != "none":
+        controls = "countries" if settings.controls == "countries" else context.items(run.config.identify.ctrl)
+    with context.reporter.step("prepare the guarded selection"):
+        data = guarded_data(
+            context.lm,
+            context.items(run.config.identify.neur),
+            controls=controls,
+            protect={name: context.items(each) for name, each in settings.protect.items()},
+            texts=load_texts(settings.own_texts) if settings.own_texts else None,
+            checked=settings.checked,
+            seed=settings.seed,
+        )
+    plain = GuardedSettings(**(settings.model_dump(include=set(GuardedSettings.model_fields)) | dict(changes)))
+    return select_guarded(
+        context.lm, data, plain, policy=context.policy, checkpoint=progress, reporter=context.reporter
+    )
 
 
 def _path(run: SavedRun) -> Path:

@@ -1,0 +1,344 @@
+"""The frontier: what sets of growing size take from culture, against what they cost, by method of choosing."""
+
+from __future__ import annotations
+
+import re
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar
+
+import numpy as np
+import pandas as pd
+import plotly.graph_objects as go
+from pydantic import Field
+
+from culnig import distributed
+from culnig.errors import UsageError
+from culnig.evaluation import EvalResult, TextResult
+from culnig.evaluation.comparing import aligned, question_of
+from culnig.evaluation.plain_text import by_paragraph
+from culnig.figures import INK, colours, empty_figure, legend_below
+from culnig.formatting import percent, points
+from culnig.guarded.settings import PERPLEXITY, Choice
+from culnig.neurons import NeuronSet
+from culnig.selection import select_at_budgets, select_general
+from culnig.settings import Settings
+from culnig.statistics.bootstrap import by_question, joint_bootstrap, percentile_interval
+from culnig.statistics.frontier import area, cost_at
+from culnig.statistics.tests import adjust
+from culnig.studies._base import STUDIES, UNTOUCHED, Condition, Finding, MeasurementContext, Section
+from culnig.studies._compared_methods import method_names, parts_of
+from culnig.studies._culture_general_set import select_culture_general
+from culnig.studies.guarded import GuardedStudySettings, check_protected, search
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from culnig.studies._saved import SavedRun
+    from culnig.studies._settings import RunSettings
+
+NAME = "frontier"
+PAPER, CORRECTED = "paper's rule", "culture-general"
+ROLES = ("culture", "ability", "facts")
+Draws = dict[str, np.ndarray]
+"""culture, perplexity, ability, facts -> changes for the worse, [1 + resamples, sizes]; the first row is the estimate."""
+
+
+class FrontierSettings(Settings):
+    """The study `frontier`: sets of growing size by several methods of choosing, and the area under each frontier."""
+
+    sizes: list[Annotated[int, Field(ge=1)]] = Field(
+        [15, 30, 60, 120, 240], min_length=1, description="neurons of the sets; prefixes of each method's order"
+    )
+    guarded: list[Choice] = Field(
+        ["greedy"], min_length=1, description="methods of guarded selection, searched by the section `guarded`"
+    )
+    most: dict[str, float] = Field(
+        {PERPLEXITY: 0.1, "ability": 0.05, "facts": 0.05},
+        description="cost -> the largest budget: perplexity as a rise, ability and facts as a fall of accuracy, as shares",
+    )
+    at: list[float] = Field(
+        [0.05, 0.1, 0.15, 0.2], description="drops of culture (shares) at which the cost in perplexity is compared"
+    )
+
+
+class FrontierStudy:
+    """Each method's order is cut at the same sizes, and every set is evaluated on the same items and texts."""
+
+    settings = FrontierSettings
+    section = NAME
+    order = 12
+    needs = ("culture",)
+    measures_first = True
+    title = "The frontier: culture against everything else"
+    titles: ClassVar = {
+        "frontier-areas": "Area under the frontier",
+        "frontier-equal": "Cost in perplexity at equal drops of culture",
+        "frontier-points": "Every set",
+    }
+
+    def check(self, config: RunSettings) -> None:
+        """Check before a model is loaded what is protected, and that there is a cost to compare by."""
+        check_protected(config)
+        known = (PERPLEXITY, *ROLES[1:])
+        for name, most in config.section(FrontierSettings).most.items():
+            if name not in known or most <= 0:
+                raise UsageError(f"frontier.most.{name}: give {', '.join(known)}, each a share above 0")
+
+    def measured(self, run: SavedRun) -> bool:
+        return all(_order_path(run, choice).is_file() for choice in run.config.section(FrontierSettings).guarded)
+
+    def measure(self, run: SavedRun, context: MeasurementContext) -> None:
+        """Search by each guarded method without a budget of harm, so that its order reaches the largest size."""
+        settings = run.config.section(FrontierSettings)
+        for choice in settings.guarded:
+            if _order_path(run, choice).is_file():
+                continue
+            changes: dict[str, Any] = {"method": choice, "harm": {}, "target": None, "max_neurons": max(settings.sizes)}
+            path = search(
+                run, context, changes | {"backward": False}, _order_path(run, choice).with_suffix(".progress")
+            )
+            if distributed.is_main():
+                path.neurons.save(_order_path(run, choice))
+                _order_path(run, choice).with_suffix(".progress").unlink(missing_ok=True)
+
+    def select(self, run: SavedRun) -> dict[str, NeuronSet]:
+        sizes = run.config.section(FrontierSettings).sizes
+        return {
+            set_name(label, size): order.top(size)
+            for label, order in _orders(run).items()
+            for size in sizes
+            if size <= len(order)
+        }
+
+    def conditions(self, run: SavedRun) -> list[Condition]:
+        names = [name for members in _sets(run).values() for name in members.values()]
+        return [UNTOUCHED, *(_condition(name, run.config) for name in names)]
+
+    def planned(self, config: RunSettings, countries: list[str]) -> list[Condition]:
+        settings = config.section(FrontierSettings)
+        labels = [PAPER, CORRECTED, *method_names(config)[1:], *map(guarded_label, settings.guarded)]
+        return [UNTOUCHED, *(_condition(set_name(label, size), config) for label in labels for size in settings.sizes)]
+
+    def analyse(self, run: SavedRun) -> Section:
+        settings = run.config.section(FrontierSettings)
+        section = Section(self.title, titles=self.titles)
+        sets = _sets(run)
+        draws = {label: _draws(run, list(members.values())) for label, members in sets.items()}
+        table = _points(sets, draws)
+        ours = guarded_label(settings.guarded[0])
+        areas = _areas(draws, ours, settings.most)
+        equal = _at_equal_drops(draws, ours, settings.at)
+        section.tables = {"frontier-areas": areas, "frontier-equal": equal, "frontier-points": table}
+        section.numbers = {name: each.to_dict("records") for name, each in section.tables.items()}
+        section.text = [_text(ours, settings, areas)]
+        costs = [name for name in settings.most if name in table]
+        section.figures = [
+            (f"Drop of culture accuracy against the cost in {name}, by method; a point is a set, and sets grow along a line.",
+             frontier_figure(table, name, settings.most[name]))
+            for name in costs
+        ]  # fmt: skip
+        best = areas[(areas["method"] == ours) & (areas["cost"] == costs[0])].iloc[0] if costs else None
+        if best is not None:
+            value = f"{100 * best['area']:.1f} points"
+            detail = f"mean drop of culture within {percent(settings.most[costs[0]])} {costs[0]}"
+            section.findings = [Finding(f"frontier, {ours}", value, detail)]
+        return section
+
+
+STUDIES.register(NAME)(FrontierStudy())
+
+
+def guarded_label(choice: str) -> str:
+    """Name of a guarded method in tables: "guarded, greedy"."""
+    return f"guarded, {choice}"
+
+
+def set_name(label: str, size: int) -> str:
+    """Name of a set and of its condition: "frontier.guarded-greedy.30"."""
+    return f"{NAME}.{re.sub(r'[^A-Za-z0-9._-]+', '-', label)}.{size}"
+
+
+def _condition(name: str, config: RunSettings) -> Condition:
+    return Condition(name, name, config.operation, ROLES)
+
+
+def _order_path(run: SavedRun, choice: str) -> Path:
+    return run.measured_path(NAME) / f"{choice}.json"
+
+
+def _orders(run: SavedRun) -> dict[str, NeuronSet]:
+    """Each method's neurons, the first to be taken first; all but the two rules choose of the same modules."""
+    config, settings = run.config, run.config.section(FrontierSettings)
+    neur, ctrl, crc = (run.scores(part) for part in ("neur", "ctrl", "crc"))
+    orders = {PAPER: select_general(neur, ctrl, crc, preset="paper"), CORRECTED: select_culture_general(run)}
+    modules = config.section(GuardedStudySettings).modules or list(neur.shapes())
+    for method in method_names(config)[1:]:
+        parts = parts_of(run, method)
+        if set(modules) <= set(parts["neur"].modules):
+            size = min(
+                n
+                for module, (layers, width) in parts["neur"].shapes().items()
+                if module in modules
+                for n in [layers * width]
+            )
+            share = min(1.0, max(settings.sizes) / size)
+            [found] = select_at_budgets(
+                parts["neur"], parts["ctrl"], parts["crc"], modules, [share],
+                ability=parts.get("ability"), rule=config.culture_general,
+            )  # fmt: skip
+            orders[method] = found
+    for choice in settings.guarded:
+        orders[guarded_label(choice)] = NeuronSet.load(_order_path(run, choice))
+    return orders
+
+
+def _sets(run: SavedRun) -> dict[str, dict[int, str]]:
+    """Method -> size -> name, of the saved sets."""
+    settings = run.config.section(FrontierSettings)
+    labels = [PAPER, CORRECTED, *method_names(run.config)[1:], *map(guarded_label, settings.guarded)]
+    there = set(run.set_names(NAME))
+    found = {
+        label: {s: set_name(label, s) for s in sorted(settings.sizes) if set_name(label, s) in there}
+        for label in labels
+    }
+    return {label: sizes for label, sizes in found.items() if sizes}
+
+
+def _draws(run: SavedRun, names: list[str]) -> Draws:
+    """What each set costs, with resamples that all methods share: of questions, and of paragraphs."""
+    rng = np.random.default_rng(run.config.seed)
+    found: Draws = {}
+    for role in ROLES:
+        if run.config.test_of(role):
+            results = [run.result(role, name) for name in ["none", *names]]
+            found[role] = _falls([each for each in results if each is not None], rng)
+    texts = [run.text(name) for name in ["none", *names]]
+    if all(text is not None for text in texts):
+        found[PERPLEXITY] = _rises([text for text in texts if text is not None], rng)
+    return found
+
+
+def _falls(results: list[EvalResult], rng: np.random.Generator) -> np.ndarray:
+    """Fall of accuracy under each set, [1 + resamples, sets]."""
+    untouched, *others = results
+    questions = question_of(untouched.rows)
+    before = untouched.values("correct")
+    parts = [by_question(before - aligned(untouched, each).values("correct"), questions) for each in others]
+    sums, counts = np.stack([part for part, _ in parts], axis=1), parts[0][1]
+    return np.concatenate([(sums.sum(axis=0) / counts.sum())[None], joint_bootstrap(sums, counts, rng)])
+
+
+def _rises(texts: list[TextResult], rng: np.random.Generator) -> np.ndarray:
+    """Rise of perplexity under each set, as a share, [1 + resamples, sets]."""
+    untouched, *others = texts
+    tokens = by_paragraph(untouched, "tokens")
+    lost = np.stack([by_paragraph(untouched, "logprob") - by_paragraph(each, "logprob") for each in others], axis=1)
+    return np.expm1(np.concatenate([(lost.sum(axis=0) / tokens.sum())[None], joint_bootstrap(lost, tokens, rng)]))
+
+
+def _points(sets: dict[str, dict[int, str]], draws: dict[str, Draws]) -> pd.DataFrame:
+    """A row a set: each change for the worse with its interval, as shares."""
+    rows = []
+    for label, members in sets.items():
+        for k, (size, name) in enumerate(members.items()):
+            row: dict[str, object] = {"method": label, "neurons": size, "set": name}
+            for quantity, values in draws[label].items():
+                low, high = percentile_interval(values[1:, k])
+                row |= {quantity: values[0, k], f"{quantity}_low": low, f"{quantity}_high": high}
+            rows.append(row)
+    return pd.DataFrame(rows)
+
+
+def _areas(draws: dict[str, Draws], ours: str, most: dict[str, float]) -> pd.DataFrame:
+    """The area under each frontier, and ours minus each, paired; p is corrected over all other methods and costs."""
+    rows = []
+    for cost, largest in most.items():
+        for label, mine in draws.items():
+            if cost not in mine:
+                continue
+            found = area(mine["culture"], mine[cost], largest)
+            low, high = percentile_interval(found[1:])
+            row = {"cost": cost, "method": label, "area": found[0], "low": low, "high": high}
+            if label != ours and cost in draws[ours]:
+                lead = area(draws[ours]["culture"], draws[ours][cost], largest) - found
+                low, high = percentile_interval(lead[1:])
+                row |= {"ours minus it": lead[0], "lead_low": low, "lead_high": high}
+                tail = min((lead[1:] <= 0).mean(), (lead[1:] >= 0).mean())
+                row["p"] = min(1.0, 2 * (tail * (len(lead) - 1) + 1) / len(lead))
+            rows.append(row)
+    table = pd.DataFrame(rows)
+    if "p" in table:
+        tested = table["p"].notna()
+        table.loc[tested, "p_adjusted"] = adjust(table.loc[tested, "p"], "holm")
+    return table
+
+
+def _at_equal_drops(draws: dict[str, Draws], ours: str, drops: list[float]) -> pd.DataFrame:
+    """Perplexity at equal drops of culture: ours by each other method's, a ratio below 1 where ours costs less."""
+    rows = []
+    for label, other in draws.items():
+        if label == ours or PERPLEXITY not in other:
+            continue
+        for wanted in drops:
+            mine, theirs = (1 + cost_at(each["culture"], each[PERPLEXITY], wanted) for each in (draws[ours], other))
+            ratio = mine / theirs
+            low, high = percentile_interval(ratio[1:])
+            rows.append(
+                {"drop of culture": wanted, "method": label, "ours": mine[0] - 1, "its": theirs[0] - 1}
+                | {
+                    "ratio": ratio[0],
+                    "low": low,
+                    "high": high,
+                    "resamples that reach it": np.isfinite(ratio[1:]).mean(),
+                }
+            )
+    return pd.DataFrame(rows)
+
+
+def _text(ours: str, settings: FrontierSettings, areas: pd.DataFrame) -> str:
+    first = next(iter(settings.most))
+    part = areas[areas["cost"] == first]
+    text = (
+        f"Each method orders neurons, and its first {', '.join(map(str, settings.sizes))} are suppressed. The area is the mean"
+        f" drop of culture that a set within a budget has, over budgets from 0 to the largest. Resamples of questions and of"
+        " paragraphs are shared by all methods."
+    )
+    if ours not in set(part["method"]) or "p_adjusted" not in part:
+        return text
+    others = part[part["method"] != ours]
+    ahead = others[(others["lead_low"] > 0) & (others["p_adjusted"] < 0.05)]["method"]
+    own = part[part["method"] == ours].iloc[0]
+    return text + (
+        f" Within {percent(settings.most[first])} {first}, {ours} has {points(own['area']).lstrip('+')} points"
+        f" ({points(own['low']).lstrip('+')} to {points(own['high']).lstrip('+')}). It is ahead of"
+        f" {', '.join(ahead) if len(ahead) else 'no other method'} (interval of the difference, and Holm's correction)."
+    )
+
+
+def frontier_figure(table: pd.DataFrame, cost: str, most: float) -> go.Figure:
+    """Drop of culture against one cost; a line a method, from the untouched model through sets of growing size.
+
+    Args:
+        table: columns method, neurons, culture and the cost, as shares.
+        cost: the column of the cost.
+        most: the largest budget, where a line stands.
+    """
+    methods = list(dict.fromkeys(table["method"]))
+    colour = colours(methods)
+    figure = empty_figure(420)
+    for method in methods:
+        part = table[table["method"] == method].sort_values("neurons")
+        figure.add_scatter(
+            x=[0, *(100 * part[cost])],
+            y=[0, *(100 * part["culture"])],
+            customdata=[0, *part["neurons"]],
+            mode="lines+markers",
+            name=method,
+            line={"color": colour[method], "width": 3 if method.startswith("guarded") else 1.6},
+            marker={"size": 7},
+            hovertemplate=f"{method}, %{{customdata}} neurons: culture −%{{y:.1f}} points, {cost} %{{x:.1f}}<extra></extra>",
+        )
+    figure.add_vline(x=100 * most, line={"color": INK, "width": 1, "dash": "dot"})
+    figure.add_hline(y=0, line={"color": INK, "width": 1})
+    figure.update_xaxes(title=f"{cost}: {'% higher' if cost == PERPLEXITY else 'points lost'}")
+    figure.update_yaxes(title="culture lost, points")
+    return legend_below(figure)

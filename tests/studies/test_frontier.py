@@ -1,0 +1,79 @@
+"""The study `frontier`: orders cut at the same sizes, areas under them, and one search for each guarded method."""
+
+from __future__ import annotations
+
+import pandas as pd
+import pytest
+import yaml
+
+from culnig import NeuronSet
+from culnig.errors import UsageError
+from culnig.run.config import load_config
+from culnig.run.pipeline import run
+from tests.helpers.configs import write_config, write_items
+
+pytestmark = pytest.mark.slow
+
+
+@pytest.fixture(scope="module")
+def config(tmp_path_factory, reference_dir):
+    folder = tmp_path_factory.mktemp("frontier")
+    path = write_config(folder, reference_dir)
+    texts = folder / "texts.txt"
+    texts.write_text("\n\n".join(f"w{i} w{i + 1} w{i + 3} w{i + 7}" for i in range(12)))
+    settings = yaml.safe_load(path.read_text())
+    settings |= {"studies": ["frontier"], "scoring": "culnig,relp:product,random"}
+    settings["guards"] = {"text": str(texts)}
+    settings["guarded"] = {
+        "protect": {"skills": {"items": write_items(folder / "skills.jsonl", "skills")}},
+        "own_texts": str(texts),
+        "step": 2,
+        "items": 8,
+        "texts": 6,
+        "steps": 4,
+    }
+    settings["frontier"] = {"sizes": [1, 2, 4], "guarded": ["greedy", "ratio"]}
+    path.write_text(yaml.safe_dump(settings))
+    return path
+
+
+@pytest.fixture(scope="module")
+def finished(config):
+    return run(load_config(config), config.parent / "run")
+
+
+def test_sets_of_a_method_are_prefixes(finished):
+    folder = finished.path / "neurons"
+    for label in ("guarded-greedy", "relp-product", "random"):
+        small, large = (NeuronSet.load(folder / f"frontier.{label}.{size}.json") for size in (2, 4))
+        assert list(large)[:2] == list(small) and len(large) == 4
+
+
+def test_every_method_has_an_area_and_ours_a_lead(finished):
+    areas = pd.DataFrame(finished.results["frontier"]["frontier-areas"])
+    assert set(areas["cost"]) <= {"perplexity", "ability"}
+    part = areas[areas["cost"] == "perplexity"].set_index("method")
+    assert {"paper's rule", "culture-general", "relp:product", "random", "guarded, greedy", "guarded, ratio"} == set(
+        part.index
+    )
+    lead = part["ours minus it"].drop("guarded, greedy")
+    assert lead.to_numpy() == pytest.approx(
+        (part.loc["guarded, greedy", "area"] - part["area"]).drop("guarded, greedy").to_numpy()
+    )
+    assert (part["area"] >= 0).all()
+    assert "The frontier" in (finished.path / "report.html").read_text()
+
+
+def test_the_points_are_those_of_the_saved_rows(finished):
+    points = pd.DataFrame(finished.results["frontier"]["frontier-points"])
+    row = points.iloc[-1]
+    untouched, suppressed = (finished.result("culture", name) for name in ("none", row["set"]))
+    assert row["culture"] == pytest.approx(untouched.accuracy - suppressed.accuracy)
+    assert row["perplexity"] == pytest.approx(
+        finished.text(row["set"]).perplexity / finished.text("none").perplexity - 1
+    )
+
+
+def test_wrong_costs_are_one_line(config):
+    with pytest.raises(UsageError, match=r"frontier\.most\.school"):
+        run(load_config(config, ["frontier.most.school=0.1"]), config.parent / "other")
