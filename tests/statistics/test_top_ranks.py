@@ -10,8 +10,8 @@ from culnig.statistics.agreement import agreement, spearman
 from culnig.statistics.top_ranks import (
     allocate,
     drawn_within,
+    left_out_weights,
     precision_at,
-    prompt_weights,
     regret_at,
     weighted_top,
 )
@@ -104,15 +104,23 @@ def test_sampled_estimates_are_unbiased():
     assert mean[:2] == pytest.approx(truth[:2], abs=0.02)  # the best k of a sample are so but for its size
 
 
-def test_questions_are_resampled_with_their_controls():
-    rng = np.random.default_rng(6)
+def test_questions_are_left_out_with_their_controls():
     neur, ctrl = np.array(["a", "a", "b", "c"]), np.array(["c", "b", "a"])
-    left, right = prompt_weights(neur, ctrl, 200, rng)
-    assert left.sum(axis=1) == pytest.approx(np.ones(200)) and right.sum(axis=1) == pytest.approx(np.ones(200))
+    [(left, right)] = left_out_weights(neur, ctrl)
+    assert left.sum(axis=1) == pytest.approx(np.ones(3)) and right.sum(axis=1) == pytest.approx(np.ones(3))
+    assert left.tolist() == [
+        [0, 0, 0.5, 0.5],
+        pytest.approx([1 / 3, 1 / 3, 0, 1 / 3]),
+        pytest.approx([1 / 3] * 3 + [0]),
+    ]
     assert np.array_equal(left[:, 3] == 0, right[:, 0] == 0) and np.array_equal(left[:, 0], left[:, 1])
-    left, right = prompt_weights(neur, np.array(["x", "y"]), 200, rng)
-    assert not np.array_equal(left[:, 3] == 0, right[:, 0] == 0)
-    assert prompt_weights(neur, None, 5, rng)[1] is None
+    (own, even), (also, other) = left_out_weights(neur, np.array(["x", "y"]))
+    assert own.tolist() == left.tolist() and even.tolist() == [[0.5, 0.5]] * 3
+    assert also.tolist() == [[0.25] * 4] * 2 and other.tolist() == [[0, 1], [1, 0]]
+    [(_, none)] = left_out_weights(neur, None)
+    assert none is None
+    [(alone, _)] = left_out_weights(np.array(["a", "a"]), None)
+    assert alone.tolist() == [[0.5, 0.5]]
 
 
 def test_neurons_are_resampled_within_their_strata():
@@ -121,15 +129,43 @@ def test_neurons_are_resampled_within_their_strata():
     assert (strata[draws] == strata).all() and set(draws[:, 0]) == {0, 2}
 
 
+def without_each(values):
+    """[P, n] -> means over the prompts without each, [P, n]."""
+    weights, _ = left_out_weights(np.arange(len(values)), None)[0]
+    return weights @ values
+
+
 def test_prompts_widen_the_intervals():
     rng = np.random.default_rng(8)
-    per_prompt = rng.normal(size=(6, 80)) + rng.normal(size=80)
+    per_prompt = 3 * rng.normal(size=(6, 80)) + rng.normal(size=80)
     estimate = per_prompt.mean(axis=0) + rng.normal(size=80)
-    weights, _ = prompt_weights(np.arange(6), None, 300, rng)
     rows = pd.DataFrame({"exact": per_prompt.mean(axis=0), "m": estimate, "k": 20, "weight": 1.0})
-    prompts = {"exact": weights @ per_prompt, "m": np.tile(estimate, (300, 1))}
+    prompts = [{"exact": without_each(per_prompt), "m": np.tile(estimate, (6, 1))}]
     fixed, both = (agreement(rows, ["m"], resamples=300, prompts=p).iloc[0] for p in (None, prompts))
     assert fixed["rho"] == both["rho"] and fixed["precision"] == both["precision"]
     for low, high in (("low", "high"), ("precision_low", "precision_high"), ("regret_low", "regret_high")):
         assert fixed[low] <= fixed[high]
-    assert both["low"] < fixed["low"]
+    assert both["low"] < fixed["low"] and both["high"] > fixed["high"]
+
+
+def test_intervals_hold_what_other_prompts_would_give():
+    """Estimate and exact value share the noise of their prompts.  Repeated prompts would make them agree too well."""
+    rng = np.random.default_rng(9)
+    neurons, prompts = 60, 24
+    own, score = rng.normal(size=(2, neurons))
+
+    def drawn():
+        shared = 5 * rng.normal(size=(prompts, neurons))
+        return own + shared, score + shared + rng.normal(size=(prompts, neurons))
+
+    typical = np.mean([spearman(*(each.mean(axis=0) for each in drawn())) for _ in range(400)])
+    held, inside = 0, 0
+    for trial in range(60):
+        exact, estimate = drawn()
+        rows = pd.DataFrame({"exact": exact.mean(axis=0), "m": estimate.mean(axis=0)})
+        left = [{"exact": without_each(exact), "m": without_each(estimate)}]
+        row = agreement(rows, ["m"], resamples=200, prompts=left, seed=trial).iloc[0]
+        inside += row["low"] <= row["rho"] <= row["high"]
+        held += row["low"] <= typical <= row["high"]
+    assert inside == 60
+    assert held >= 54  # 57 are expected of 95 %; fewer than 54 come by chance in 4 % of such tests

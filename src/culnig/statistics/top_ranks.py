@@ -50,37 +50,37 @@ def allocate(sizes: tuple[int, int], cap: int | None) -> tuple[int, int]:
     return drawn, min(second, cap - drawn)
 
 
-def prompt_weights(
-    units: np.ndarray, controls: np.ndarray | None, resamples: int, rng: np.random.Generator
-) -> tuple[np.ndarray, np.ndarray | None]:
-    """Resample questions; return the weight of each prompt in every mean, [resamples, P] and [resamples, Q].
+def left_out_weights(units: np.ndarray, controls: np.ndarray | None) -> list[tuple[np.ndarray, np.ndarray | None]]:
+    """Return the weight of each prompt in every mean when one question at a time is left out.
 
-    An item and its control are of one question, and are drawn together.  Where controls are of other questions than
-    the items, they are drawn apart.
+    An item and its control are of one question, and are left out together.  Where controls are of other questions than the
+    items, they are of another kind, and the weights of one kind are even while questions of the other are left out.
 
     Args:
         units: [P], the question of each cultural prompt.
         controls: [Q], the question of each control prompt; None without controls.
-        resamples: the number of resamples.
-        rng: source of the resamples.
+
+    Returns:
+        For each kind of question, the weights of the cultural prompts [questions, P] and of the controls [questions, Q].
     """
-    names, codes = np.unique(units, return_inverse=True)
-    counts = _counts(len(names), resamples, rng)
-    weights = _normalised(counts[:, codes])
+    names, own = _without_each(units)
     if controls is None:
-        return weights, None
-    other, other_codes = np.unique(controls, return_inverse=True)
-    if not np.array_equal(names, other):
-        counts = _counts(len(other), resamples, rng)
-    return weights, _normalised(counts[:, other_codes])
+        return [(own, None)]
+    others, other = _without_each(controls)
+    if np.array_equal(names, others):
+        return [(own, other)]
+    even, even_controls = (np.full((1, len(each)), 1 / len(each), np.float32) for each in (units, controls))
+    return [
+        (own, np.repeat(even_controls, len(names), axis=0)),
+        (np.repeat(even, len(others), axis=0), other),
+    ]
 
 
-def _counts(units: int, resamples: int, rng: np.random.Generator) -> np.ndarray:
-    return rng.multinomial(units, np.full(units, 1 / units), size=resamples)
-
-
-def _normalised(counts: np.ndarray) -> np.ndarray:
-    return (counts / counts.sum(axis=1, keepdims=True)).astype(np.float32)
+def _without_each(units: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Return the questions, and even weights over the prompts of all others, [questions, prompts]; one alone stays."""
+    names, codes = np.unique(units, return_inverse=True)
+    kept = np.arange(len(names))[:, None] != codes[None] if len(names) > 1 else np.ones((1, len(units)))
+    return names, (kept / kept.sum(axis=1, keepdims=True)).astype(np.float32)
 
 
 def drawn_within(strata: np.ndarray, resamples: int, rng: np.random.Generator) -> np.ndarray:

@@ -10,8 +10,8 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from culnig.statistics.agreement import RESAMPLES, Resampled
-from culnig.statistics.top_ranks import prompt_weights
+from culnig.statistics.agreement import LeftOut
+from culnig.statistics.top_ranks import left_out_weights
 
 NEUR, CTRL = "neur", "ctrl"
 STRATIFIED, TOP = "stratified", "top"
@@ -63,17 +63,18 @@ class Fidelity:
         means = self._means(quantity, *(self._even(part) for part in (NEUR, CTRL)))
         return rows.assign(**{name: values[0, rows["number"]] for name, values in means.items()})
 
-    def resampled(
-        self, rows: pd.DataFrame, quantity: str = "S", *, seed: int = 0, resamples: int = RESAMPLES
-    ) -> Resampled | None:
-        """Return `exact` and each method for these rows under resamples of the questions; None in runs of 0.1."""
+    def left_out(self, rows: pd.DataFrame, quantity: str = "S") -> LeftOut | None:
+        """Return `exact` and each method for these rows without each question; None in runs of 0.1."""
         if self.prompts is None:
             return None
         ids = self.prompts["question"].to_numpy(dtype=str)
         neur, ctrl = (ids[self._is(part)] for part in (NEUR, CTRL))
-        weights = prompt_weights(neur, ctrl if len(ctrl) else None, resamples, np.random.default_rng([seed, 1]))
+        # S looks at no controls, so only their own questions are left out of it.
+        kinds = left_out_weights(neur, ctrl if quantity == "D" else None)
         numbers = rows["number"].to_numpy()
-        return {name: values[:, numbers] for name, values in self._means(quantity, *weights).items()}
+        return [
+            {name: values[:, numbers] for name, values in self._means(quantity, *weights).items()} for weights in kinds
+        ]
 
     def _means(self, quantity: str, neur: np.ndarray, ctrl: np.ndarray | None) -> dict[str, np.ndarray]:
         """Return weighted means of what prompts add: S on the cultural prompts, D with that on the controls taken off."""

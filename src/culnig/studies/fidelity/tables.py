@@ -11,7 +11,7 @@ from culnig.studies.fidelity.rows import STRATIFIED, TOP, Fidelity
 def by_level(found: Fidelity, *, seed: int = 0, resamples: int = RESAMPLES) -> dict[str, pd.DataFrame]:
     """Return the agreement of S in the stratified sample: over all neurons, by module, by layer, by both."""
     rows = found.of(STRATIFIED)
-    prompts = found.resampled(rows, seed=seed, resamples=resamples)
+    prompts = found.left_out(rows)
     return levels(rows, found.methods, seed=seed, resamples=resamples, prompts=prompts)
 
 
@@ -29,7 +29,7 @@ def both_strata(found: Fidelity, *, seed: int = 0, resamples: int = RESAMPLES) -
             rows = found.of(stratum, quantity)
             if not len(rows):
                 continue
-            prompts = found.resampled(rows, quantity, seed=seed, resamples=resamples)
+            prompts = found.left_out(rows, quantity)
             by = ["pool"] if stratum == TOP else []
             part = rows if quantity == found.quantities[-1] else rows.assign(k=0)  # selection ranks D, not S
             table = agreement(part, found.methods, by, seed=seed, resamples=resamples, prompts=prompts)
