@@ -45,7 +45,7 @@ def guarded(
         typer.Option(help="Text whose loss should stay (a file of paragraphs); without it the model writes its own."),
     ] = None,
     harm: Annotated[
-        str, typer.Option(help="Most that each guard may get worse: perplexity in %, others in points of accuracy.")
+        str, typer.Option(help="Most that each guard may get worse: perplexity in %, others in points of P(gold).")
     ] = "perplexity=5%",
     max_neurons: Annotated[int, typer.Option(min=1, help="Neurons in the set at most.", rich_help_panel=SEARCH)] = 150,
     target: Annotated[

@@ -22,6 +22,7 @@ class Change:
         change: of accuracy (negative is worse); for perplexity the ratio minus 1 (positive is worse).
         low, high: ends of the 95 % interval.
         log_odds: change of the mean log-odds, nats; for perplexity the change of the loss of a token, nats.
+        p_gold: change of the mean P(gold), calibrated; 0 for perplexity.
     """
 
     name: str
@@ -29,11 +30,15 @@ class Change:
     low: float
     high: float
     log_odds: float
+    p_gold: float = 0.0
 
     @property
     def harm(self) -> float:
-        """How much worse it is, as a share."""
-        return self.change if self.name == PERPLEXITY else -self.change
+        """How much worse it is, as a share: the rise of perplexity, or the fall of P(gold).
+
+        On a hundred items accuracy moves by whole points when single answers flip; P(gold) moves with every item.
+        """
+        return self.change if self.name == PERPLEXITY else -self.p_gold
 
     def to_dict(self) -> dict[str, Any]:
         return asdict(self)
@@ -67,8 +72,10 @@ class Checks:
         found = {}
         for name, result in results.items():
             c = compare(result, self._untouched[0][name])
-            odds = compare(result, self._untouched[0][name], "log_odds").difference
-            found[name] = Change(name, c.difference, c.low, c.high, odds)
+            odds, p_gold = (
+                compare(result, self._untouched[0][name], metric).difference for metric in ("log_odds", "p_gold")
+            )
+            found[name] = Change(name, c.difference, c.low, c.high, odds, p_gold)
         t = compare_text(text, self._untouched[1])
         loss = float(
             -(text.rows["logprob"].sum() - self._untouched[1].rows["logprob"].sum()) / text.rows["tokens"].sum()
@@ -78,5 +85,5 @@ class Checks:
 
 
 def crossed(changes: dict[str, Change], harm: dict[str, float]) -> list[str]:
-    """Return the guards that are worse than their budgets allow, by point estimate; a budget names what is checked."""
+    """Return the guards that are worse than their budgets allow, by point estimates; a budget names what is checked."""
     return [name for name, most in harm.items() if changes[name].harm > most + 1e-12]

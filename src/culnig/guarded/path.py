@@ -34,7 +34,7 @@ class Round:
         found |= {"dropped": len(self.dropped)}
         for name, change in self.changes.items():
             found |= {name: change.change, f"{name} low": change.low, f"{name} high": change.high}
-            found[f"{name} nats"] = change.log_odds
+            found |= {f"{name} nats": change.log_odds, f"{name} P(gold)": change.p_gold}
         return found | {"kept": self.kept, "crossed": ", ".join(self.crossed), "seconds": round(self.seconds, 1)}
 
     def to_json(self) -> dict[str, Any]:

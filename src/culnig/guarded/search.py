@@ -254,7 +254,7 @@ class _Search:
             return f"the budget of {' and '.join(dict.fromkeys(n for each in last for n in each.crossed))} is used up"
         if not self.path.rounds[-1].kept:
             return ""
-        if settings.target is not None and changes["culture"].harm >= settings.target:
+        if settings.target is not None and -changes["culture"].change >= settings.target:
             return f"the target of {100 * settings.target:g} points is reached"
         return "the set is full" if len(self.path.chosen) >= settings.max_neurons else ""
 

@@ -17,7 +17,7 @@ class GuardedSettings(Settings):
     """How a set is searched for; margins hold on development data.
 
     `harm` maps what is protected to the most it may lose: `perplexity` to a rise as a share (0.05 is 5 %), and a protected
-    data set to a fall of accuracy as a share (0.01 is one point).
+    data set to a fall of P(gold), the probability of the right answer among the options, as a share (0.01 is one point).
     """
 
     method: Choice = Field(
@@ -61,7 +61,7 @@ class GuardedSettings(Settings):
 
 
 def parse_harm(text: str) -> dict[str, float]:
-    """Read "perplexity=5%,ability=1": percent for perplexity, points of accuracy for data sets; returns shares.
+    """Read "perplexity=5%,ability=1": percent for perplexity, points of P(gold) for data sets; returns shares.
 
     Raises:
         UsageError: a part is not NAME=NUMBER, a name stands twice, or a number is negative.
