@@ -35,6 +35,12 @@ def _folder(monkeypatch):
         ("commonsenseqa:distinct", 600, 588, 1),
         ("qnli", 1000, 1000, 1),
         ("normad", 3, 3, 1),
+        ("fork", 184, 184, 11),
+        ("fork:test", 184, 93, 11),
+        ("mmlu", 373, 373, 1),
+        ("mmlu:dev", 373, 186, 1),
+        ("blimp", 400, 400, 1),
+        ("blimp:asked-test", 400, 200, 1),
     ],
 )
 def test_every_row(name, rows, items, groups):
@@ -58,6 +64,20 @@ def test_blend_short(split):
     assert items.account.rows == 8000 == len(asked) + sum(items.account.left_out.values())
     assert len(items) == 2 * len(asked) and set(BLEND) == {i.country for i in items}
     assert len({i.language for i in items}) == (1 if split.startswith("en-") else 13)
+
+
+def test_official_rows_without_their_answers_give_the_same_items(tmp_path):
+    official = REAL / "blend/mcq_official_rows.csv"
+    with official.open(newline="", encoding="utf-8") as stream:
+        rows = [{k: v for k, v in row.items() if k != "answer_idx"} for row in csv.DictReader(stream)]
+    path = tmp_path / "rows.csv"
+    with path.open("w", newline="", encoding="utf-8") as stream:
+        writer = csv.DictWriter(stream, list(rows[0]))
+        writer.writeheader()
+        writer.writerows(rows)
+    for split, count in (("neur", 229), ("test", 171)):
+        given, found = load_items(f"blend:{split}@{official}"), load_items(f"blend:{split}@{path}")
+        assert given == found and len(given) == count == 400 - sum(given.account.left_out.values())
 
 
 def test_blend_sample(tmp_path):

@@ -128,6 +128,11 @@ def test_data_verbs_with_others_benchmarks(data):
     assert rows["mrpc"]["state"] == "missing" and "hf download" in rows["mrpc"]["how"]
     listing = invoke("data", "list").output
     assert "world_values is missing" in listing and "hf download --repo-type dataset nayeon212/BLEnD" in listing
+    assert "culturalbench:neur" in listing and "world_values:neur" not in listing  # one line for what is missing
+    splits = invoke("data", "list", "world_values").output
+    assert "world_values:neur" in splits and "culturalbench" not in splits
+    with pytest.raises(UsageError, match="unknown benchmark 'nothing'; there are: "):
+        invoke("data", "list", "nothing")
     shown = invoke("data", "show", "culturalbench", "-n", 1, "--formulation", "mcf", "--wordings", "all")
     assert shown.output.count("What 0?") == 4
     assert invoke("data", "check", f"culturalbench@{data / 'culturalbench'}").exit_code == 0

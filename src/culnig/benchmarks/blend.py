@@ -4,6 +4,10 @@ The published protocol (METHOD section 4) takes at most five rows of each countr
 splits the topics in two; the control is the prompt without the question.  The prompt asks for JSON, so the answer
 begins with `{"answer_choice":"`.  The `plain-` splits hold the same rows as question and options.  They serve our own
 wordings, and the completion formulation, which must not list options.
+
+The schema is that of hub nayeon212/BLEnD: `MCQID`, `ID`, `country`, `prompt`, `choices` and `choice_countries` (JSON
+objects) and `answer_idx` (a label).  Where rows are published without `answer_idx`, the answer is the one option that
+`choice_countries` gives to the country asked about.  A row with neither is left out.
 """
 
 from __future__ import annotations
@@ -11,9 +15,10 @@ from __future__ import annotations
 import json
 from collections import Counter
 from collections.abc import Iterator
-from typing import ClassVar
+from typing import Any, ClassVar
 
 from culnig.benchmarks._blend import HUB, LICENCE, QUESTIONS, TOPICS, topics
+from culnig.data.countries import canonical
 from culnig.data.items import BENCHMARKS, Item, Split
 from culnig.data.sources import External, Source, Table, unique
 from culnig.data.tables import Row
@@ -64,10 +69,12 @@ class Blend(External):
                 source.account.leave_out("topics of the other split")
             elif number == PER_QUESTION:
                 source.account.leave_out(f"beyond the first {PER_QUESTION} of a country and question")
+            elif (answered := _answered(row, country, source)) is None:
+                source.account.leave_out("neither its answer nor the countries of its options are published")
             else:
                 taken[country, question] += 1
                 make = _plain if split.startswith("plain-") else _ready
-                yield make(row, country, topic_of[question], number, part == "ctrl")
+                yield make(answered, country, topic_of[question], number, part == "ctrl")
 
 
 BENCHMARKS.register("blend")(Blend())
@@ -110,14 +117,34 @@ def _plain(row: Row, country: str, topic: str, number: int, control: bool) -> It
     )
 
 
+def _answered(row: Row, country: str, source: Source) -> Row | None:
+    """Return the row with its answer; None if it has none and the countries of its options do not tell."""
+    if str(row.values.get("answer_idx") or "").strip():
+        return row
+    countries = _object(row, "choice_countries") if row.values.get("choice_countries") else {}
+    own = [label for label, name in countries.items() if canonical(str(name)) == country]
+    if len(own) != 1:
+        return None
+    source.account.note("answers found by the countries of the options")
+    return Row(row.where, row.table, {**row.values, "answer_idx": own[0]})
+
+
+def _object(row: Row, column: str) -> dict[str, Any]:
+    """Return the JSON object of a column."""
+    value = row.get(column)
+    try:
+        found = json.loads(value) if isinstance(value, str) else value
+    except json.JSONDecodeError as error:
+        raise DataError(f"{row.where}: '{column}' is not JSON: {error.msg}") from error
+    if not isinstance(found, dict):
+        raise DataError(f"{row.where}: '{column}' must map labels to options, not {value!r}")
+    return found
+
+
 def _choices(row: Row) -> dict[str, str]:
     """Return label -> option."""
-    value = row.get("choices")
-    try:
-        choices = json.loads(value) if isinstance(value, str) else value
-    except json.JSONDecodeError as error:
-        raise DataError(f"{row.where}: 'choices' is not JSON: {error.msg}") from error
-    if not isinstance(choices, dict) or len(choices) < 2 or not all(str(text).strip() for text in choices.values()):
+    value, choices = row.get("choices"), _object(row, "choices")
+    if len(choices) < 2 or not all(str(text).strip() for text in choices.values()):
         raise DataError(f"{row.where}: 'choices' must map labels to options, not {value!r}")
     return {label: str(text) for label, text in choices.items()}
 

@@ -5,13 +5,13 @@ It reads the hub's flat rows and the nested rows of the original JSON Lines file
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from typing import ClassVar
 
+from culnig.benchmarks._parts import labelled_choices, unnested
 from culnig.data.items import BENCHMARKS, Item, Split
 from culnig.data.sources import External, Source, Table, unique
 from culnig.data.tables import Row
-from culnig.errors import DataError
 
 
 class CommonsenseQA(External):
@@ -46,22 +46,14 @@ BENCHMARKS.register("commonsenseqa")(CommonsenseQA())
 
 
 def _item(row: Row) -> Item:
-    nested = row.get("question")
-    if isinstance(nested, Mapping):  # the original file
-        row = Row(row.where, row.table, {**row.values, **nested, "question": nested.get("stem")})
-    choices = row.get("choices")
-    if isinstance(choices, Mapping):  # the hub: parallel lists
-        pairs = list(zip(choices.get("label", ()), choices.get("text", ()), strict=False))
-    else:
-        pairs = [(choice.get("label"), choice.get("text")) for choice in choices or () if isinstance(choice, Mapping)]
-    if len(pairs) != 5 or not all(label and str(text or "").strip() for label, text in pairs):
-        raise DataError(f"{row.where}: 'choices' must hold five labels with their texts, not {choices!r}")
+    row = unnested(row)
+    labels, options = labelled_choices(row, 5)
     return Item(
         id=row.text("id"),
         benchmark="commonsenseqa",
         country="none",
         question=row.text("question"),
-        options=tuple(str(text).strip() for _, text in pairs),
-        answer=row.label("answerKey", {str(label): index for index, (label, _) in enumerate(pairs)}),
+        options=options,
+        answer=row.label("answerKey", {label: index for index, label in enumerate(labels)}),
         template="commonsenseqa",
     )

@@ -12,13 +12,14 @@ from culnig.cli import _options as o
 def add_to(app: typer.Typer) -> None:
     """Register the verb and its parts."""
     group = typer.Typer(no_args_is_help=True, help="Benchmarks and item files: list, show, check.")
-    group.command("list", epilog="Example:  culnig data list --json")(list_)
+    group.command("list", epilog="Example:  culnig data list    or    culnig data list blimp")(list_)
     group.command("show", epilog="Example:  culnig data show everyday:test -n 3 --formulation mcf")(show)
     group.command("check", epilog="Example:  culnig data check everyday    or    culnig data check my.jsonl")(check)
     app.add_typer(group, name="data")
 
 
 def list_(
+    name: Annotated[str | None, typer.Argument(help="Only this benchmark, with all its splits.")] = None,
     count: Annotated[
         bool, typer.Option("--count", help="Read the benchmarks whose rows are not in culnig, and count them too.")
     ] = False,
@@ -28,10 +29,14 @@ def list_(
     from culnig.data import BENCHMARKS
     from culnig.files import data_dir
 
-    rows = [row for name, benchmark in BENCHMARKS.items() for row in _rows(name, benchmark, count)]
+    chosen = BENCHMARKS.items() if name is None else [(name, BENCHMARKS.get(name))]
+    rows = [row for each, benchmark in chosen for row in _rows(each, benchmark, count)]
     if as_json:
         o.print_json(rows)
         return
+    missing = {row["name"].partition(":")[0]: row["how"] for row in rows if row["how"]}
+    if name is None:
+        rows = _one_a_missing(rows)
     from rich.console import Console
     from rich.table import Table
 
@@ -43,12 +48,26 @@ def list_(
         numbers = (f"{row['items']:,}" if row["items"] is not None else "", str(row["countries"] or ""))
         table.add_row(row["name"], row["state"], *numbers, row["what"])
     Console().print(table)
-    missing = {row["name"].partition(":")[0]: row["how"] for row in rows if row["how"]}
-    for name, how in missing.items():
-        typer.secho(f"\n{name} is missing: ", fg="yellow", nl=False)
+    typer.echo("")
+    for each, how in missing.items():
+        typer.secho(f"{each} is missing: ", fg="yellow", nl=False)
         typer.echo(how)
     if missing:
         typer.echo(f"\nFiles are searched in {data_dir()} (CULNIG_DATA names another folder).")
+
+
+def _one_a_missing(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """Return the rows with one row for each missing benchmark, which says what it is, in place of one a split."""
+    from culnig.data import BENCHMARKS
+
+    kept: dict[str, dict[str, Any]] = {}
+    for row in rows:
+        name = row["name"].partition(":")[0]
+        if row["how"]:
+            kept.setdefault(name, {**row, "name": name, "what": BENCHMARKS.get(name).description})
+        else:
+            kept[row["name"]] = row
+    return list(kept.values())
 
 
 def _rows(name: str, benchmark: Any, count: bool) -> list[dict[str, Any]]:

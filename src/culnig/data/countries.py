@@ -165,6 +165,27 @@ COUNTRIES: tuple[Country, ...] = (
     _c("Venezuela", "VEN", "es", "Latin America", "venezuel"),
     _c("Vietnam", "VNM", "vi", "Confucian", "vietnam", "Viet Nam"),
     _c("Zimbabwe", "ZWE", "sn", "African-Islamic", "zimbabwe"),
+    # further places of FORK, INCLUDE and Global-MMLU
+    _c("Albania", "ALB", "sq", "", "albania"),
+    _c("Bahrain", "BHR", "ar", "", "bahrain"),
+    _c("Belarus", "BLR", "be", "Orthodox Europe", "belarus"),
+    _c("Belgium", "BEL", "nl", "", "belgi"),
+    _c("Bulgaria", "BGR", "bg", "Orthodox Europe", "bulgaria"),
+    _c("Cuba", "CUB", "es", "", "cuba"),
+    _c("Denmark", "DNK", "da", "Protestant Europe", "denmark|danish"),
+    _c("Estonia", "EST", "et", "", "estonia"),
+    _c("Finland", "FIN", "fi", "Protestant Europe", "finland|finnish"),
+    _c("Georgia", "GEO", "ka", "Orthodox Europe", "georgia"),
+    _c("Kuwait", "KWT", "ar", "", "kuwait"),
+    _c("Latvia", "LVA", "lv", "", "latvia"),
+    _c("Lithuania", "LTU", "lt", "", "lithuania"),
+    _c("Norway", "NOR", "no", "Protestant Europe", "norw"),
+    _c("Oman", "OMN", "ar", "", "oman"),
+    _c("Qatar", "QAT", "ar", "", "qatar"),
+    _c("Slovenia", "SVN", "sl", "Catholic Europe", "sloven"),
+    _c("Switzerland", "CHE", "de", "Protestant Europe", "switzerland|swiss"),
+    _c("United Arab Emirates", "ARE", "ar", "", "emirat", "UAE", "the United Arab Emirates"),
+    _c("Yemen", "YEM", "ar", "", "yemen"),
 )  # fmt: skip
 
 BLEND: tuple[str, ...] = tuple(country.name for country in COUNTRIES[:16])

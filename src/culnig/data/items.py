@@ -96,6 +96,10 @@ class Account:
         if rows:
             self.left_out[reason] = self.left_out.get(reason, 0) + rows
 
+    def note(self, what: str) -> None:
+        """Count something worth knowing about a row that gives an item."""
+        self.notes[what] = self.notes.get(what, 0) + 1
+
     def to_dict(self) -> dict[str, Any]:
         return {"source": self.source, "rows": self.rows, "left_out": dict(self.left_out), "notes": dict(self.notes)}
 

@@ -20,6 +20,7 @@ from culnig.errors import DataError, FetchError, UsageError
 from culnig.files import data_dir
 
 ALL_SPLITS = "*"
+ALL_CONFIGS = "*"
 _HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]*/[\w.-]+")
 
 
@@ -31,9 +32,11 @@ class Table:
         called: what messages call its file or files.
         files: patterns of file names below the benchmark's folder; the first pattern that matches is taken.
         hub: hub id; None if it is not on the hub.
-        config: the hub's config.
+        config: the hub's config; `ALL_CONFIGS` for all of them, one after another.
         split: the hub's split; `ALL_SPLITS` for all of them, one after another.
         several: whether all matching files are parts of one table; otherwise there must be exactly one.
+        columns: names of the columns of CSV and TSV files that have no header.
+        optional: whether the benchmark can do without this table.
     """
 
     called: str
@@ -42,6 +45,8 @@ class Table:
     config: str | None = None
     split: str = "test"
     several: bool = False
+    columns: tuple[str, ...] = ()
+    optional: bool = False
 
 
 class State(NamedTuple):
@@ -86,7 +91,8 @@ class External(ABC):
     def state(self, place: str | None = None) -> State:
         """Return whether the rows are available, without reading them."""
         source = Source(self, place)
-        missing = [table for table in self.tables.values() if not (source.files(table) or _in_hub_cache(table))]
+        needed = [table for table in self.tables.values() if not table.optional]
+        missing = [table for table in needed if not (source.files(table) or _in_hub_cache(table))]
         if missing:
             return State(False, "", f"{missing[0].called}: {self.how(missing[0])}")
         return State(True, source.account.source, "")
@@ -152,7 +158,7 @@ class Source:
         files = self.files(table)
         if files:
             for path in files:
-                yield from read_table(path)
+                yield from read_table(path, table.columns)
             return
         hub = self._hub or table.hub
         if (self._place and table is self._main) or not hub:
@@ -195,6 +201,11 @@ def _in_hub_cache(table: Table) -> bool:
 def hub_rows(hub: str, config: str | None, split: str) -> Iterator[Row]:
     """Yield the rows of a hub data set.
 
+    Args:
+        hub: the hub id.
+        config: the config; `ALL_CONFIGS` for all of them.
+        split: the split; `ALL_SPLITS` for all of them.
+
     Raises:
         FetchError: the set, config or split does not exist, or there is no network and it is not in the cache.
     """
@@ -202,13 +213,16 @@ def hub_rows(hub: str, config: str | None, split: str) -> Iterator[Row]:
 
     logging.getLogger("huggingface_hub").setLevel(logging.ERROR)  # it reports every retry; our error reports once
     try:
-        data = datasets.load_dataset(hub, config, split=None if split == ALL_SPLITS else split)
+        configs = datasets.get_dataset_config_names(hub) if config == ALL_CONFIGS else [config]
+        parts = [(c, datasets.load_dataset(hub, c, split=None if split == ALL_SPLITS else split)) for c in configs]
     except Exception as error:  # hub, network and cache raise many kinds of errors; one message fits all of them
         reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
         raise FetchError(f"the hub does not provide {hub} ({reason})") from error
-    for name, rows in data.items() if split == ALL_SPLITS else [(split, data)]:
-        for number, values in enumerate(rows, start=1):
-            yield Row(f"{hub}[{name}] row {number}", str(name), values)
+    for part, data in parts:
+        for name, rows in data.items() if split == ALL_SPLITS else [(split, data)]:
+            where = f"{part}/{name}" if config == ALL_CONFIGS else name
+            for number, values in enumerate(rows, start=1):
+                yield Row(f"{hub}[{where}] row {number}", str(name), values)
 
 
 def unique(rows: Iterable[Row], column: str) -> Iterator[Row]:

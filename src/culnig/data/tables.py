@@ -102,8 +102,12 @@ def country_name(spelling: str, where: str) -> str:
         raise DataError(f"{where}: {error}") from error
 
 
-def read_table(path: Path) -> Iterator[Row]:
+def read_table(path: Path, columns: tuple[str, ...] = ()) -> Iterator[Row]:
     """Yield the rows of a file; the suffix selects the reader.
+
+    Args:
+        path: the file.
+        columns: names of the columns of a CSV or TSV file that has no header; () if the file has one.
 
     Raises:
         DataError: the suffix is unknown or the file is broken; the message gives file and row.
@@ -111,7 +115,7 @@ def read_table(path: Path) -> Iterator[Row]:
     reader = _READERS.get(path.suffix.lower())
     if reader is None:
         raise DataError(f"{path}: cannot read '{path.suffix}' files; known: {', '.join(_READERS)}")
-    return reader(path)
+    return reader(path, columns) if columns and reader in (_read_csv, _read_tsv) else reader(path)
 
 
 def read_text(path: Path) -> str:
@@ -138,18 +142,18 @@ def read_text(path: Path) -> str:
     return text
 
 
-def _read_csv(path: Path) -> Iterator[Row]:
-    return _delimited(path, delimiter=",", strict=True)
+def _read_csv(path: Path, columns: tuple[str, ...] = ()) -> Iterator[Row]:
+    return _delimited(path, columns, delimiter=",", strict=True)
 
 
-def _read_tsv(path: Path) -> Iterator[Row]:
+def _read_tsv(path: Path, columns: tuple[str, ...] = ()) -> Iterator[Row]:
     # GLUE's files contain unescaped quotation marks.
-    return _delimited(path, delimiter="\t", quoting=csv.QUOTE_NONE)
+    return _delimited(path, columns, delimiter="\t", quoting=csv.QUOTE_NONE)
 
 
-def _delimited(path: Path, **dialect: Any) -> Iterator[Row]:
+def _delimited(path: Path, columns: tuple[str, ...], **dialect: Any) -> Iterator[Row]:
     reader = csv.reader(io.StringIO(read_text(path), newline=""), **dialect)
-    header: list[str] = []
+    header = list(columns)
     line = 1
     try:
         for fields in reader:
@@ -162,7 +166,8 @@ def _delimited(path: Path, **dialect: Any) -> Iterator[Row]:
                     raise DataError(f"{where}: two columns have the same name: {', '.join(header)}")
                 continue
             if len(fields) != len(header):
-                raise DataError(f"{where}: {len(fields)} fields, the header has {len(header)}")
+                expected = f"there must be {len(header)}" if columns else f"the header has {len(header)}"
+                raise DataError(f"{where}: {len(fields)} fields, {expected}")
             yield Row(where, path.stem, dict(zip(header, fields, strict=True)))
     except csv.Error as error:
         raise DataError(f"{path}:{line}: {error}") from error
@@ -224,7 +229,7 @@ def _read_parquet(path: Path) -> Iterator[Row]:
         raise DataError(f"{path}: not a Parquet file ({' '.join(str(error).split())})") from error
 
 
-_READERS: dict[str, Callable[[Path], Iterator[Row]]] = {
+_READERS: dict[str, Callable[..., Iterator[Row]]] = {
     ".csv": _read_csv,
     ".tsv": _read_tsv,
     ".txt": _read_tsv,
