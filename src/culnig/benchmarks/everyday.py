@@ -4,6 +4,8 @@ Each question is asked of up to 24 countries and regions.  An item offers one co
 countries' gold answers to the same question.  None of these three is accepted for the country itself.  Several draws
 offer different wrong options.  Topics are split as in the paper: neurons are identified on Food, Work life and Sport,
 and tested on Education, Family and Holidays/Celebration/Leisure.
+
+`sealed` has other questions on the topics of `test`.  They are for the last comparison alone: no model has answered them.
 """
 
 from __future__ import annotations
@@ -19,6 +21,7 @@ from culnig.data.options import draw_wrong, place, read_yaml, wrong_pool
 FILES = {
     "neur": ("food", "work_life", "sport"),
     "test": ("education", "family", "holidays"),
+    "sealed": ("sealed/education", "sealed/family", "sealed/holidays"),
 }
 DRAWS = 3
 WRONG = 3
@@ -33,6 +36,7 @@ class Everyday:
         Split("neur", "Food, Work life, Sport: to identify neurons"),
         Split("ctrl", "the items of `neur` without the question: control"),
         Split("test", "Education, Family, Holidays/Celebration/Leisure: to evaluate"),
+        Split("sealed", "other questions on the topics of `test`: opened once, see docs/looked-at.md"),
     )
 
     def load(self, split: str, *, seed: int) -> list[Item]:
