@@ -51,12 +51,22 @@ def test_json(files, reference_dir, tmp_path):
     assert facts["stopped"] and [each["number"] for each in facts["rounds"]] == list(range(1, len(facts["rounds"]) + 1))
 
 
+def test_some_countries_against_the_others(files, reference_dir, tmp_path):
+    out = tmp_path / "iran.json"
+    done = invoke(
+        *command(files, reference_dir, out, "--protect", "", "--countries", "Iran,China", "--against-others", "--json")
+    )
+    assert done.exit_code == 0, done.output
+    assert {"culture", "others", "perplexity"} == {c["name"] for c in json.loads(done.stdout)["rounds"][0]["changes"]}
+
+
 @pytest.mark.parametrize(
     ("more", "said"),
     [
         (["--harm", "perplexity"], "write NAME=NUMBER"),
         (["--protect", "", "--harm", "ability=1"], "nothing of that name is protected; there are perplexity"),
         (["--protect", "ability:dev,ability:test"], "names ability twice"),
+        (["--against-others"], "--against-others needs --countries"),
         (["--method", "best"], "--method best: there are greedy"),
         (["--controls", "auto"], "no controls are known for it"),
     ],

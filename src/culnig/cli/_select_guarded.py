@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, get_args
 
@@ -23,6 +24,8 @@ EPILOG = (
     " --harm perplexity=5%,ability=2,facts=2 --max-neurons 150 --out guarded.json"
     "\n\nYour own data:  culnig select guarded --model M --culture mine.yaml:neur --controls countries"
     " --protect skills=skills.jsonl --texts texts.txt --harm perplexity=3%,skills=1 --out guarded.json"
+    "\n\nOne country's neurons:  culnig select guarded --model smollm2-135m --culture everyday:neur --countries Iran"
+    " --against-others --harm perplexity=3%,others=2 --out iran.json"
 )
 
 
@@ -40,6 +43,12 @@ def guarded(
     protect: Annotated[
         str, typer.Option(help="Items of what should stay, separated by commas: NAME=ITEMS, or benchmark:split.")
     ] = DEFAULT_PROTECT,
+    against_others: Annotated[
+        bool,
+        typer.Option(
+            "--against-others", help="With --countries: protect the items of all other countries, as `others`."
+        ),
+    ] = False,
     texts: Annotated[
         str | None,
         typer.Option(help="Text whose loss should stay (a file of paragraphs); without it the model writes its own."),
@@ -102,6 +111,8 @@ def guarded(
         seed=choosing.seed,
     )
     protected = {name: o.Choosing(seed=choosing.seed).load(source) for name, source in _named(protect).items()}
+    if against_others:
+        protected |= {"others": _others(culture, choosing, protected)}
     _check_names(settings.harm, protected)
     items = choosing.load(culture)
     contrast = _controls(controls, culture, choosing)
@@ -142,6 +153,21 @@ def _named(protect: str) -> dict[str, str]:
             raise UsageError(f"--protect names {name} twice; write NAME=ITEMS with another name")
         found[name] = source
     return found
+
+
+def _others(culture: str, choosing: o.Choosing, protected: dict[str, list[Item]]) -> list[Item]:
+    """Return the culture items of all countries that are not chosen.
+
+    Raises:
+        UsageError: no countries are chosen, none are left, or something else is called `others`.
+    """
+    if not choosing.countries or "others" in protected:
+        raise UsageError("--against-others needs --countries, and nothing else may be called others")
+    chosen = {item.country for item in choosing.load(culture)}
+    left = [item for item in dataclasses.replace(choosing, countries=None).load(culture) if item.country not in chosen]
+    if not left:
+        raise UsageError(f"--against-others: {culture} has no other countries than {choosing.countries}")
+    return left
 
 
 def _check_names(harm: dict[str, float], protected: dict[str, list[Item]]) -> None:
