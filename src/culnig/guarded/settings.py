@@ -44,7 +44,7 @@ class GuardedSettings(Settings):
     texts: int = Field(48, ge=2, description="texts sampled from the model that a round's text cost is taken on")
     checked: int = Field(240, ge=8, description="items of each data set that a round is checked on")
     text_weight: float = Field(
-        60.0, ge=0.0, description="log-odds of culture (nats) that a nat a token of text is worth"
+        30.0, ge=0.0, description="log-odds of culture (nats) that a nat a token of text is worth"
     )
     protect_weight: float = Field(1.0, ge=0.0, description="weight of a protected set's log-odds beside culture's")
     least_gain: float = Field(
