@@ -174,6 +174,11 @@ def test_glue_reads_the_hubs_numbers_and_the_original_files(data, tmp_path):
     path.write_text(header + '1\t10\t11\tHe said "no.\tHe said no.\n0\t10\t12\tA.\tB.\n', encoding="utf-8")
     mrpc = load_items(f"mrpc@{path}")
     assert [(i.id, i.answer, i.gold) for i in mrpc] == [("10-11", 1, "yes"), ("10-12", 0, "no")]
+    path.rename(tmp_path / "msr_paraphrase_train.txt")
+    (data / "qnli/train.tsv").write_text(text)
+    for name, place in (("mrpc", f"@{tmp_path / 'msr_paraphrase_train.txt'}"), ("qnli", "")):
+        train = load_items(f"{name}_train{place}")  # rows of their own, in the prompts of the test
+        assert {(i.benchmark, i.template) for i in train} == {(f"{name}_train", name)} and len(train) == 2
 
 
 def test_world_values(data, monkeypatch):

@@ -207,7 +207,9 @@ def test_command(tmp_path, reference_dir):
     assert yaml.safe_load(invoke(*call, "--top", "20%", "--as", "yaml").stdout) == {"target_modules": listed}
     assert invoke(*call, "--top", "20%", "--as", "peft").stdout.strip() == facts["choice"]["expression"]
     block = json.loads(invoke(*call, "--by", "block", "--among", "mlp", "--json").stdout)["ranking"]
-    assert [(row["layer"], row["block_neurons"]) for row in block[:3]] == [(1, 7)] * 3 and block[3]["block_neurons"] == 0
+    assert [(row["layer"], row["block_neurons"]) for row in block[:3]] == [(1, 7)] * 3 and block[3][
+        "block_neurons"
+    ] == 0
     with pytest.raises(UsageError, match=r"comes within 1% of 0.1000% of its parameters; the nearest"):
         invoke(*call, "--top", "0.1%")
     with pytest.raises(UsageError, match="one of --top, --bottom and --random"):

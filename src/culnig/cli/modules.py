@@ -31,9 +31,12 @@ def modules(
     bottom: Annotated[str | None, typer.Option(help="Choose the modules with fewest neurons: 10%.")] = None,
     random: Annotated[str | None, typer.Option(help="Choose modules at random: 10%; a control.")] = None,
     by: Annotated[
-        str, typer.Option(help="module: rank by own neurons; block: by those of the whole MLP or attention, as published.")
+        str,
+        typer.Option(help="module: rank by own neurons; block: by those of the whole MLP or attention, as published."),
     ] = "module",
-    among: Annotated[str, typer.Option(help="Choose among all, gates (gate projections alone) or mlp (MLP blocks).")] = "all",
+    among: Annotated[
+        str, typer.Option(help="Choose among all, gates (gate projections alone) or mlp (MLP blocks).")
+    ] = "all",
     form: Annotated[
         str, typer.Option("--as", help="table; or the choice as peft (regular expression), list or yaml.")
     ] = "table",
@@ -74,7 +77,12 @@ def modules(
     ranked = rank(within(found, among), seed, by)
     choice = choose(found, total, asked[0][1], asked[0][0], seed=seed, by=by, among=among) if asked else None
     if as_json:
-        facts: dict[str, Any] = {"model": lm.name, "decoder_parameters": total, "by": by, "ranking": [row(p) for p in ranked]}
+        facts: dict[str, Any] = {
+            "model": lm.name,
+            "decoder_parameters": total,
+            "by": by,
+            "ranking": [row(p) for p in ranked],
+        }
         o.print_json(facts | ({"choice": describe(choice)} if choice else {}))
     elif choice and form != "table":
         typer.echo(_formatted(choice, form, lm.name, neurons), nl=False)
@@ -112,7 +120,9 @@ def _show(ranked: list[Projection], total: int, choice: Choice | None, all_rows:
     for column in ("module", "layer", "neurons", "block", "density", "parameters"):
         table.add_column(column, justify="left" if column == "module" else "right", header_style="dim")
     for p in shown:
-        table.add_row(p.module, str(p.layer), f"{p.neurons:,}", f"{p.block_neurons:,}", f"{p.density:.2%}", f"{p.parameters:,}")
+        table.add_row(
+            p.module, str(p.layer), f"{p.neurons:,}", f"{p.block_neurons:,}", f"{p.density:.2%}", f"{p.parameters:,}"
+        )
     console.print(table)
     if choice is None:
         held = sum(p.neurons > 0 for p in ranked)
