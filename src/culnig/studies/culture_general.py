@@ -29,6 +29,7 @@ PLACES = {
     "matched": "the same modules and layers",
     "uniform": "the same pools",
     "pool": "the whole pools, the set's own included",
+    "whole": "one pool of gates, queries, keys and values",
 }
 """Kind of random set -> where it is drawn from."""
 CONTRAST = "contrast_margin"
@@ -59,6 +60,8 @@ class CultureGeneralStudy:
         sets = {NAME: chosen}
         for i, name in enumerate(random_names(run.config)):
             sets[name] = select_random(chosen, shapes, how=run.config.random_kind, seed=run.config.seed + i)
+        for i, name in enumerate(matched_names(run.config)):
+            sets[name] = select_random(chosen, shapes, how="matched", seed=run.config.seed + i)
         return sets
 
     def conditions(self, run: SavedRun) -> list[Condition]:
@@ -70,7 +73,8 @@ class CultureGeneralStudy:
             Condition(name, name, operation, ("culture", "ability", "facts"), everywhere=True)
             for name in random_names(config)
         ]
-        return [UNTOUCHED, Condition(NAME, NAME, operation, ROLES, main=True, everywhere=True), *random]
+        matched = [Condition(name, name, operation, ("culture", "ability")) for name in matched_names(config)]
+        return [UNTOUCHED, Condition(NAME, NAME, operation, ROLES, main=True, everywhere=True), *random, *matched]
 
     def analyse(self, run: SavedRun) -> Section:
         section = Section(self.title, titles=self.titles)
@@ -121,13 +125,19 @@ STUDIES.register("culture_general")(CultureGeneralStudy())
 
 
 def random_names(config: RunSettings) -> list[str]:
-    """Names of the matched random controls."""
+    """Names of the random controls."""
     return [f"random-{i}" for i in range(config.random_controls)]
 
 
-def _controls(run: SavedRun, test: TestConfig) -> list[str]:
+def matched_names(config: RunSettings) -> list[str]:
+    """Names of the matched random controls besides."""
+    return [f"matched-{i}" for i in range(config.matched_controls)]
+
+
+def _controls(run: SavedRun, test: TestConfig, names: list[str] | None = None) -> list[str]:
     """The random controls that were evaluated on a test set (on country reading, as guards)."""
-    return [name for name in random_names(run.config) if run.result_path(test, name).is_file()]
+    names = random_names(run.config) if names is None else names
+    return [name for name in names if run.result_path(test, name).is_file()]
 
 
 def _result(run: SavedRun, role: str, condition: str) -> EvalResult:
@@ -144,7 +154,7 @@ def _tests(run: SavedRun) -> list[TestConfig]:
 def _accuracy_table(run: SavedRun) -> pd.DataFrame:
     rows = []
     for test in _tests(run):
-        for name in ["none", NAME, *_controls(run, test)]:
+        for name in ["none", NAME, *_controls(run, test), *_controls(run, test, matched_names(run.config))]:
             result = run.result_on(test, name)
             e = estimate(result)
             rows.append(
@@ -177,6 +187,8 @@ def _difference_table(run: SavedRun) -> pd.DataFrame:
             controls = [run.result_on(test, name) for name in names]
             pairs.append(("culture-general - random", masked, controls))
             pairs += [(f"{name} - none", c, untouched) for name, c in zip(names, controls, strict=True)]
+        if matched := _controls(run, test, matched_names(run.config)):
+            pairs.append(("culture-general - matched", masked, [run.result_on(test, name) for name in matched]))
         for name, a, b in pairs:
             metrics = _metrics(masked) if name.startswith("culture-general") else METRICS[:1]
             where = {"role": test.role, "test": test.label, "pair": name}
