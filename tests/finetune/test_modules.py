@@ -25,6 +25,7 @@ from culnig.finetune.ranking import fill
 from culnig.finetune.targets import peft_parameters
 from culnig.models import LanguageModel
 from culnig.neurons import Neuron, NeuronSet
+from culnig.studies.published import read_published
 from tests.helpers import tiny_models
 from tests.helpers.cli import invoke
 
@@ -103,7 +104,7 @@ def test_ranking(monkeypatch):
     assert peft_parameters([stacked]) == [stacked.path] and peft_list([stacked]) == []
 
 
-PUBLISHED = {13: 785, 12: 685, 14: 612, 10: 491, 11: 469, 7: 429, 9: 409}
+PUBLISHED = read_published()["models"]["gemma-3-12b-it"]["gates"]
 """Layer of gemma-3-12b-it -> its gate neurons, as the published fine-tuning config lists them; the rest have fewer."""
 BLOCK = ["mlp.gate_proj", "mlp.up_proj", "mlp.down_proj"]
 
@@ -126,6 +127,7 @@ def test_the_published_order_by_block():
     attention = [("q_proj", 200), ("k_proj", 150), ("v_proj", 70)]
     neurons += [Neuron(f"self_attn.{name}", 20, i) for name, count in attention for i in range(count)]
     found = find_projections(lm, NeuronSet(neurons))
+    assert list(PUBLISHED) == [13, 12, 14, 10, 11, 7, 9] and [PUBLISHED[n] for n in (13, 12, 14)] == [785, 685, 612]
     ranked = rank(found, by="block")
     mlp = [p for p in ranked if p.block == "mlp"]
     assert [(p.layer, p.module, p.block_neurons) for p in mlp[:21]] == [
