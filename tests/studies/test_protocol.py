@@ -115,6 +115,18 @@ def test_command():
     )
 
 
+def test_the_alignment_score_is_tested_where_there_is_one(tiny, word_items):
+    from culnig.evaluation import EvalResult, compare, evaluate
+    from culnig.studies.culture_general import METRICS, _metrics
+
+    result = evaluate(tiny, word_items[:8], formulation="cf")
+    assert _metrics(result) == METRICS
+    on_scale = EvalResult(result.rows.assign(alignment=[100.0, 50.0] * 4), result.meta)
+    assert _metrics(on_scale) == (*METRICS, "alignment")
+    none = EvalResult(result.rows.assign(alignment=100.0), result.meta)
+    assert compare(on_scale, none, "alignment").difference == pytest.approx(-25)
+
+
 @pytest.mark.slow
 def test_the_report_carries_the_table(tmp_path, reference_dir):
     path = write_config(tmp_path, reference_dir)

@@ -8,6 +8,7 @@ import pandas as pd
 
 from culnig import figures
 from culnig.evaluation import EvalResult, compare, estimate, mcnemar, power_table, significance_table
+from culnig.evaluation.results import SCALE_METRIC
 from culnig.formatting import at_floor, format_p, interval, p_equals, points
 from culnig.neurons import NeuronSet
 from culnig.selection import select_random
@@ -204,8 +205,9 @@ def _difference_table(run: SavedRun) -> pd.DataFrame:
 
 
 def _metrics(result: EvalResult) -> tuple[str, ...]:
-    """What is compared on a test set: the contrast margin too, where the offsets were measured."""
-    return (*METRICS, CONTRAST) if result.has_offsets("contrast") else METRICS
+    """What is compared on a test set: the contrast margin too where the offsets were measured, and alignment on a scale."""
+    scale = (SCALE_METRIC,) if SCALE_METRIC in result.rows else ()
+    return (*METRICS, *((CONTRAST,) if result.has_offsets("contrast") else ()), *scale)
 
 
 def _power_table(run: SavedRun) -> pd.DataFrame:
