@@ -174,6 +174,33 @@ def test_glue_reads_the_hubs_numbers_and_the_original_files(data, tmp_path):
     path.write_text(header + '1\t10\t11\tHe said "no.\tHe said no.\n0\t10\t12\tA.\tB.\n', encoding="utf-8")
     mrpc = load_items(f"mrpc@{path}")
     assert [(i.id, i.answer, i.gold) for i in mrpc] == [("10-11", 1, "yes"), ("10-12", 0, "no")]
+    path.rename(tmp_path / "msr_paraphrase_train.txt")
+    (data / "qnli/train.tsv").write_text(text)
+    for name, place in (("mrpc", f"@{tmp_path / 'msr_paraphrase_train.txt'}"), ("qnli", "")):
+        train = load_items(f"{name}_train{place}")  # rows of their own, in the prompts of the test
+        assert {(i.benchmark, i.template) for i in train} == {(f"{name}_train", name)} and len(train) == 2
+
+
+def test_of_equally_frequent_answers_the_published_code_takes_the_first_given(data):
+    # The helper writes people in reverse, so the step 2 is the first of the file.
+    survey(data / "world_values", {"Q1": [1] * 6 + [2] * 6 + [1, 2] * 6}, ["Great Britain"] * 12 + ["China"] * 12)
+    assert {i.id: i.gold for i in load_items("world_values")} == {"Q1/UK": "1", "Q1/China": "1"}
+    assert {i.id: i.gold for i in load_items("world_values:numbers-all")} == {"Q1/UK": "2", "Q1/China": "2"}
+
+
+def test_country_rc_in_the_published_design():
+    neur, test = load_items("country_rc:fifty-neur"), load_items("country_rc:fifty-test")
+    assert len(neur) == len(test) == 25 * 8 * 4 and not {i.id for i in neur} & {i.id for i in test}
+    prompts = render(neur, PromptPolicy(formulation="mcf", wordings="all"))
+    assert [p.wording for p in prompts[::25]] == ["letters-1", "letters-2", "digits-1", "digits-2"] * 8
+    options = {option for i in neur for option in i.options}
+    assert len(options) == 16 and all(len(set(i.options)) == 4 for i in neur)
+    assert sum(i.topic == "dummy" for i in neur) == 10 * 8 * 4
+    assert all(sum(option in i.question for option in i.options) >= 2 for i in neur if i.topic == "dummy")
+    assert {i.answer for i in neur} == {0, 1, 2, 3} and lint("country_rc:fifty-neur") == []
+    one = [i for i in neur if i.id.rpartition("/")[0] == neur[0].id.rpartition("/")[0]]
+    assert len(one) == 4 and len({frozenset(i.options) for i in one}) > 1  # each wording draws its own
+    assert load_items("country_rc:neur")[0].template == "passage"
 
 
 def test_world_values(data, monkeypatch):
@@ -199,6 +226,14 @@ def test_world_values(data, monkeypatch):
     neur, test = load_items("world_values:neur"), load_items("world_values:test")
     assert {i.id for i in neur} == {"Q2/UK", "Q2/Hong Kong"} and len(neur) + len(test) == len(items)
     assert items[0].question == "Country: the United Kingdom\nQuestion: How Q1?" and items[0].scale == (1, 4)
+    numbers = {i.id: i for i in load_items("world_values:numbers-all")}
+    assert set(numbers) == {i.id for i in items} and numbers["Q1/UK"].question == "How Q1?"
+    prompts = render([numbers["Q1/UK"]], PromptPolicy(formulation="mcf", wordings="all"))
+    assert len(prompts) == 4 and len({p.system for p in prompts}) == 2 and len({p.text for p in prompts}) == 2
+    assert all("the United Kingdom" in p.system and "from 1 to 4" in prompts[0].text for p in prompts)
+    assert {p.answers for p in prompts} == {("1", "2", "3", "4")} and not any("2" in p.text for p in prompts)
+    (control,) = render(load_items("world_values:numbers-ctrl", countries=["UK"]), PromptPolicy(formulation="mcf"))
+    assert not control.system and "from 1 to 4" in control.text and "Kingdom" not in control.text
     assert render(items, MCF)[0].gold == 0 and [p for p in lint("world_values") if p.error] == []
 
 

@@ -11,11 +11,21 @@ import torch
 import yaml
 
 from culnig.errors import UsageError
-from culnig.finetune import choose, decoder_parameters, find_projections, parse_share, peft_expression, peft_list, rank
+from culnig.finetune import (
+    choose,
+    decoder_parameters,
+    find_projections,
+    parse_share,
+    peft_expression,
+    peft_list,
+    rank,
+    within,
+)
 from culnig.finetune.ranking import fill
 from culnig.finetune.targets import peft_parameters
 from culnig.models import LanguageModel
 from culnig.neurons import Neuron, NeuronSet
+from culnig.studies.published import read_published
 from tests.helpers import tiny_models
 from tests.helpers.cli import invoke
 
@@ -94,6 +104,63 @@ def test_ranking(monkeypatch):
     assert peft_parameters([stacked]) == [stacked.path] and peft_list([stacked]) == []
 
 
+PUBLISHED = read_published()["models"]["gemma-3-12b-it"]["gates"]
+"""Layer of gemma-3-12b-it -> its gate neurons, as the published fine-tuning config lists them; the rest have fewer."""
+BLOCK = ["mlp.gate_proj", "mlp.up_proj", "mlp.down_proj"]
+
+
+def gemma_3_12b():
+    """The decoder of gemma-3-12b with its real sizes, without weights."""
+    import transformers
+
+    sizes = {"hidden_size": 3840, "intermediate_size": 15360, "num_hidden_layers": 48, "head_dim": 256}
+    heads = {"num_attention_heads": 16, "num_key_value_heads": 8, "vocab_size": 512}
+    with torch.device("meta"):
+        model = transformers.AutoModelForCausalLM.from_config(transformers.Gemma3TextConfig(**sizes, **heads))
+    return LanguageModel(model, tiny_models.tokenizer(), name="gemma-3-12b-it")
+
+
+def test_the_published_order_by_block():
+    lm = gemma_3_12b()
+    neurons = [Neuron("mlp.gate_proj", layer, i) for layer, count in PUBLISHED.items() for i in range(count)]
+    # Queries, keys and values of a layer together: more than layer 9's gates, though none of them alone.
+    attention = [("q_proj", 200), ("k_proj", 150), ("v_proj", 70)]
+    neurons += [Neuron(f"self_attn.{name}", 20, i) for name, count in attention for i in range(count)]
+    found = find_projections(lm, NeuronSet(neurons))
+    assert list(PUBLISHED) == [13, 12, 14, 10, 11, 7, 9] and [PUBLISHED[n] for n in (13, 12, 14)] == [785, 685, 612]
+    ranked = rank(found, by="block")
+    mlp = [p for p in ranked if p.block == "mlp"]
+    assert [(p.layer, p.module, p.block_neurons) for p in mlp[:21]] == [
+        (layer, module, count) for layer, count in PUBLISHED.items() for module in BLOCK
+    ]
+    of_twenty = [p for p in ranked if p.layer == 20 and p.block == "self_attn"]
+    assert {p.block_neurons for p in of_twenty} == {420} and len(of_twenty) == 4
+    assert ranked[18:22] == of_twenty and ranked[22].layer == 9
+    choice = choose(found, decoder_parameters(lm), 0.1, by="block")
+    assert [(p.layer, p.module) for p in choice.projections[:15]] == [
+        (layer, module) for layer in (13, 12, 14, 10, 11) for module in BLOCK
+    ]
+    own = rank(found)  # the other ranking: gates first, whatever their block
+    assert [p.layer for p in own[:7]] == list(PUBLISHED) and {p.module for p in own[:7]} == {"mlp.gate_proj"}
+    with pytest.raises(UsageError, match="unknown ranking 'layer'; there are module, block"):
+        rank(found, by="layer")
+
+
+@pytest.mark.parametrize("family", ["llama", "phi3", "mixtral", "gpt2"])
+def test_choices_within_one_kind_differ_in_density_alone(family, monkeypatch):
+    lm = layout(family, monkeypatch)
+    found, total = find_projections(lm, spread(lm)), decoder_parameters(lm)
+    gates, blocks = within(found, "gates"), within(found, "mlp")
+    assert len(gates) == LAYERS == len({(p.layer, p.block) for p in blocks}) and set(gates) < set(blocks)
+    assert all("mlp.gate_proj" in p.holds for p in gates)
+    share = 4 * gates[0].parameters / total
+    dense, sparse = (choose(found, total, share, pick, among="gates") for pick in ("top", "bottom"))
+    assert dense.parameters == sparse.parameters and set(dense.projections) <= set(gates)
+    assert dense.neurons > sparse.neurons == 0 and not {*dense.projections} & {*sparse.projections}
+    with pytest.raises(UsageError, match="unknown kind of modules 'attention'"):
+        within(found, "attention")
+
+
 def test_fill_is_the_first_subset_in_order():
     """Against all subsets, on sizes with and without a common divisor."""
     rng = random.Random(0)
@@ -141,6 +208,10 @@ def test_command(tmp_path, reference_dir):
     listed = invoke(*call, "--top", "20%", "--as", "list").stdout.split()
     assert yaml.safe_load(invoke(*call, "--top", "20%", "--as", "yaml").stdout) == {"target_modules": listed}
     assert invoke(*call, "--top", "20%", "--as", "peft").stdout.strip() == facts["choice"]["expression"]
+    block = json.loads(invoke(*call, "--by", "block", "--among", "mlp", "--json").stdout)["ranking"]
+    assert [(row["layer"], row["block_neurons"]) for row in block[:3]] == [(1, 7)] * 3 and block[3][
+        "block_neurons"
+    ] == 0
     with pytest.raises(UsageError, match=r"comes within 1% of 0.1000% of its parameters; the nearest"):
         invoke(*call, "--top", "0.1%")
     with pytest.raises(UsageError, match="one of --top, --bottom and --random"):

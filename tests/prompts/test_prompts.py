@@ -52,6 +52,64 @@ def test_own_template_file(tmp_path):
     assert prompt.text == "Q What {is} it?" and prompt.answers[0] == "tea"
 
 
+def test_a_wording_with_a_system_message_and_numbers_as_labels(tmp_path, own_tokenizer):
+    path = tmp_path / "t.yaml"
+    path.write_text(
+        "mcf:\n  wordings:\n    - {id: a, system: 'From {country}.', text: '{question} {low}-{high}', control: '{low}-{high}',"
+        " labels: options, join: ''}\n"
+    )
+    item = Item("1", "b", "UK", "What {low}?", tuple(map(str, range(1, 11))), 9, scale=(1, 10))
+    p = policy(template=str(path), chat_template="off")
+    prompts = render([item], p)
+    assert (prompts[0].system, prompts[0].text) == ("From the United Kingdom.", "What {low}? 1-10")
+    assert prompts[0].answers[-1] == "10" and render([dataclasses.replace(item, question="")], p)[0].system == ""
+    words = render(
+        [dataclasses.replace(item, options=("w1", "w2", "w3"), answer=1)], p
+    )  # words that this tokenizer has
+    assert words[0].answers == ("w1", "w2", "w3")
+    own_tokenizer.chat_template = "{% for m in messages %}[{{ m.role }}] {{ m.content }}\n{% endfor %}"
+    chat = policy(template=str(path), chat_template="on")
+    spoken = own_tokenizer.apply_chat_template(
+        [{"role": "system", "content": "From the United Kingdom."}, {"role": "user", "content": "What {low}? 1-10"}],
+        tokenize=False,
+    )
+    expected = own_tokenizer(spoken, add_special_tokens=False)["input_ids"]
+    assert list(encode(words, own_tokenizer, chat)[0].prompt_ids)[: len(expected)] == expected
+
+
+@pytest.mark.model
+def test_a_number_of_two_tokens_is_read_as_its_first_digit(smol):
+    """As in the published code: the greedy next token of a right 10 is 1, which is another step of the scale."""
+    import culnig
+
+    item = Item(
+        "1", "b", "UK", "How much?", tuple(map(str, range(1, 11))), 9, scale=(1, 10), template="world_values_numbers"
+    )
+    (row,) = encode(render([item], policy()), smol.tokenizer, policy())
+    assert [len(ids) for ids in row.answer_ids] == [1] * 9 + [2] and row.answer_ids[9][0] == row.answer_ids[0][0]
+    result = culnig.evaluate(smol, [item], policy=policy())
+    assert result.rows["prediction"].item() != 9 and len(result.rows["option_logprobs"].item()) == 10
+
+
+def test_one_wording_of_a_template():
+    one = dataclasses.replace(ITEM, template="question#digits-2")
+    assert [p.wording for p in render([one], policy(wordings="all"))] == ["digits-2"]
+    assert len(render([one], policy(formulation="cf", wordings="all"))) == 2
+    with pytest.raises(UsageError, match="'question#haiku' has no such wording"):
+        render([dataclasses.replace(ITEM, template="question#haiku")], policy())
+
+
+def test_hashes_of_templates_stay():
+    """A field that no wording uses changes no hash, so that earlier runs go on."""
+    from culnig.files import sha256_json
+    from culnig.prompts import load_template, template_hash
+
+    before = [load_template("question").mcf.model_dump()]
+    for wording in before[0]["wordings"]:
+        assert wording.pop("system") == ""
+    assert template_hash([ITEM], policy()) == sha256_json(before)
+
+
 @pytest.mark.model
 def test_chat_template_policy(smol):
     tokenizer = smol.tokenizer

@@ -115,6 +115,10 @@ def test_random_matched_and_uniform(three):
     assert select_random(chosen, shapes, seed=5).counts() == chosen.counts()
     pool = [select_random(chosen, shapes, how="pool", seed=s) for s in range(20)]  # as published: own neurons, too
     assert all(len(drawn) == len(chosen) for drawn in pool) and any(len(drawn & chosen) for drawn in pool)
+    whole = [select_random(chosen, shapes, how="whole", seed=s) for s in range(20)]  # one pool of gate, q, k and v
+    assert all(len(drawn) == len(chosen) for drawn in whole) and any(len(drawn & chosen) for drawn in whole)
+    gates = {sum(neuron.module == "mlp.gate_proj" for neuron in drawn) for drawn in whole}
+    assert len(gates) > 1 and all(neuron.module != "mlp.up_proj" for drawn in whole for neuron in drawn)
     with pytest.raises(UsageError, match="empty"):
         select_random(NeuronSet(), shapes)
 

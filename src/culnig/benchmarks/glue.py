@@ -22,6 +22,8 @@ class Pair(External):
     """Meaning of 0 and 1; in the completion formulation these are the answers."""
     names: tuple[str, str]
     """Names of the two sentences in the prompt."""
+    template: str
+    """The prompt template, which training and evaluation share."""
 
     def items(self, split: str, seed: int, source: Source) -> Iterator[Item]:
         for row in self._unique(source):
@@ -32,7 +34,7 @@ class Pair(External):
                 question=f"{self.names[0]}: {row.text('first')}\n{self.names[1]}: {row.text('second')}",
                 options=self.options,
                 answer=row.label("label", self.labels),
-                template=self.name,
+                template=self.template,
             )
 
     def _unique(self, source: Source) -> Iterator[Row]:
@@ -50,6 +52,7 @@ class Pair(External):
 
 
 SPLIT = Split("all", "every row: to evaluate", default=True)
+TRAIN = Split("all", "every row: to fine-tune on", default=True)
 
 
 class Mrpc(Pair):
@@ -77,9 +80,30 @@ class Mrpc(Pair):
     labels: ClassVar = {"0": 0, "1": 1}
     options = ("no", "yes")
     names = ("First sentence", "Second sentence")
+    template = "mrpc"
 
 
 BENCHMARKS.register("mrpc")(Mrpc())
+
+
+class MrpcTrain(Mrpc):
+    """Paraphrases to fine-tune on."""
+
+    name = "mrpc_train"
+    description = "GLUE MRPC, train: the same to fine-tune on"
+    splits = (TRAIN,)
+    tables: ClassVar = {
+        "rows": Table(
+            "msr_paraphrase_train.txt",
+            ("msr_paraphrase_train.txt", "mrpc/train*.parquet", "train*.parquet"),
+            "nyu-mll/glue",
+            "mrpc",
+            "train",
+        )
+    }
+
+
+BENCHMARKS.register("mrpc_train")(MrpcTrain())
 
 
 class Qnli(Pair):
@@ -102,6 +126,27 @@ class Qnli(Pair):
     labels: ClassVar = {"0": 0, "1": 1, "entailment": 0, "not_entailment": 1}
     options = ("yes", "no")
     names = ("Question", "Sentence")
+    template = "qnli"
 
 
 BENCHMARKS.register("qnli")(Qnli())
+
+
+class QnliTrain(Qnli):
+    """Question answering as inference, to fine-tune on; the paper takes 10,000 rows (`limit_per_country: 10000`)."""
+
+    name = "qnli_train"
+    description = "GLUE QNLI, train: the same to fine-tune on"
+    splits = (TRAIN,)
+    tables: ClassVar = {
+        "rows": Table(
+            "train.tsv",
+            ("train.tsv", "qnli/train*.parquet", "train*.parquet"),
+            "nyu-mll/glue",
+            "qnli",
+            "train",
+        )
+    }
+
+
+BENCHMARKS.register("qnli_train")(QnliTrain())

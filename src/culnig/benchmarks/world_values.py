@@ -5,12 +5,14 @@ Its options are the steps of the question's scale in order; the gold answer is t
 equals).  A country with fewer than ten answers to a question has no item of that question.  As in the paper, `neur`
 holds for each country the 40 questions whose answers differ most from the world's: the largest KL(country || world).
 
-The published code asks for the number itself.  We list the steps with letters, because 10 is two tokens in many models.
+We list the steps with letters, because 10 is two tokens in many models.  The `numbers-` splits are the same items as
+the published code asks them: to a person of the country, with the ends of the scale, and with a number as the answer.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple
 
@@ -54,6 +56,10 @@ class WorldValues(External):
         Split("neur", "each country's 40 questions that differ most from the world: to identify neurons"),
         Split("ctrl", "the items of `neur` without country and question: control"),
         Split("test", "each country's other questions: to evaluate where `neur` was used"),
+        Split("numbers-all", "`all` as published: asked of a person of the country, answered with a number"),
+        Split("numbers-neur", "`neur` asked so"),
+        Split("numbers-ctrl", "the items of `numbers-neur` without country and question: control"),
+        Split("numbers-test", "`test` asked so"),
     )
     tables: ClassVar = {
         "values": Table("full_value_qa.tsv", ("full_value_qa.tsv",)),
@@ -76,11 +82,17 @@ class WorldValues(External):
             of_country = {name: table[number] for name, table in counts.answers.items()}
             enough = [name for name, given in of_country.items() if given.sum() >= FEWEST]
             account.leave_out(f"fewer than {FEWEST} answers", len(of_country) - len(enough))
-            kept = _part(split, enough, {name: _divergence(of_country[name], counts.answers[name]) for name in enough})
+            part = split.removeprefix("numbers-")
+            kept = _part(part, enough, {name: _divergence(of_country[name], counts.answers[name]) for name in enough})
             account.leave_out("in other splits", len(enough) - len(kept))
             for name in kept:
                 ties += int((of_country[name] == of_country[name].max()).sum() > 1)
-                yield _item(name, questions[name], country, int(of_country[name].argmax()), split == "ctrl")
+                given = of_country[name]
+                if part == split:
+                    yield _item(name, questions[name], country, int(given.argmax()), part == "ctrl")
+                else:
+                    answer = _first_given(given, counts.first[name][number])
+                    yield _in_numbers(_item(name, questions[name], country, answer, part == "ctrl"), questions[name])
         account.notes["several answers equally frequent"] = ties
 
     def _questions(self, source: Source) -> dict[str, _Question]:
@@ -108,6 +120,12 @@ def _divergence(country: np.ndarray, world: np.ndarray) -> float:
     return float((p[given] * np.log(p[given] / q[given])).sum())
 
 
+def _first_given(counts: np.ndarray, first: np.ndarray) -> int:
+    """Return the most frequent step; of equally frequent ones that which was given first, as the published code does."""
+    best = np.flatnonzero(counts == counts.max())
+    return int(best[first[best].argmin()])
+
+
 def _part(split: str, names: list[str], divergence: dict[str, float]) -> list[str]:
     """Return the questions of a split, in the file's order."""
     if split == "all":
@@ -132,6 +150,11 @@ def _item(name: str, question: _Question, country: str, answer: int, control: bo
     )
 
 
+def _in_numbers(item: Item, question: _Question) -> Item:
+    """Return the item as the published code asks it; the template names the country and the ends of the scale."""
+    return replace(item, question=question.text if item.question else "", template="world_values_numbers")
+
+
 PERSON = "D_INTERVIEW"
 COUNTRY = "B_COUNTRY"
 
@@ -144,12 +167,14 @@ class Counts(NamedTuple):
         answers: question -> counts [countries, steps of its scale].
         people: number of people asked.
         outside: number of answers that are no step of their question's scale.
+        first: question -> row of the first person who gave each answer, shaped as in `answers`.
     """
 
     countries: list[str]
     answers: dict[str, np.ndarray]
     people: int
     outside: int
+    first: dict[str, np.ndarray]
 
 
 def count_answers(people: Path, values: Path, scales: Mapping[str, tuple[int, int]]) -> Counts:
@@ -170,6 +195,7 @@ def count_answers(people: Path, values: Path, scales: Mapping[str, tuple[int, in
     questions = [name for name in scales if name in _header(values)]
     answers = {name: np.zeros((len(countries), high - low + 1), int) for name, (low, high) in scales.items()}
     answers = {name: answers[name] for name in questions}
+    first = {name: np.full(table.shape, np.iinfo(int).max) for name, table in answers.items()}
     total = outside = 0
     types = {PERSON: pa.string()} | dict.fromkeys(questions, pa.float64())
     for block in _blocks(values, [PERSON, *questions], types):
@@ -181,22 +207,26 @@ def count_answers(people: Path, values: Path, scales: Mapping[str, tuple[int, in
         of_person = codes[position.to_numpy(zero_copy_only=False)]
         for name in questions:
             given = block.column(name).to_numpy(zero_copy_only=False)
-            outside += _add(answers[name], given, of_person, scales[name], f"{values}: column {name}")
+            cells, rows, out = _cells(given, of_person, scales[name], f"{values}: column {name}")
+            answers[name] += np.bincount(cells, minlength=answers[name].size).reshape(answers[name].shape)
+            np.minimum.at(first[name].reshape(-1), cells, total + rows)
+            outside += out
         total += block.num_rows
-    return Counts(countries, answers, total, outside)
+    return Counts(countries, answers, total, outside, first)
 
 
-def _add(counts: np.ndarray, given: np.ndarray, of_person: np.ndarray, scale: tuple[int, int], where: str) -> int:
-    """Add one block's answers to one question; return how many are outside the scale."""
+def _cells(
+    given: np.ndarray, of_person: np.ndarray, scale: tuple[int, int], where: str
+) -> tuple[np.ndarray, np.ndarray, int]:
+    """Return country and step of each answer of a block as one index, the answers' rows, and how many are no step."""
     answered = ~np.isnan(given)
     steps = given[answered].astype(int)
     if (steps != given[answered]).any():
         raise DataError(f"{where}: the answer {given[answered][steps != given[answered]][0]} is not a whole number")
     low, high = scale
     inside = (steps >= low) & (steps <= high)
-    cells = of_person[answered][inside] * counts.shape[1] + (steps[inside] - low)
-    counts += np.bincount(cells, minlength=counts.size).reshape(counts.shape)
-    return int((~inside).sum())
+    cells = of_person[answered][inside] * (high - low + 1) + (steps[inside] - low)
+    return cells, np.flatnonzero(answered)[inside], int((~inside).sum())
 
 
 def _countries(path: Path) -> tuple[pa.Array, np.ndarray, list[str]]:

@@ -22,6 +22,7 @@ from culnig.cli import (
     merge,
     models,
     modules,
+    paper_check,
     perplexity,
     plan,
     report,
@@ -48,6 +49,7 @@ app = typer.Typer(
 for verb in (
     run,
     plan,
+    paper_check,
     score,
     merge,
     select,

@@ -124,7 +124,7 @@ def show(
     for prompt in render(items[::step][:number], policy):
         item = prompt.item
         typer.secho(f"{item.id}  {item.country}  {item.topic}  {prompt.wording}", fg="cyan")
-        typer.echo(f"{prompt.text}\n{prompt.prefix}" if prompt.prefix else prompt.text)
+        typer.echo("\n".join(part for part in (prompt.system, prompt.text, prompt.prefix) if part))
         for i, answer in enumerate(prompt.answers):
             mark = "*" if i == prompt.gold or item.answers else " "
             typer.echo(f"  {mark} {answer!r}")

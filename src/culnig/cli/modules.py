@@ -30,6 +30,13 @@ def modules(
     ] = None,
     bottom: Annotated[str | None, typer.Option(help="Choose the modules with fewest neurons: 10%.")] = None,
     random: Annotated[str | None, typer.Option(help="Choose modules at random: 10%; a control.")] = None,
+    by: Annotated[
+        str,
+        typer.Option(help="module: rank by own neurons; block: by those of the whole MLP or attention, as published."),
+    ] = "module",
+    among: Annotated[
+        str, typer.Option(help="Choose among all, gates (gate projections alone) or mlp (MLP blocks).")
+    ] = "all",
     form: Annotated[
         str, typer.Option("--as", help="table; or the choice as peft (regular expression), list or yaml.")
     ] = "table",
@@ -42,9 +49,10 @@ def modules(
     """Rank projections by the neurons they hold, and choose some for fine-tuning by their parameters.
 
     Shares are of the parameters of the decoder layers.  Projections without neurons (o_proj, down_proj) take part.
+    With `--by block` these have the neurons of their block.
     """
     from culnig.errors import UsageError
-    from culnig.finetune import choose, decoder_parameters, find_projections, parse_share, rank
+    from culnig.finetune import choose, decoder_parameters, find_projections, parse_share, rank, within
     from culnig.finetune.targets import describe, row
     from culnig.neurons import NeuronSet
 
@@ -65,10 +73,16 @@ def modules(
         trust_remote_code=trust,
     )
     o.check_model(chosen, lm, neurons)
-    ranked, total = rank(find_projections(lm, chosen), seed), decoder_parameters(lm)
-    choice = choose(ranked, total, asked[0][1], asked[0][0], seed=seed) if asked else None
+    found, total = find_projections(lm, chosen), decoder_parameters(lm)
+    ranked = rank(within(found, among), seed, by)
+    choice = choose(found, total, asked[0][1], asked[0][0], seed=seed, by=by, among=among) if asked else None
     if as_json:
-        facts: dict[str, Any] = {"model": lm.name, "decoder_parameters": total, "ranking": [row(p) for p in ranked]}
+        facts: dict[str, Any] = {
+            "model": lm.name,
+            "decoder_parameters": total,
+            "by": by,
+            "ranking": [row(p) for p in ranked],
+        }
         o.print_json(facts | ({"choice": describe(choice)} if choice else {}))
     elif choice and form != "table":
         typer.echo(_formatted(choice, form, lm.name, neurons), nl=False)
@@ -103,10 +117,12 @@ def _show(ranked: list[Projection], total: int, choice: Choice | None, all_rows:
     rows = in_order(choice.projections) if choice else ranked
     shown = rows if all_rows or choice else rows[:SHOWN]
     table = Table(box=None, pad_edge=False)
-    for column in ("module", "layer", "neurons", "density", "parameters"):
+    for column in ("module", "layer", "neurons", "block", "density", "parameters"):
         table.add_column(column, justify="left" if column == "module" else "right", header_style="dim")
     for p in shown:
-        table.add_row(p.module, str(p.layer), f"{p.neurons:,}", f"{p.density:.2%}", f"{p.parameters:,}")
+        table.add_row(
+            p.module, str(p.layer), f"{p.neurons:,}", f"{p.block_neurons:,}", f"{p.density:.2%}", f"{p.parameters:,}"
+        )
     console.print(table)
     if choice is None:
         held = sum(p.neurons > 0 for p in ranked)

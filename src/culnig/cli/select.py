@@ -129,7 +129,7 @@ def random(
     how: Annotated[
         str,
         typer.Option(
-            help="matched (same modules and layers), uniform (same pools), pool (same pools, the set's own neurons included, as published), norm (matched, and as active)."
+            help="matched (same modules and layers), uniform (same pools), pool (same pools, the set's own neurons included), whole (one pool of gate, q, k and v, as published), norm (matched, and as active)."
         ),
     ] = "matched",
     norms: Annotated[

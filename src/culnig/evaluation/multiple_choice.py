@@ -63,7 +63,7 @@ def evaluate(
 
 def count_rows(items: Iterable[Item], policy: PromptPolicy) -> int:
     """How many distinct prompts `evaluate` will run; for progress bars."""
-    return len({(p.text, p.prefix) for p in render(items, policy)})
+    return len({(p.system, p.text, p.prefix) for p in render(items, policy)})
 
 
 def _row(e: Encoded, logprobs: np.ndarray, top_id: int, policy: PromptPolicy, offsets: Offsets) -> dict[str, Any]:

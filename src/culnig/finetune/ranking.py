@@ -6,7 +6,7 @@ import math
 import random
 from collections import Counter
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import reduce
 from typing import Any
 
@@ -29,6 +29,9 @@ class Projection:
         outputs: number of its output coordinates; with stacked experts, those of all experts.
         neurons: number of neurons of the set that it computes.
         stacked: whether its path ends in a parameter [experts, rows, inputs], not in a module.
+        block: the part of the layer that it belongs to ("mlp", "self_attn"); "" where the layer has no such parts.
+        block_neurons: neurons of the set in the whole block: a down_proj has those of its gate_proj.
+        holds: modules of the neurons that it computes ("mlp.gate_proj", or q, k and v where they are fused).
     """
 
     path: str
@@ -38,6 +41,9 @@ class Projection:
     outputs: int
     neurons: int
     stacked: bool = False
+    block: str = ""
+    block_neurons: int = 0
+    holds: frozenset[str] = frozenset()
 
     @property
     def density(self) -> float:
@@ -54,6 +60,9 @@ def find_projections(lm: LanguageModel, neurons: NeuronSet) -> list[Projection]:
     """
     check_belongs(neurons, lm.shapes, lm.name)
     counts: Counter[tuple[int, str | None]] = Counter()
+    holds: dict[tuple[int, str | None], set[str]] = {}
+    for site, place in lm.sites.items():
+        holds.setdefault((id(place.module), place.stacked), set()).add(site.module)
     for site, indices in neurons.by_site().items():
         counts[id(lm.sites[site].module), lm.sites[site].stacked] += len(indices)
     found = []
@@ -70,11 +79,16 @@ def find_projections(lm: LanguageModel, neurons: NeuronSet) -> list[Projection]:
                     outputs=_outputs(module) if stacked is None else tensors[0].shape[0] * tensors[0].shape[1],
                     neurons=counts[id(module), stacked],
                     stacked=stacked is not None,
+                    block=path.rpartition(".")[0].partition(".")[0],
+                    holds=frozenset(holds.get((id(module), stacked), ())),
                 )
             )
     if not found:
         raise ModelError(f"{lm.name}: no projection found in its decoder layers")
-    return found
+    of_block: Counter[tuple[int, str]] = Counter()
+    for p in found:
+        of_block[p.layer, p.block] += p.neurons
+    return [replace(p, block_neurons=of_block[p.layer, p.block]) for p in found]
 
 
 def _within(layer: nn.Module) -> Iterator[tuple[str, nn.Module, str | None]]:
@@ -101,14 +115,58 @@ def decoder_parameters(lm: LanguageModel) -> int:
     return sum(p.numel() for p in lm.layers.parameters())
 
 
-def rank(projections: Sequence[Projection], seed: int = 0) -> list[Projection]:
-    """Rank projections by number of neurons, largest first, then by density; the seed decides the order of equals.
+BY = ("module", "block")
+AMONG = ("all", "gates", "mlp")
+GATE = "mlp.gate_proj"
+
+
+def rank(projections: Sequence[Projection], seed: int = 0, by: str = "module") -> list[Projection]:
+    """Rank projections by number of neurons, largest first; the seed decides the order of equals.
 
     Most projections have no neurons.  In the model's own order, a choice among these would be its first layers.
+
+    Args:
+        projections: the result of `find_projections`.
+        seed: seed of the order of equals.
+        by: "module" ranks by a projection's own neurons, then by their density.  "block" ranks as the published lists do:
+            up_proj and down_proj have the count of their gate_proj, and o_proj that of q, k and v together.  A block
+            stays together, in the order of the model.
+
+    Raises:
+        UsageError: the ranking is unknown.
     """
-    shuffled = list(projections)
-    random.Random(seed).shuffle(shuffled)
-    return sorted(shuffled, key=lambda p: (-p.neurons, -p.density))
+    if by not in BY:
+        raise UsageError(f"unknown ranking '{by}'; there are {', '.join(BY)}")
+    shuffler = random.Random(seed)
+    if by == "module":
+        shuffled = list(projections)
+        shuffler.shuffle(shuffled)
+        return sorted(shuffled, key=lambda p: (-p.neurons, -p.density))
+    blocks: dict[tuple[int, str], list[Projection]] = {}
+    for p in projections:
+        blocks.setdefault((p.layer, p.block), []).append(p)
+    order = list(blocks.values())
+    shuffler.shuffle(order)
+    return [p for block in sorted(order, key=lambda block: -block[0].block_neurons) for p in block]
+
+
+def within(projections: Sequence[Projection], among: str) -> list[Projection]:
+    """Return the projections of one kind, so that a choice among them differs in culture and not in kind.
+
+    Args:
+        projections: the result of `find_projections`.
+        among: "all"; "gates" for those that compute gate neurons; "mlp" for whole blocks with such a projection.
+
+    Raises:
+        UsageError: the kind is unknown.
+    """
+    if among not in AMONG:
+        raise UsageError(f"unknown kind of modules '{among}'; there are {', '.join(AMONG)}")
+    if among == "all":
+        return list(projections)
+    gates = [p for p in projections if GATE in p.holds]
+    blocks = {(p.layer, p.block) for p in gates}
+    return gates if among == "gates" else [p for p in projections if (p.layer, p.block) in blocks]
 
 
 TOLERANCE = 0.01
@@ -125,12 +183,16 @@ class Choice:
         asked: share of the decoder's parameters that was requested.
         total: the decoder's parameters.
         projections: the chosen ones, in the order of choice.
+        by: what they are ranked by, module or block.
+        among: the kind of projections that the choice was made from.
     """
 
     pick: str
     asked: float
     total: int
     projections: tuple[Projection, ...]
+    by: str = "module"
+    among: str = "all"
 
     @property
     def parameters(self) -> int:
@@ -155,7 +217,8 @@ def choose(
     pick: str = "top",
     *,
     seed: int = 0,
-    tolerance: float = TOLERANCE,
+    by: str = "module",
+    among: str = "all",
 ) -> Choice:
     """Take projections from the top or the bottom of the ranking, or in random order, up to a budget.
 
@@ -168,30 +231,31 @@ def choose(
         share: share of them to choose, above 0 and at most 1.
         pick: "top" (most neurons of the set), "bottom" (fewest) or "random".
         seed: seed of the order of equals in the ranking, and of the order of "random".
-        tolerance: largest distance from the budget, as a share of it.
+        by: "module" or "block", as in `rank`.
+        among: "all", "gates" or "mlp", as in `within`; the share is of the whole decoder all the same.
 
     Raises:
-        UsageError: the pick is unknown, the share is out of range, or no choice keeps the budget (the message names a
+        UsageError: the pick, the ranking or the kind is unknown, the share is out of range, or no choice keeps the budget (the message names a
             share that can be reached).
     """
     if pick not in PICKS:
         raise UsageError(f"unknown pick '{pick}'; there are {', '.join(PICKS)}")
     if not 0 < share <= 1:
         raise UsageError(f"a share of {share:.4g} of the parameters: it must be above 0 % and at most 100 %")
-    ordered = rank(projections, seed)
+    ordered = rank(within(projections, among), seed, by)
     if pick == "bottom":
         ordered.reverse()
     elif pick == "random":
         random.Random(seed).shuffle(ordered)
     sizes = [p.parameters for p in ordered]
-    taken = fill(sizes, share * total, tolerance)
+    taken = fill(sizes, share * total) if sizes else None
     if taken is None:
         near = _nearest(sizes, share * total) / total
         raise UsageError(
-            f"no set of this model's {len(sizes)} projections comes within {tolerance:.0%} of {share:.4%} of its"
+            f"no set of this model's {len(sizes)} projections comes within {TOLERANCE:.0%} of {share:.4%} of its"
             f" parameters; the nearest share that was found is {near:.4%}; use that one"
         )
-    return Choice(pick, share, total, tuple(ordered[i] for i in taken))
+    return Choice(pick, share, total, tuple(ordered[i] for i in taken), by, among)
 
 
 def fill(sizes: Sequence[int], budget: float, tolerance: float = TOLERANCE) -> list[int] | None:
@@ -240,7 +304,7 @@ def _nearest(sizes: Sequence[int], budget: float) -> int:
     for percent in range(2, 100):
         if taken := fill(sizes, budget, percent / 100):
             return sum(sizes[i] for i in taken)
-    return min(sizes)
+    return min(sizes, default=0)
 
 
 def parse_share(text: str) -> float:

@@ -23,6 +23,12 @@ class PickConfig(Settings):
     share: float = Field(0.1, gt=0, le=1, description="of the decoder's parameters: 10% or 0.1")
     neurons: str = Field(description="neuron set (JSON) that ranks the projections")
     seed: int = Field(0, ge=0, description="order of projections with the same count; order of random")
+    by: Literal["module", "block"] = Field(
+        "module", description="ranked by a projection's own neurons, or by those of its block, as published"
+    )
+    among: Literal["all", "gates", "mlp"] = Field(
+        "all", description="the projections to choose from: all, the gates alone, or the MLP blocks alone"
+    )
 
     @field_validator("share", mode="before")
     @classmethod

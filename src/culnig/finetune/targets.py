@@ -47,6 +47,7 @@ def row(p: Projection) -> dict[str, Any]:
         "module": p.module,
         "layer": p.layer,
         "neurons": p.neurons,
+        "block_neurons": p.block_neurons,
         "density": p.density,
         "parameters": p.parameters,
         "path": p.path,
@@ -58,6 +59,8 @@ def describe(choice: Choice) -> dict[str, Any]:
     chosen = choice.projections
     return {
         "pick": choice.pick,
+        "by": choice.by,
+        "among": choice.among,
         "asked": choice.asked,
         "share": choice.share,
         "parameters": choice.parameters,

@@ -81,14 +81,25 @@ def _check_folder(folder: Path, config: FinetuneConfig) -> None:
     check_writable(path)
     if path.is_file():
         theirs = yaml.safe_load(path.read_text(encoding="utf-8"))
-        theirs = theirs if isinstance(theirs, dict) else {}
-        later: dict[str, Any] = {"data_seed": None, "sources": {}}  # settings that earlier versions did not have
-        if different := [key for key in mine if mine[key] != theirs.get(key, later.get(key))]:
+        theirs = _completed(theirs if isinstance(theirs, dict) else {})
+        if different := [key for key in mine if mine[key] != theirs.get(key)]:
             raise UsageError(
                 f"{folder} holds a fine-tuning with other settings ({', '.join(different)}); choose another --out, or delete it"
             )
     elif folder.exists() and any(folder.iterdir()):
         raise UsageError(f"{folder} holds other files ({next(folder.iterdir()).name}, ...); choose an empty --out")
+
+
+def _completed(saved: dict[str, Any]) -> dict[str, Any]:
+    """Return saved settings with those that earlier versions did not have at their defaults."""
+    from pydantic import ValidationError
+
+    from culnig.finetune.settings import FinetuneConfig
+
+    try:
+        return FinetuneConfig.model_validate(saved).model_dump(mode="json")
+    except ValidationError:
+        return saved
 
 
 def _load(config: FinetuneConfig, reporter: Reporter) -> LanguageModel:

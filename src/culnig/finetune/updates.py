@@ -148,7 +148,8 @@ def _chosen(lm: LanguageModel, update: UpdateConfig) -> tuple[list[Projection], 
         raise UsageError(f"what: {update.what} needs modules")
     if not isinstance(wanted, str | list):
         everything = find_projections(lm, _set(lm, wanted.neurons))
-        choice: Choice = choose(everything, decoder_parameters(lm), wanted.share, wanted.pick, seed=wanted.seed)
+        how = wanted.model_dump(include={"seed", "by", "among"})
+        choice: Choice = choose(everything, decoder_parameters(lm), wanted.share, wanted.pick, **how)
         return list(choice.projections), {"modules": describe(choice)}
     everything = find_projections(lm, NeuronSet())
     if isinstance(wanted, str):

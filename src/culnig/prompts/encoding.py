@@ -27,7 +27,7 @@ class Encoded:
         item: the item of the prompt.
         wording: id of the prompt's wording.
         prompt_ids: the prompt's tokens; in mcf also the tokens with which all labels begin (a blank before a digit).
-        answer_ids: the tokens of each answer after the prompt; one token each in mcf.
+        answer_ids: the tokens of each answer after the prompt; one token each in mcf, but for numbers on a scale.
         gold: index of the right answer.
         in_context: whether the answers were tokenised in their place after the prompt.  If a tokenizer would merge
             the two across the boundary, answers are tokenised alone.
@@ -154,7 +154,8 @@ class _Tokens:
 
 
 def _plain(prompt: Prompt) -> str:
-    return f"{prompt.text}\n{prompt.prefix}" if prompt.prefix else prompt.text
+    text = f"{prompt.system}\n{prompt.text}" if prompt.system else prompt.text
+    return f"{text}\n{prompt.prefix}" if prompt.prefix else text
 
 
 def _texts(prompts: Sequence[Prompt], tokenizer: Any, policy: PromptPolicy) -> tuple[list[str], _Tokens]:
@@ -165,7 +166,9 @@ def _texts(prompts: Sequence[Prompt], tokenizer: Any, policy: PromptPolicy) -> t
 
 
 def _with_chat(prompt: Prompt, tokenizer: Any, policy: PromptPolicy, chat: ChatTemplate) -> str:
-    messages = [{"role": "system", "content": policy.system}] if policy.system is not None else []
+    system = "\n".join(part for part in (policy.system, prompt.system) if part)
+    given = policy.system is not None or bool(prompt.system)
+    messages = [{"role": "system", "content": system}] if given else []
     messages.append({"role": "user", "content": prompt.text})
     try:
         # enable_thinking is ignored by templates that do not know it.
@@ -186,7 +189,8 @@ def _check(row: Encoded, prompt: Prompt, policy: PromptPolicy, unk: int | None, 
         raise PromptError(f"{where}: an answer has no tokens: {prompt.answers}")
     if policy.formulation == "mcf":
         for answer, ids in zip(prompt.answers, row.answer_ids, strict=True):
-            if len(ids) != 1 or ids[0] == unk:
+            several = len(ids) > 1 and row.item.scale is None  # of a number, the first token is the greedy prediction
+            if several or ids[0] == unk:
                 what = "unknown to the tokenizer" if ids[0] == unk else f"{len(ids)} tokens, not one"
                 raise PromptError(f"{where}: the answer label {answer!r} is {what}; use --formulation cf")
     elif len(row.answer_ids) < 2:

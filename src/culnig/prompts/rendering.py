@@ -8,6 +8,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 
 from culnig.data import Item
+from culnig.data.countries import find
 from culnig.errors import PromptError
 from culnig.files import sha256_json
 from culnig.prompts.policies import PromptPolicy
@@ -25,6 +26,7 @@ class Prompt:
         prefix: the beginning of the answer ("Answer:").
         answers: the possible continuations, one text for each option; labels in mcf, the options themselves in cf.
         gold: index of the right answer.
+        system: the system message; in front of the text where there is no chat template.
     """
 
     item: Item
@@ -33,6 +35,7 @@ class Prompt:
     prefix: str
     answers: tuple[str, ...]
     gold: int
+    system: str = ""
 
 
 def render(items: Iterable[Item], policy: PromptPolicy) -> list[Prompt]:
@@ -48,7 +51,7 @@ def template_hash(items: Iterable[Item], policy: PromptPolicy) -> str:
     """Return the hash of the items' wordings; two files with the same wordings have the same hash."""
     names = {policy.template or item.template for item in items if item.prompt is None}
     wordings = [getattr(load_template(name), policy.formulation) for name in sorted(names)]
-    return sha256_json([each.model_dump() for each in wordings if each is not None])
+    return sha256_json([each.facts() for each in wordings if each is not None])
 
 
 def _render_item(item: Item, policy: PromptPolicy) -> list[Prompt]:
@@ -100,20 +103,27 @@ def _fill(item: Item, wording: Wording, option_format: str, policy: PromptPolicy
         answers = tuple(wording.join + option for option in options)
         listed = ""
     else:
-        labels = wording.label_texts
+        labels = wording.label_texts(options)
         if len(options) > len(labels):
             raise PromptError(f"item {item.id}: {len(options)} options, but only {len(labels)} labels in {wording.id}")
         answers = tuple(wording.join + label for label in labels[: len(options)])
         pairs = zip(labels, options, strict=False)
         listed = "\n".join(option_format.replace("{label}", a).replace("{option}", o) for a, o in pairs)
-    # Options are inserted last, because a question or option may itself hold braces.
-    before, slot, after = text.partition("{options}")
-    text = (
-        before.replace("{question}", item.question)
-        + (listed if slot else "")
-        + after.replace("{question}", item.question)
-    )
-    return Prompt(item, wording.id + order, text, wording.prefix, answers, gold)
+    # Questions are inserted after the other slots and options last, because both may themselves hold braces.
+    before, slot, after = (_put(part, item) for part in text.partition("{options}"))
+    text = before + (listed if slot else "") + after
+    system = _put(wording.system, item) if item.question else ""
+    return Prompt(item, wording.id + order, text, wording.prefix, answers, gold, system)
+
+
+def _put(text: str, item: Item) -> str:
+    """Fill the slots for country, scale and question."""
+    if "{country}" in text:
+        known = find(item.country)
+        text = text.replace("{country}", known.phrase if known else item.country)
+    if item.scale:
+        text = text.replace("{low}", str(item.scale[0])).replace("{high}", str(item.scale[1]))
+    return text.replace("{question}", item.question)
 
 
 def _spellings(item: Item) -> tuple[str, ...]:

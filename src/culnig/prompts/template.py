@@ -22,18 +22,26 @@ class Wording(BaseModel):
     model_config = ConfigDict(extra="forbid")
 
     id: str
-    text: str = Field(description="the prompt; slots {question} and, in mcf, {options}")
+    text: str = Field(description="the prompt; slots {question}, {country}, {low}, {high} and, in mcf, {options}")
     control: str = Field(description="the same prompt for a control item, which has no question; slot {options}")
-    labels: Literal["letters", "digits", "digits-from-0"] | list[str] = Field(
-        "letters", description="a kind of labels, or the labels themselves: [yes, no]"
+    system: str = Field("", description="system message of this wording, not for controls; slot {country}")
+    labels: Literal["letters", "digits", "digits-from-0", "options"] | list[str] = Field(
+        "letters",
+        description="a kind of labels, or the labels themselves: [yes, no]; options: the options themselves, which then"
+        " need not be listed",
     )
     prefix: str = Field("", description="opens the answer: 'Answer:'")
     join: str = Field(" ", description="stands between prefix and answer")
 
-    @property
-    def label_texts(self) -> Sequence[str]:
-        """The labels, first to last."""
+    def label_texts(self, options: Sequence[str]) -> Sequence[str]:
+        """Return the labels, first to last, for some options."""
+        if self.labels == "options":
+            return options
         return LABELS[self.labels] if isinstance(self.labels, str) else self.labels
+
+    def facts(self) -> dict[str, Any]:
+        """Return what decides its prompts; a field that earlier versions did not have only where it is used."""
+        return self.model_dump(exclude=None if self.system else {"system"})
 
 
 class WordingList(BaseModel):
@@ -43,6 +51,10 @@ class WordingList(BaseModel):
 
     option: str = Field("{label}. {option}", description="how an option is listed (mcf)")
     wordings: list[Wording] = Field(min_length=1)
+
+    def facts(self) -> dict[str, Any]:
+        """Return what decides its prompts."""
+        return {"option": self.option, "wordings": [wording.facts() for wording in self.wordings]}
 
 
 class Template(BaseModel):
@@ -62,12 +74,24 @@ GROUP = "culnig.templates"
 def load_template(name: str) -> Template:
     """Return a template: one of culnig or of an installed package by its name, or a YAML file by its path.
 
+    `name#wording` is the template with that wording alone in mcf.
+
     Raises:
         UsageError: the template does not exist.
         DataError: the file is not a template; the message says which field is wrong.
     """
+    base, found, wording = name.rpartition("#")
+    if found and not Path(name).is_file():
+        return _with_one(load_template(base), wording, name)
     is_file = name.endswith((".yaml", ".yml")) and Path(name).is_file()
     return _load(name, Path(name).stat().st_mtime_ns if is_file else 0)
+
+
+def _with_one(template: Template, wording: str, name: str) -> Template:
+    chosen = [each for each in (template.mcf.wordings if template.mcf else []) if each.id == wording]
+    if not template.mcf or not chosen:
+        raise UsageError(f"the prompt template '{name}' has no such wording in mcf")
+    return template.model_copy(update={"mcf": template.mcf.model_copy(update={"wordings": chosen})})
 
 
 @cache

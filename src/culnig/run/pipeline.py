@@ -172,6 +172,7 @@ class _Run:
                     block_groups=self.config.block_groups,
                     control=True if part.endswith("ctrl") else None,
                     token_budget=self.config.compute.token_budget,
+                    padded_zeros=self.config.padded_zeros,
                     checkpoint=checkpoint_of(path),
                     checkpoint_minutes=self.config.compute.checkpoint_minutes,
                     progress=progress,

@@ -16,7 +16,7 @@ from culnig.run._plan_tasks import Task, tasks_of
 from culnig.run._plan_timing import Measured, timed_sample
 from culnig.run.checks import check_config
 from culnig.run.config import RunConfig
-from culnig.studies import STUDIES, Measuring
+from culnig.studies import STUDIES, Measuring, TuningStudy
 
 UTILISATION = 0.45
 """Share of a device's rated matrix rate that is assumed where nothing is measured."""
@@ -168,6 +168,10 @@ def _not_counted(config: RunConfig) -> list[str]:
     """What the times leave out."""
     measuring = [name for name in config.studies if isinstance(STUDIES.get(name), Measuring)]
     lines = [f"not counted: what the study '{name}' measures besides evaluations" for name in measuring]
+    tuning = [name for name in config.studies if isinstance(STUDIES.get(name), TuningStudy)]
+    lines += [
+        f"not counted: the fine-tunings of the study '{name}', and the evaluations of what they give" for name in tuning
+    ]
     if len(parse_methods(config.scoring)) > 1:
         lines.append(
             "not counted: passes of scoring methods beyond one forward and one backward (docs/method.md says how many)"

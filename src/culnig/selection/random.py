@@ -9,7 +9,7 @@ import numpy as np
 from culnig.errors import UsageError
 from culnig.neurons import ATTENTION_POOL, MLP_POOL, Neuron, NeuronSet, check_belongs
 
-HOW = ("matched", "uniform", "pool", "norm")
+HOW = ("matched", "uniform", "pool", "whole", "norm")
 BINS = 10
 
 
@@ -25,11 +25,12 @@ def select_random(
     """Draw a random control for a set.
 
     Args:
-        like: the set to match; its neurons are never drawn, but with "pool".
+        like: the set to match; its neurons are never drawn, but with "pool" and "whole".
         shapes: module -> (L, N) of the model (`lm.shapes` or `Scores.shapes()`).
         how: "matched" draws as many from the same module and layer; "uniform" as many from the same pool (gate; or
-            q, k, v together); "pool" likewise, the set's own neurons included, as in the paper; "norm" as many from the same module, layer and quantile of `norms`, so that
-            the control silences neurons that are as active.
+            q, k, v together); "pool" likewise, the set's own neurons included; "whole" as many from gate, q, k and v
+            in one pool, the set's own included, as the published code does; "norm" as many from the same module, layer
+            and quantile of `norms`, so that the control silences neurons that are as active.
         seed: seed of the draw.
         norms: for "norm": module -> [L, N], how active each neuron is (its activation norm, or any other measure: only
             the order within a layer counts).
@@ -49,7 +50,7 @@ def select_random(
     drawn: list[Neuron] = []
     for place, members in strata:
         taken = sum(neuron in like for neuron in members)
-        free = members if how == "pool" else [neuron for neuron in members if neuron not in like]
+        free = members if how in ("pool", "whole") else [neuron for neuron in members if neuron not in like]
         if len(free) < taken:
             fewer = "; use fewer bins" if how == "norm" else ""
             raise UsageError(f"only {len(free)} other neurons to draw {taken} from in {place}{fewer}")
@@ -109,7 +110,8 @@ def _strata(like: NeuronSet, shapes: Mapping[str, tuple[int, int]], how: str) ->
         return [{site} for site in like.by_site()]
     modules = {neuron.module for neuron in like}
     strata = []
-    for pool in (MLP_POOL, ATTENTION_POOL, *((m,) for m in modules - {*MLP_POOL, *ATTENTION_POOL})):
+    pools = ((*MLP_POOL, *ATTENTION_POOL),) if how == "whole" else (MLP_POOL, ATTENTION_POOL)
+    for pool in (*pools, *((m,) for m in modules - {*MLP_POOL, *ATTENTION_POOL})):
         if modules & set(pool):
             strata.append({(m, layer) for m in pool if m in shapes for layer in range(shapes[m][0])})
     return strata

@@ -81,6 +81,9 @@ class RunSettings(Settings):
         False,
         description="keep them by country as well, to resample culture-specific sets; blocks x countries as large",
     )
+    padded_zeros: int | None = Field(
+        None, ge=1, description="let padded positions enter maxima as 0, as the published code does in batches of 16"
+    )
     sources: dict[str, str] = Field({}, description="benchmark -> file, folder or hub id that its rows come from")
     operation: str = Field(
         "suppress",
@@ -92,10 +95,13 @@ class RunSettings(Settings):
         "all", description="countries that culture-specific sets are tested on; targets: those that have a set"
     )
     random_controls: int = Field(5, ge=1, le=1000, description="random sets to compare with")
-    random_kind: Literal["matched", "uniform", "pool"] = Field(
+    random_kind: Literal["matched", "uniform", "pool", "whole"] = Field(
         "matched",
         description="where they are drawn: matched (same modules and layers), uniform (same pools, none of the set's own),"
-        " pool (same pools, the set's own included, as published)",
+        " pool (same pools, the set's own included), whole (gate, q, k, v as one pool, as published)",
+    )
+    matched_controls: int = Field(
+        0, ge=0, le=1000, description="matched random sets besides, on the first culture and ability test sets"
     )
     specific_controls: int = Field(
         1, ge=0, le=100, description="random sets of each country's set, drawn alike, on the target countries' items"

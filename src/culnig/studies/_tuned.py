@@ -17,7 +17,12 @@ if TYPE_CHECKING:
 COMPARED = ("correct", "log_odds")
 
 
-def _repeats(run: SavedRun, role: str, arm: str) -> list[EvalResult]:
+def at(arm: str, share: float) -> str:
+    """Name of an arm after a share of its training; after all of it, the arm's own."""
+    return arm if share == 1 else f"{arm}-at{share:g}"
+
+
+def repeats(run: SavedRun, role: str, arm: str) -> list[EvalResult]:
     """An arm's results, one a seed; the model before has one alone."""
     names = ["none"] if arm == "none" else [f"{arm}-{seed}" for seed in range(run.config.seeds)]
     return [result for name in names if (result := run.result(role, name)) is not None]
@@ -25,7 +30,7 @@ def _repeats(run: SavedRun, role: str, arm: str) -> list[EvalResult]:
 
 def over_seeds(run: SavedRun, role: str, arm: str) -> EvalResult:
     """An arm's results, each row's figures averaged over the seeds; "none" is the model before."""
-    results = _repeats(run, role, arm)
+    results = repeats(run, role, arm)
     first = results[0]
     rows = first.rows.copy()
     for metric in METRICS:
@@ -44,7 +49,7 @@ def change_table(run: SavedRun, pairs: list[tuple[str, str]], roles: list[str]) 
     A seed is a draw: of the order of training, and of the random rows where the arm has such.  The intervals are over
     questions and seeds, and arms are paired seed by seed.
     """
-    cache = {(role, arm): _repeats(run, role, arm) for role in roles for arm in {x for pair in pairs for x in pair}}
+    cache = {(role, arm): repeats(run, role, arm) for role in roles for arm in {x for pair in pairs for x in pair}}
     rows = [
         {"pair": f"{a} - {b}", "role": role, **compare(cache[role, a], cache[role, b], metric).to_dict()}
         for a, b in pairs

@@ -8,6 +8,7 @@ import pandas as pd
 
 from culnig import figures
 from culnig.evaluation import EvalResult, compare, estimate, mcnemar, power_table, significance_table
+from culnig.evaluation.results import SCALE_METRIC
 from culnig.formatting import at_floor, format_p, interval, p_equals, points
 from culnig.neurons import NeuronSet
 from culnig.selection import select_random
@@ -29,6 +30,7 @@ PLACES = {
     "matched": "the same modules and layers",
     "uniform": "the same pools",
     "pool": "the whole pools, the set's own included",
+    "whole": "one pool of gates, queries, keys and values",
 }
 """Kind of random set -> where it is drawn from."""
 CONTRAST = "contrast_margin"
@@ -59,6 +61,8 @@ class CultureGeneralStudy:
         sets = {NAME: chosen}
         for i, name in enumerate(random_names(run.config)):
             sets[name] = select_random(chosen, shapes, how=run.config.random_kind, seed=run.config.seed + i)
+        for i, name in enumerate(matched_names(run.config)):
+            sets[name] = select_random(chosen, shapes, how="matched", seed=run.config.seed + i)
         return sets
 
     def conditions(self, run: SavedRun) -> list[Condition]:
@@ -70,7 +74,8 @@ class CultureGeneralStudy:
             Condition(name, name, operation, ("culture", "ability", "facts"), everywhere=True)
             for name in random_names(config)
         ]
-        return [UNTOUCHED, Condition(NAME, NAME, operation, ROLES, main=True, everywhere=True), *random]
+        matched = [Condition(name, name, operation, ("culture", "ability")) for name in matched_names(config)]
+        return [UNTOUCHED, Condition(NAME, NAME, operation, ROLES, main=True, everywhere=True), *random, *matched]
 
     def analyse(self, run: SavedRun) -> Section:
         section = Section(self.title, titles=self.titles)
@@ -121,13 +126,19 @@ STUDIES.register("culture_general")(CultureGeneralStudy())
 
 
 def random_names(config: RunSettings) -> list[str]:
-    """Names of the matched random controls."""
+    """Names of the random controls."""
     return [f"random-{i}" for i in range(config.random_controls)]
 
 
-def _controls(run: SavedRun, test: TestConfig) -> list[str]:
+def matched_names(config: RunSettings) -> list[str]:
+    """Names of the matched random controls besides."""
+    return [f"matched-{i}" for i in range(config.matched_controls)]
+
+
+def _controls(run: SavedRun, test: TestConfig, names: list[str] | None = None) -> list[str]:
     """The random controls that were evaluated on a test set (on country reading, as guards)."""
-    return [name for name in random_names(run.config) if run.result_path(test, name).is_file()]
+    names = random_names(run.config) if names is None else names
+    return [name for name in names if run.result_path(test, name).is_file()]
 
 
 def _result(run: SavedRun, role: str, condition: str) -> EvalResult:
@@ -144,7 +155,7 @@ def _tests(run: SavedRun) -> list[TestConfig]:
 def _accuracy_table(run: SavedRun) -> pd.DataFrame:
     rows = []
     for test in _tests(run):
-        for name in ["none", NAME, *_controls(run, test)]:
+        for name in ["none", NAME, *_controls(run, test), *_controls(run, test, matched_names(run.config))]:
             result = run.result_on(test, name)
             e = estimate(result)
             rows.append(
@@ -177,6 +188,8 @@ def _difference_table(run: SavedRun) -> pd.DataFrame:
             controls = [run.result_on(test, name) for name in names]
             pairs.append(("culture-general - random", masked, controls))
             pairs += [(f"{name} - none", c, untouched) for name, c in zip(names, controls, strict=True)]
+        if matched := _controls(run, test, matched_names(run.config)):
+            pairs.append(("culture-general - matched", masked, [run.result_on(test, name) for name in matched]))
         for name, a, b in pairs:
             metrics = _metrics(masked) if name.startswith("culture-general") else METRICS[:1]
             where = {"role": test.role, "test": test.label, "pair": name}
@@ -192,8 +205,9 @@ def _difference_table(run: SavedRun) -> pd.DataFrame:
 
 
 def _metrics(result: EvalResult) -> tuple[str, ...]:
-    """What is compared on a test set: the contrast margin too, where the offsets were measured."""
-    return (*METRICS, CONTRAST) if result.has_offsets("contrast") else METRICS
+    """What is compared on a test set: the contrast margin too where the offsets were measured, and alignment on a scale."""
+    scale = (SCALE_METRIC,) if SCALE_METRIC in result.rows else ()
+    return (*METRICS, *((CONTRAST,) if result.has_offsets("contrast") else ()), *scale)
 
 
 def _power_table(run: SavedRun) -> pd.DataFrame:

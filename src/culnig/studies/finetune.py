@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, ClassVar, Literal
+from typing import TYPE_CHECKING, Any, ClassVar, Literal, NamedTuple
 
 import pandas as pd
 import plotly.graph_objects as go
 from plotly.subplots import make_subplots
-from pydantic import Field
+from pydantic import Field, field_validator
 
 from culnig.data import DataConfig
+from culnig.errors import UsageError
 from culnig.figures import (
     GRID,
     INK,
@@ -26,6 +27,7 @@ from culnig.studies import _tuned as a
 from culnig.studies._base import STUDIES, UNTOUCHED, Condition, Finding, Section, Tuning
 from culnig.studies._culture_general_set import CULTURE_GENERAL as NAME
 from culnig.studies._culture_general_set import culture_general_set
+from culnig.studies._equal_task import add_equal_task
 from culnig.studies._settings import RunSettings
 
 if TYPE_CHECKING:
@@ -38,12 +40,46 @@ WORDS = {
     "bottom": "the modules with fewest culture-general neurons",
     "random": "random modules",
     "protect": "everything but the culture-general neurons",
+    "dense-gates": "the gates with most culture-general neurons",
+    "sparse-gates": "the gates with fewest culture-general neurons",
+    "dense-mlp": "the MLP blocks with most culture-general neurons",
+    "sparse-mlp": "the MLP blocks with fewest culture-general neurons",
 }
+WITHIN = {
+    "dense-gates": ("top", "module", "gates"),
+    "sparse-gates": ("bottom", "module", "gates"),
+    "dense-mlp": ("top", "block", "mlp"),
+    "sparse-mlp": ("bottom", "block", "mlp"),
+}
+"""Arms of one kind of module -> pick, ranking, kind: two of a kind differ in culture and not in what they update."""
+PAIRS = [
+    ("top", "bottom"),
+    ("top", "random"),
+    ("protect", "all"),
+    ("bottom", "all"),
+    ("dense-gates", "sparse-gates"),
+    ("dense-mlp", "sparse-mlp"),
+]
+"""Arms that are compared with each other."""
 AS_GOOD = 0.02
 """An arm has learnt the task as well as the best one where it is at most this much below it."""
 
 
-Arm = Literal["all", "top", "bottom", "random", "protect"]
+Arm = Literal["all", "top", "bottom", "random", "protect", "dense-gates", "sparse-gates", "dense-mlp", "sparse-mlp"]
+
+
+class Variant(NamedTuple):
+    """An arm at a learning rate.
+
+    Attributes:
+        label: names its results: the arm, and the learning rate where there are several.
+        arm: what is updated.
+        rate: the learning rate.
+    """
+
+    label: str
+    arm: str
+    rate: float
 
 
 class FinetuneSettings(Settings):
@@ -54,10 +90,49 @@ class FinetuneSettings(Settings):
         ["all", "top", "bottom", "random", "protect"],
         min_length=1,
         description="all: everything; top, bottom, random: modules by their culture-general neurons; protect: everything"
-        " but these neurons' rows",
+        " but these neurons' rows; dense-gates, sparse-gates, dense-mlp, sparse-mlp: gates alone, or MLP blocks alone",
     )
-    share: float = Field(0.1, gt=0, le=1, description="of the decoder's parameters, for top, bottom and random")
+    share: float = Field(0.1, gt=0, le=1, description="of the decoder's parameters, for arms that choose modules")
+    rank_by: Literal["module", "block"] = Field(
+        "module",
+        description="top and bottom rank modules by their own neurons, or by those of their block, as published",
+    )
+    learning_rates: list[float] = Field(
+        [], description="tune every arm at each of these, instead of at training.learning_rate alone"
+    )
+    along: list[float] = Field(
+        [], description="also tune for these shares of the training (0.25, 0.5), to compare arms at equal task accuracy"
+    )
     training: TrainingConfig = TrainingConfig()
+
+    @field_validator("along")
+    @classmethod
+    def _shares(cls, shares: list[float]) -> list[float]:
+        if any(not 0 < share < 1 for share in shares) or sorted(set(shares)) != shares:
+            raise ValueError("shares of the training lie between 0 and 1, and rise; say [0.25, 0.5, 0.75]")
+        return shares
+
+    @field_validator("learning_rates")
+    @classmethod
+    def _rates(cls, rates: list[float]) -> list[float]:
+        if any(rate <= 0 for rate in rates) or len(set(rates)) < len(rates):
+            raise ValueError("learning rates are above 0, and each is named once")
+        return rates
+
+    @property
+    def variants(self) -> list[Variant]:
+        """Every arm at every learning rate."""
+        rates = self.learning_rates or [self.training.learning_rate]
+        several = len(rates) > 1
+        return [Variant(f"{arm}-lr{rate:g}" if several else arm, arm, rate) for rate in rates for arm in self.arms]
+
+    def part(self, share: float) -> TrainingConfig:
+        """The training cut to its first share: the same updates in the same order."""
+        if share == 1:
+            return self.training
+        if self.training.max_steps:
+            return self.training.model_copy(update={"max_steps": max(1, round(share * self.training.max_steps))})
+        return self.training.model_copy(update={"epochs": share * self.training.epochs})
 
 
 class FinetuneStudy:
@@ -74,7 +149,22 @@ class FinetuneStudy:
         "finetune-differences": "Fine-tuning: paired differences",
         "finetune-seeds": "Fine-tuning: every seed",
         "finetune-moved": "Fine-tuning: how far culture-general rows moved",
+        "finetune-equal-task": "Arms at equal task accuracy, interpolated along training",
+        "finetune-equal-task-differences": "Differences of arms at equal task accuracy",
     }
+
+    def check(self, config: RunSettings) -> None:
+        """Check that a part of the training is the beginning of the whole.
+
+        Raises:
+            UsageError: the learning rate changes with the length of the training.
+        """
+        settings = config.section(FinetuneSettings)
+        if settings.along and not settings.training.schedule.startswith("constant"):
+            raise UsageError(
+                f"finetune.along compares beginnings of one training; with training.schedule: {settings.training.schedule}"
+                " these differ from its own; use constant"
+            )
 
     def select(self, run: SavedRun) -> dict[str, NeuronSet]:
         return {NAME: culture_general_set(run)}
@@ -87,31 +177,34 @@ class FinetuneStudy:
 
     def tunings(self, run: SavedRun) -> list[Tuning]:
         settings = run.config.section(FinetuneSettings)
-        seeds = range(run.config.seeds)
         made = []
-        for seed in seeds:
-            for arm in settings.arms:
-                config = FinetuneConfig(
-                    name=f"{arm}-{seed}",
-                    seed=run.config.seed + seed,
-                    data_seed=run.config.seed,
-                    sources=run.config.sources,
-                    model=run.config.model,
-                    prompts=run.config.prompts,
-                    task=settings.task,
-                    update=_update(run, arm, run.config.seed + seed),
-                    training=settings.training,
-                )
-                made.append(Tuning(config.name, config, ROLES, NAME))
+        for seed in range(run.config.seeds):
+            for variant in settings.variants:
+                for share in (*settings.along, 1):
+                    training = settings.part(share).model_copy(update={"learning_rate": variant.rate})
+                    config = FinetuneConfig(
+                        name=f"{a.at(variant.label, share)}-{seed}",
+                        seed=run.config.seed + seed,
+                        data_seed=run.config.seed,
+                        sources=run.config.sources,
+                        model=run.config.model,
+                        prompts=run.config.prompts,
+                        task=settings.task,
+                        update=_update(run, variant.arm, run.config.seed + seed),
+                        training=training,
+                    )
+                    made.append(Tuning(config.name, config, ROLES, NAME))
         return made
 
     def analyse(self, run: SavedRun) -> Section:
         section = Section(self.title, titles=self.titles)
-        arms: list[str] = list(run.config.section(FinetuneSettings).arms)
+        settings = run.config.section(FinetuneSettings)
+        arms = [variant.label for variant in settings.variants]
+        pairs = _pairs(settings.variants)
         roles = a.roles_of(run, ROLES)
         changes = a.change_table(run, [(arm, "none") for arm in arms], roles)
         table = a.arm_table(run, arms, changes, roles)
-        between = a.change_table(run, _pairs(arms), roles) if _pairs(arms) else changes.iloc[:0]
+        between = a.change_table(run, pairs, roles) if pairs else changes.iloc[:0]
         section.tables = {
             "finetune-summary": a.shown(table, roles),
             "finetune-arms": table,
@@ -136,6 +229,8 @@ class FinetuneStudy:
             "moved": section.tables["finetune-moved"].to_dict("records"),
         }
         section.text = _text(run, between)
+        if settings.along:
+            add_equal_task(section, run, arms, pairs, settings.along)
         section.findings = _findings(table)
         return section
 
@@ -150,15 +245,30 @@ def _update(run: SavedRun, arm: str, seed: int) -> UpdateConfig:
         return UpdateConfig()
     if arm == "protect":
         return UpdateConfig(protect=neurons)
-    pick: Any = arm
-    modules = PickConfig(pick=pick, share=run.config.section(FinetuneSettings).share, neurons=neurons, seed=seed)
-    return UpdateConfig(what="modules", modules=modules)
+    settings = run.config.section(FinetuneSettings)
+    pick, by, among = WITHIN.get(arm, (arm, settings.rank_by, "all"))
+    values = {"pick": pick, "by": by, "among": among, "share": settings.share, "neurons": neurons, "seed": seed}
+    return UpdateConfig(what="modules", modules=PickConfig.model_validate(values))
 
 
-def _pairs(arms: list[str]) -> list[tuple[str, str]]:
-    """Arms that are compared with each other."""
-    wanted = [("top", "bottom"), ("top", "random"), ("protect", "all"), ("bottom", "all")]
-    return [pair for pair in wanted if set(pair) <= set(arms)]
+def _pairs(variants: list[Variant]) -> list[tuple[str, str]]:
+    """Labels of the arms that are compared with each other, at the same learning rate."""
+    labels = {(variant.arm, variant.rate): variant.label for variant in variants}
+    rates = dict.fromkeys(variant.rate for variant in variants)
+    return [
+        (labels[one, rate], labels[other, rate])
+        for rate in rates
+        for one, other in PAIRS
+        if (one, rate) in labels and (other, rate) in labels
+    ]
+
+
+def _words(run: SavedRun, label: str) -> str:
+    """An arm in words, with its learning rate where there are several."""
+    settings = run.config.section(FinetuneSettings)
+    variant = next(each for each in settings.variants if each.label == label)
+    said = WORDS[variant.arm]
+    return f"{said} at learning rate {variant.rate:g}" if variant.label != variant.arm else said
 
 
 def _recommendation(run: SavedRun, table: pd.DataFrame, arms: list[str]) -> tuple[str, str | None]:
@@ -178,21 +288,24 @@ def _recommendation(run: SavedRun, table: pd.DataFrame, arms: list[str]) -> tupl
     )
     others = [other for other in learnt.index if other != arm]
     if not others:
-        return f"Tune {WORDS[arm]}: no other arm learnt the task as well ({said}).", arm
-    rival = "all" if "all" in others else str(learnt.loc[others, "culture change"].idxmin())
+        return f"Tune {_words(run, arm)}: no other arm learnt the task as well ({said}).", arm
+    everything = [other for other in others if other.partition("-lr")[0] == "all"]
+    rival = everything[0] if everything else str(learnt.loc[others, "culture change"].idxmin())
     versus = a.change_table(run, [(arm, rival)], ["culture"]).iloc[0]
-    kept = f"against tuning {WORDS[rival]}, {points(versus['difference'])} points, {interval(versus)}"
+    kept = f"against tuning {_words(run, rival)}, {points(versus['difference'])} points, {interval(versus)}"
     if versus["low"] > 0:
-        return f"Tune {WORDS[arm]}: it learns the task as well and keeps more culture ({said}; {kept}).", arm
-    return f"Tuning {WORDS[arm]} lost least culture ({said}), but not measurably less ({kept}).", arm
+        return f"Tune {_words(run, arm)}: it learns the task as well and keeps more culture ({said}; {kept}).", arm
+    return f"Tuning {_words(run, arm)} lost least culture ({said}), but not measurably less ({kept}).", arm
 
 
 def _text(run: SavedRun, between: pd.DataFrame) -> list[str]:
     s = run.config.section(FinetuneSettings)
     seeds = run.config.seeds
     text = [
-        f"The model is tuned on {s.task.items} with learning rate {s.training.learning_rate:g}, {seeds}"
-        f" seed{'s' if seeds > 1 else ''} an arm; top, bottom and random update {s.share:.0%} of the decoder's parameters."
+        f"The model is tuned on {s.task.items} with learning rate"
+        f" {' and '.join(f'{rate:g}' for rate in s.learning_rates or [s.training.learning_rate])}, {seeds}"
+        f" seed{'s' if seeds > 1 else ''} an arm; arms that choose modules update {s.share:.0%} of the decoder's parameters."
+        f" Top and bottom rank {'projections by their own neurons' if s.rank_by == 'module' else 'blocks, as published'}."
         " Changes are paired with the model before, and arms with each other seed by seed;"
         f" {'one seed is no sample, so intervals are over questions alone' if seeds == 1 else 'intervals are over questions and seeds'}."
     ]
