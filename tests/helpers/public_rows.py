@@ -127,6 +127,13 @@ HUBS = {
         {"qnli": {"validation": [{"question": "Who?", "sentence": "A man.", "label": 1, "idx": 0}]}},
     ),
     "mrpc": Hub("nyu-mll/glue", {"mrpc": {"test": [{"sentence1": "A.", "sentence2": "B.", "label": 1, "idx": 0}]}}),
+    "qnli_train": Hub(
+        "nyu-mll/glue",
+        {"qnli": {"train": [{"question": "Who?", "sentence": "A man.", "label": 1, "idx": 0}]}},
+    ),
+    "mrpc_train": Hub(
+        "nyu-mll/glue", {"mrpc": {"train": [{"sentence1": "A.", "sentence2": "B.", "label": 1, "idx": 0}]}}
+    ),
     "copal": Hub("haryoaw/COPAL", {"id": {"test": COPAL, "test_colloquial": COPAL[:3]}}),
     "global_mmlu_cs": Hub("CohereLabs/Global-MMLU", {"en": {"test": GLOBAL}}),
     "include": Hub(
