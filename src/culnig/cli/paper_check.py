@@ -54,8 +54,9 @@ def _show(name: str, found: list[Deviation]) -> None:
         table.add_row(one.setting, one.published, one.here, one.why, style="dim" if one.about == "texts" else None)
     console.print(table)
     texts = sum(one.about == "texts" for one in found)
+    protocol = len(found) - texts
     console.print(
-        f"{name}: {len(found) - texts} deviations from the published protocol, and {texts} that concern the texts of prompts"
-        " alone (dim)",
+        f"{name}: {protocol} deviation{'s' if protocol != 1 else ''} from the published protocol; {texts} more (dimmed)"
+        " concern the texts of prompts alone",
         soft_wrap=True,
     )
