@@ -111,7 +111,7 @@ def test_command():
     assert (
         done.exit_code == 0
         and "identify.neur" in done.output
-        and "deviations from the published protocol" in done.output
+        and "from the published protocol" in done.output
     )
 
 
