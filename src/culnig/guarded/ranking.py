@@ -18,6 +18,7 @@ from collections.abc import Collection, Sequence
 import numpy as np
 
 from culnig.attribution import score
+from culnig.attribution.store import own_neurons
 from culnig.attribution.text_cost import text_cost
 from culnig.data import Item
 from culnig.guarded.data import GuardedData, sample
@@ -73,7 +74,7 @@ def gains(
     for module in modules:
         loss = np.maximum(cost.first_order[module], 0) + cost.fisher[module] / 2
         gain[module] = gain[module] - weights[PERPLEXITY] * loss
-    return gain
+    return {module: np.where(own_neurons(lm.shapes[module]), values, -np.inf) for module, values in gain.items()}
 
 
 def best(gain: dict[str, np.ndarray], without: Collection[Neuron], count: int, least: float) -> dict[Neuron, float]:
