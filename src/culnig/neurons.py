@@ -43,6 +43,40 @@ class Neuron(NamedTuple):
         return f"{self.module}.{self.layer}[{self.index}]"
 
 
+class Shape(tuple[int, int]):
+    """(L, N) of a module whose layers differ: N of the widest, and `widths`, the neurons of each layer (0 where it has none).
+
+    It stands wherever a plain (L, N) does; arrays [.., L, N] hold 0 beyond a layer's own neurons.
+    """
+
+    widths: tuple[int, ...]
+
+    def __new__(cls, widths: Iterable[int]) -> Shape:
+        widths = tuple(int(width) for width in widths)
+        made = super().__new__(cls, (len(widths), max(widths, default=0)))
+        made.widths = widths
+        return made
+
+    def __eq__(self, other: object) -> bool:
+        return tuple.__eq__(self, other) and widths_of(self) == widths_of(other)  # type: ignore[arg-type]
+
+    def __ne__(self, other: object) -> bool:
+        return not self == other
+
+    def __hash__(self) -> int:
+        return hash(self.widths)
+
+
+def widths_of(shape: tuple[int, int]) -> tuple[int, ...]:
+    """Return the number of neurons of each layer of a module."""
+    return shape.widths if isinstance(shape, Shape) else (shape[1],) * shape[0]
+
+
+def number_of_neurons(shapes: Mapping[str, tuple[int, int]]) -> int:
+    """Return how many neurons modules have together."""
+    return sum(sum(widths_of(shape)) for shape in shapes.values())
+
+
 class NeuronSet:
     """An ordered set of neurons, each with the score for which it was chosen.
 
@@ -55,7 +89,8 @@ class NeuronSet:
         provenance: how the set was made (thresholds, file hashes, versions); JSON values only.
         extra: neuron -> further JSON fields of its row (for example scores by country).
         expert_widths: module -> neurons of one expert, in models with experts; there a neuron's expert is
-            index // width, and its row holds it as `expert_idx`.
+            index // width, and its row holds it as `expert_idx`.  An entry "<module>.<layer>" is that of one layer, and 0
+            where the layer has no experts.
     """
 
     def __init__(
@@ -154,7 +189,8 @@ class NeuronSet:
         }
 
     def _expert(self, neuron: Neuron) -> dict[str, int]:
-        width = self.expert_widths.get(neuron.module)
+        widths = self.expert_widths
+        width = widths.get(f"{neuron.module}.{neuron.layer}", widths.get(neuron.module))
         return {"expert_idx": neuron.index // width} if width else {}
 
     def save(self, path: Path | str) -> None:
@@ -221,8 +257,11 @@ def check_belongs(neurons: NeuronSet, shapes: Mapping[str, tuple[int, int]], mod
             have = ", ".join(shapes)
             raise UsageError(f"neuron {neuron} is not in {model}: it has no module {neuron.module} (it has {have})")
         layers, width = shapes[neuron.module]
-        if neuron.layer >= layers or neuron.index >= width:
+        inside = neuron.layer < layers
+        own = widths_of(shapes[neuron.module])[neuron.layer] if inside else 0
+        if neuron.index >= own:
+            fewer = f" ({own} in layer {neuron.layer})" if inside and own < width else ""
             raise UsageError(
-                f"neuron {neuron} is not in {model}, whose {neuron.module} is {layers} layers x {width} neurons;"
+                f"neuron {neuron} is not in {model}, whose {neuron.module} is {layers} layers x {width} neurons{fewer};"
                 f" the set was made on '{neurons.model_name}'"
             )

@@ -148,13 +148,11 @@ def test_read_only_output(tmp_path):
 
 
 def test_unknown_architecture_lists_its_modules(tmp_path, capsys, monkeypatch, reference_dir):
-    from transformers import AutoTokenizer, OPTConfig, OPTForCausalLM
+    from transformers import AutoTokenizer, CTRLConfig, CTRLLMHeadModel
 
-    config = OPTConfig(
-        vocab_size=407, hidden_size=16, ffn_dim=32, num_hidden_layers=2, num_attention_heads=2, word_embed_proj_dim=16
-    )
-    OPTForCausalLM(config).save_pretrained(tmp_path / "m")
+    config = CTRLConfig(vocab_size=407, n_positions=64, n_embd=16, dff=32, n_layer=2, n_head=2)
+    CTRLLMHeadModel(config).save_pretrained(tmp_path / "m")
     AutoTokenizer.from_pretrained(reference_dir).save_pretrained(tmp_path / "m")
     code, _, err = use(capsys, monkeypatch, "models", "inspect", tmp_path / "m")
-    assert code == 1 and "architecture 'opt' is not known" in err and "model.decoder.layers.0.fc1 (32, 16)" in err
+    assert code == 1 and "architecture 'ctrl' is not known" in err and "transformer.h.0.ffn.0 (32, 16)" in err
     assert "docs/extending.md" in err

@@ -9,6 +9,7 @@ from itertools import combinations
 import pytest
 import torch
 import yaml
+from bench import tiny
 
 from culnig.errors import UsageError
 from culnig.finetune import (
@@ -34,23 +35,15 @@ SIZES = {"hidden_size": 96, "intermediate_size": 256, "num_hidden_layers": LAYER
 LAYOUTS = ("llama", "gemma3", "phi3")
 
 
-def layout(family, monkeypatch):
+def layout(family):
     """A model in the family's layout with 14 layers, so that layers 1 and 11 can be mixed up, without its weights."""
-    monkeypatch.setattr(tiny_models, "COMMON", tiny_models.COMMON | SIZES)
-    monkeypatch.setitem(tiny_models.CONFIGS, family, (tiny_models.CONFIGS[family][0], _options(family)))
     import transformers
 
-    name, options = tiny_models.CONFIGS[family]
-    values = options if "text_config" in options else tiny_models.COMMON | options
-    config = getattr(transformers, f"{name}Config")(**{k: v for k, v in values.items() if v is not None})
+    text = tiny.CONFIGS[family].get("text_config")
+    config = tiny.config(family, **({"text_config": text | SIZES} if text else SIZES))
     with torch.device("meta"):
         model = transformers.AutoModelForCausalLM.from_config(config)
     return LanguageModel(model, tiny_models.tokenizer(), name=family)
-
-
-def _options(family):
-    options = tiny_models.CONFIGS[family][1]
-    return options | {"text_config": options["text_config"] | SIZES} if "text_config" in options else options
 
 
 def spread(lm, seed=0):
@@ -68,9 +61,9 @@ def spread(lm, seed=0):
 
 @pytest.mark.parametrize("family", LAYOUTS)
 @pytest.mark.parametrize(("share", "pick"), [(0.1, "top"), (0.1, "bottom"), (0.25, "random"), (0.05, "top")])
-def test_budgets_are_kept_and_peft_selects_exactly_the_chosen(family, share, pick, monkeypatch):
+def test_budgets_are_kept_and_peft_selects_exactly_the_chosen(family, share, pick):
     peft = pytest.importorskip("peft")
-    lm = layout(family, monkeypatch)
+    lm = layout(family)
     neurons = spread(lm)
     everything, total = find_projections(lm, neurons), decoder_parameters(lm)
     assert sum(p.neurons for p in everything) == len(neurons)
@@ -80,7 +73,7 @@ def test_budgets_are_kept_and_peft_selects_exactly_the_chosen(family, share, pic
     sizes = {path: sum(t.numel() for t in lm.model.get_submodule(path).parameters()) for path in peft_list(everything)}
     assert all(p.parameters == sizes[p.path] for p in everything)
     for targets in (peft_expression(choice.projections), peft_list(choice.projections)):
-        fresh = layout(family, monkeypatch).model
+        fresh = layout(family).model
         config = peft.LoraConfig(r=2, target_modules=targets)
         with torch.device("meta"):
             wrapped = peft.get_peft_model(fresh, config, low_cpu_mem_usage=True).get_base_model()
@@ -88,8 +81,8 @@ def test_budgets_are_kept_and_peft_selects_exactly_the_chosen(family, share, pic
         assert hit == {p.path for p in choice.projections}
 
 
-def test_ranking(monkeypatch):
-    lm = layout("phi3", monkeypatch)
+def test_ranking():
+    lm = layout("phi3")
     neurons = NeuronSet([Neuron("mlp.gate_proj", 3, i) for i in range(5)] + [Neuron("self_attn.k_proj", 3, 0)])
     ranked = rank(find_projections(lm, neurons))
     assert [(p.path, p.neurons) for p in ranked[:2]] == [
@@ -98,7 +91,7 @@ def test_ranking(monkeypatch):
     ]
     assert ranked[0].density == 5 / 512 and {p.module for p in ranked[2:]} >= {"self_attn.o_proj", "mlp.down_proj"}
     assert [p.path for p in rank(ranked, 1)] != [p.path for p in ranked] and rank(ranked)[:2] == ranked[:2]
-    lm = layout("mixtral", monkeypatch)
+    lm = layout("mixtral")
     stacked = rank(find_projections(lm, NeuronSet([Neuron("mlp.gate_proj", 2, 700)])))[0]
     assert stacked.path == "model.layers.2.mlp.experts.gate_up_proj" and stacked.stacked
     assert peft_parameters([stacked]) == [stacked.path] and peft_list([stacked]) == []

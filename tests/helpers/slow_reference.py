@@ -31,6 +31,17 @@ def module_outputs(lm):
             handle.remove()
 
 
+def _from_embeddings(lm, ids):
+    """A pass that a backward pass can follow to the embeddings."""
+    handle = lm.model.get_input_embeddings().register_forward_hook(
+        lambda m, a, out: out.detach().requires_grad_(True) * 1
+    )
+    try:
+        return lm.model(ids)
+    finally:
+        handle.remove()
+
+
 def slow_scores(lm, items, policy, capture=module_outputs, skip=0):
     """Return site -> sums [G, N], without the first `skip` positions.
 
@@ -44,8 +55,7 @@ def slow_scores(lm, items, policy, capture=module_outputs, skip=0):
             # In mcf the prompt's last position predicts all answers, so one sequence is enough.
             for answer in encoded.answer_ids if policy.formulation == "cf" else encoded.answer_ids[:1]:
                 ids = torch.tensor([encoded.prompt_ids + answer[:-1]])
-                embedded = lm.model.get_input_embeddings()(ids).detach().requires_grad_(True)
-                logits = lm.model(inputs_embeds=embedded).logits[0].log_softmax(-1)
+                logits = _from_embeddings(lm, ids).logits[0].log_softmax(-1)
                 start = len(encoded.prompt_ids) - 1
                 if policy.formulation == "cf":
                     logprobs.append(sum(logits[start + i, token] for i, token in enumerate(answer)))

@@ -1,4 +1,4 @@
-"""Tiny random models of every family, in the vocabulary of the reference tokenizer, and maps of their sites *by hand*.
+"""Tiny random models (`bench.tiny`), in the vocabulary of the reference tokenizer, and maps of their sites *by hand*.
 
 The maps here are written independently from the modelling code (chunk, view), not taken from `culnig.models.families`.
 """
@@ -8,74 +8,30 @@ from __future__ import annotations
 from pathlib import Path
 
 import torch
+from bench.tiny import COMMON, WINDOW, build  # noqa: F401  tests take them from here
 
-WINDOW = 5
 REFERENCE = Path(__file__).parents[1] / "files" / "reference"
-COMMON = {
-    "vocab_size": 407,
-    "hidden_size": 32,
-    "intermediate_size": 48,
-    "num_hidden_layers": 3,
-    "num_attention_heads": 4,
-    "num_key_value_heads": 2,
-    "max_position_embeddings": 256,
-    "initializer_range": 0.15,
-    "pad_token_id": 0,
-    "bos_token_id": 1,
-    "eos_token_id": 1,
-}
-MIXED = {"sliding_window": WINDOW, "layer_types": ["sliding_attention", "full_attention", "sliding_attention"]}
-GEMMA = {**COMMON, **MIXED, "head_dim": 8, "query_pre_attn_scalar": 8}
-VISION = {
-    "hidden_size": 16,
-    "intermediate_size": 16,
-    "num_hidden_layers": 1,
-    "num_attention_heads": 2,
-    "image_size": 8,
-    "patch_size": 4,
-}
-
-CONFIGS = {
-    "llama": ("Llama", {}),
-    "mistral": ("Mistral", {"sliding_window": WINDOW}),
-    "qwen2": ("Qwen2", {"use_sliding_window": True, **MIXED}),
-    "qwen3": ("Qwen3", {"use_sliding_window": True, "head_dim": 8, **MIXED}),
-    "gemma2": ("Gemma2", {**GEMMA, "attn_logit_softcapping": 2.0, "final_logit_softcapping": 3.0}),
-    "gemma3_text": ("Gemma3Text", GEMMA),
-    "gemma3": ("Gemma3", {"text_config": GEMMA, "vision_config": VISION, "mm_tokens_per_image": 4}),
-    "phi3": ("Phi3", {"sliding_window": WINDOW}),
-    "olmo2": ("Olmo2", {}),
-    "granite": (
-        "Granite",
-        {
-            "embedding_multiplier": 3.0,
-            "logits_scaling": 2.0,
-            "residual_multiplier": 0.7,
-            "attention_multiplier": 0.4,
-            "attention_bias": True,
-            "mlp_bias": True,
-        },
-    ),
-    "smollm3": ("SmolLM3", {"no_rope_layers": [1, 0, 1], "use_sliding_window": True, **MIXED}),
-    "cohere2": ("Cohere2", {"logit_scale": 0.5, **MIXED}),
-    "glm": ("Glm", {"head_dim": 8, "attention_bias": True}),
-    "glm4": ("Glm4", {"head_dim": 8, "attention_bias": True}),
-    "gpt_neox": ("GPTNeoX", {"num_key_value_heads": None}),
-    "gpt2": ("GPT2", {"num_key_value_heads": None, "n_inner": 48}),
-    "mixtral": ("Mixtral", {"num_local_experts": 4, "num_experts_per_tok": 2, "sliding_window": WINDOW}),
-    "qwen3_moe": (
-        "Qwen3Moe",
-        {
-            "num_experts": 5,
-            "num_experts_per_tok": 2,
-            "moe_intermediate_size": 24,
-            "head_dim": 8,
-            "norm_topk_prob": True,
-            "use_sliding_window": True,
-            "sliding_window": WINDOW,
-        },
-    ),
-}
+CONFIGS = (
+    "llama",
+    "mistral",
+    "qwen2",
+    "qwen3",
+    "gemma2",
+    "gemma3_text",
+    "gemma3",
+    "phi3",
+    "olmo2",
+    "granite",
+    "smollm3",
+    "cohere2",
+    "glm",
+    "glm4",
+    "gpt_neox",
+    "gpt2",
+    "mixtral",
+    "qwen3_moe",
+)
+"""Families whose maps are written here by hand; `python -m bench.models` runs all of them."""
 SLIDING = (
     "mistral",
     "qwen2",
@@ -90,22 +46,6 @@ SLIDING = (
     "qwen3_moe",
 )
 EXPERTS = ("mixtral", "qwen3_moe")
-
-
-def build(family):
-    """Build a random model of the family; all parameters (norms and biases too) differ from their trivial values."""
-    import transformers
-
-    name, options = CONFIGS[family]
-    values = dict(options) if "text_config" in options else {**COMMON, **options}
-    values = {key: value for key, value in values.items() if value is not None}
-    config = getattr(transformers, f"{name}Config")(**values)
-    torch.manual_seed(sum(map(ord, family)))
-    model = transformers.AutoModelForCausalLM.from_config(config)
-    with torch.no_grad():
-        for parameter in model.parameters():
-            parameter.add_(torch.randn_like(parameter) * 0.1)
-    return model
 
 
 def tokenizer():

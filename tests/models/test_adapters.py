@@ -128,8 +128,7 @@ def test_quantize_needs_bitsandbytes(base, monkeypatch):
 def test_bitsandbytes(quantize, word_items, tmp_path, monkeypatch):
     """With the library itself: the right scores, also after an evaluation; suppression by hooks."""
     pytest.importorskip("bitsandbytes")
-    monkeypatch.setattr(tiny_models, "COMMON", tiny_models.COMMON | {"hidden_size": 64, "intermediate_size": 128})
-    tiny_models.build("llama").save_pretrained(tmp_path)
+    tiny_models.build("llama", hidden_size=64, intermediate_size=128).save_pretrained(tmp_path)
     tiny_models.tokenizer().save_pretrained(tmp_path)
     full, lm = culnig.load_model(tmp_path), culnig.load_model(tmp_path, quantize=quantize, device="cpu")
     before = logits(lm)

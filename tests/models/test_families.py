@@ -12,7 +12,7 @@ import culnig
 from culnig import Neuron, NeuronSet
 from culnig.models import LanguageModel
 from culnig.neurons import Site
-from culnig.passes.forward import Row, answer_logprobs, collate
+from culnig.passes.forward import Row, answer_logprobs, collate, embeddings_given
 from culnig.passes.trees import collate_trees, trees_of
 from culnig.prompts import PromptPolicy, encode, render
 from tests.helpers import tiny_models
@@ -242,4 +242,7 @@ def test_embeddings_given_equal_ids_given(lm):
     with torch.no_grad():
         expected = logits(lm)
         close = output_tolerance(lm, expected)
-        torch.testing.assert_close(lm.model(inputs_embeds=embedded).logits, expected, rtol=0, atol=close)
+        with embeddings_given(lm, embedded):
+            torch.testing.assert_close(logits(lm), expected, rtol=0, atol=close)
+        with embeddings_given(lm, embedded.flip(-1)):
+            assert not torch.allclose(logits(lm), expected, atol=1e-3)

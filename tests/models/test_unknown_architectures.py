@@ -23,21 +23,13 @@ from tests.helpers.tolerances import additions_through, float32_tolerance
 
 
 @pytest.fixture
-def opt():
-    from transformers import OPTConfig, OPTForCausalLM
+def ctrl():
+    """An architecture that is not in the table."""
+    from transformers import CTRLConfig, CTRLLMHeadModel
 
     torch.manual_seed(5)
-    config = OPTConfig(
-        vocab_size=407,
-        hidden_size=32,
-        ffn_dim=64,
-        num_hidden_layers=2,
-        num_attention_heads=4,
-        max_position_embeddings=256,
-        word_embed_proj_dim=16,
-        init_std=0.15,
-    )
-    return OPTForCausalLM(config)
+    config = CTRLConfig(vocab_size=407, n_positions=256, n_embd=32, dff=64, n_layer=2, n_head=4, initializer_range=0.15)
+    return CTRLLMHeadModel(config)
 
 
 @pytest.fixture
@@ -45,26 +37,28 @@ def registered(monkeypatch):
     monkeypatch.setattr(FAMILIES, "_members", dict(FAMILIES.items()))
 
 
-def test_unknown_is_refused_with_its_modules(opt):
-    with pytest.raises(ModelError, match=r"'opt' is not known.*model.decoder.layers.0.fc1 \(64, 32\).*extending.md"):
-        LanguageModel(opt, tiny_models.tokenizer(), name="opt")
+def test_unknown_is_refused_with_its_modules(ctrl):
+    with pytest.raises(
+        ModelError, match=r"'ctrl' is not known: it begins.*transformer.h.0.ffn.0 \(64, 32\).*extending.md"
+    ):
+        LanguageModel(ctrl, tiny_models.tokenizer(), name="ctrl")
 
 
 @pytest.mark.parametrize("formulation", ["cf", "mcf"])
-def test_registered_in_ten_lines(opt, registered, word_items, formulation):
+def test_registered_in_ten_lines(ctrl, registered, word_items, formulation):
     # The example of docs/extending.md.
-    FAMILIES.register("opt")(
+    FAMILIES.register("ctrl")(
         Family(
-            layers="model.decoder.layers",
+            layers="transformer.h",
             sites={
-                "mlp.gate_proj": SiteLocation("fc1"),
-                "self_attn.q_proj": SiteLocation("self_attn.q_proj"),
-                "self_attn.k_proj": SiteLocation("self_attn.k_proj"),
-                "self_attn.v_proj": SiteLocation("self_attn.v_proj"),
+                "mlp.gate_proj": SiteLocation("ffn.0"),
+                "self_attn.q_proj": SiteLocation("multi_head_attention.Wq"),
+                "self_attn.k_proj": SiteLocation("multi_head_attention.Wk"),
+                "self_attn.v_proj": SiteLocation("multi_head_attention.Wv"),
             },
         )
     )
-    lm = LanguageModel(opt, tiny_models.tokenizer(), name="opt")
+    lm = LanguageModel(ctrl, tiny_models.tokenizer(), name="ctrl")
     assert lm.shapes["mlp.gate_proj"] == (2, 64)
     policy = PromptPolicy(formulation=formulation)
     scores = culnig.score(lm, word_items[:5], policy=policy)
@@ -72,33 +66,33 @@ def test_registered_in_ten_lines(opt, registered, word_items, formulation):
         got = scores.sums["culnig", site.module][:, site.layer]
         np.testing.assert_allclose(got, sums, atol=1e-4 * np.abs(sums).max(), rtol=0)
     with pytest.raises(UsageError, match="registered twice"):
-        FAMILIES.register("opt")(Family("elsewhere", {}))
+        FAMILIES.register("ctrl")(Family("elsewhere", {}))
 
 
 @pytest.mark.parametrize(
     ("family", "message"),
     [
-        (Family("model.blocks", {"mlp.gate_proj": SiteLocation("fc1")}), "has no 'blocks'"),
-        (Family("model.decoder.layers", {"mlp.gate_proj": SiteLocation("mlp.w1")}), "has no 'mlp'"),
-        (Family("model.decoder.layers", {"mlp.gate_proj": SiteLocation("final_layer_norm")}), "not a projection"),
+        (Family("transformer.blocks", {"mlp.gate_proj": SiteLocation("ffn.0")}), "has no 'blocks'"),
+        (Family("transformer.h", {"mlp.gate_proj": SiteLocation("mlp.w1")}), "has no 'mlp'"),
+        (Family("transformer.h", {"mlp.gate_proj": SiteLocation("layernorm1")}), "not a projection"),
         (
-            Family("model.decoder.layers", {"mlp.gate_proj": SiteLocation("fc1", lambda c: (0, 65))}),
+            Family("transformer.h", {"mlp.gate_proj": SiteLocation("ffn.0", lambda c: (0, 65))}),
             "64 outputs.*reach 65",
         ),
-        (Family("model.decoder.layers", gate_up("fc1", "ffn_dim", stacked="gate_up_proj")), "no stacked parameter"),
+        (Family("transformer.h", gate_up("ffn.0", "dff", stacked="gate_up_proj")), "no stacked parameter"),
     ],
 )
-def test_wrong_maps_are_refused(opt, registered, family, message):
-    FAMILIES.register("opt")(family)
+def test_wrong_maps_are_refused(ctrl, registered, family, message):
+    FAMILIES.register("ctrl")(family)
     with pytest.raises(ModelError, match=message):
-        _ = LanguageModel(opt, tiny_models.tokenizer(), name="opt").shapes
+        _ = LanguageModel(ctrl, tiny_models.tokenizer(), name="ctrl").shapes
 
 
 def test_experts_of_another_kind_are_refused():
     model = tiny_models.build("mixtral")
     experts = model.model.layers[0].mlp.experts
-    experts.has_bias = True
-    with pytest.raises(ModelError, match="experts with biases"):
+    experts.has_post_expert_norm = True
+    with pytest.raises(ModelError, match="experts with norms or in other forms"):
         locate(Site("mlp.gate_proj", 0), SiteLocation("mlp.experts", stacked="gate_up_proj"), experts, model.config)
 
 
@@ -121,7 +115,9 @@ def test_layers_that_no_mask_binds_are_refused(word_items):
     """A recurrent layer would let answers packed side by side see each other: an error, not a wrong score."""
     lm = LanguageModel(tiny_models.build("qwen3"), tiny_models.tokenizer(), name="hybrid")
     lm.text_config.layer_types = ["linear_attention", "full_attention", "linear_attention"]
-    with pytest.raises(ModelError, match="linear_attention cannot keep answers apart; score with mcf"):
+    with pytest.raises(
+        ModelError, match=r"cannot keep answers apart .layers of kind linear_attention.; score with mcf"
+    ):
         culnig.score(lm, word_items, policy=PromptPolicy(formulation="cf"))
     lm.text_config.layer_types, lm.text_config._attn_implementation = ["full_attention"] * 3, "flash_attention_2"
     with pytest.raises(ModelError, match="'flash_attention_2' takes no tree mask"):
@@ -141,11 +137,13 @@ def test_inspect_prints_experts(tmp_path):
     )
 
 
-def test_layers_of_different_widths_are_refused(opt, registered):
-    FAMILIES.register("opt")(Family("model.decoder.layers", {"mlp.gate_proj": SiteLocation("fc1")}))
-    opt.model.decoder.layers[1].fc1 = torch.nn.Linear(32, 48)
-    with pytest.raises(ModelError, match=r"different widths \(48, 64\)"):
-        _ = LanguageModel(opt, tiny_models.tokenizer(), name="opt").shapes
+def test_a_place_that_no_layer_has_is_refused(ctrl, registered):
+    """A family may name several places; a slip in all of them is no model without neurons."""
+    FAMILIES.register("ctrl")(
+        Family("transformer.h", {"mlp.gate_proj": (SiteLocation("ffn.zero"), SiteLocation("w1"))})
+    )
+    with pytest.raises(ModelError, match=r"no layer of ctrl has mlp.gate_proj"):
+        _ = LanguageModel(ctrl, tiny_models.tokenizer(), name="ctrl").shapes
 
 
 def test_a_neuron_carries_its_expert(word_items, tmp_path):
@@ -170,14 +168,14 @@ def test_a_neuron_carries_its_expert(word_items, tmp_path):
 
 def test_entry_point(registered, tmp_path, monkeypatch):
     """A family in an installed package is found without an import by the user."""
-    (tmp_path / "my_opt_family.py").write_text(
+    (tmp_path / "my_ctrl_family.py").write_text(
         "from culnig.models import FAMILIES, Family, SiteLocation\n"
-        "FAMILIES.register('opt')(Family('model.decoder.layers', {'mlp.gate_proj': SiteLocation('fc1')}))\n"
+        "FAMILIES.register('ctrl')(Family('transformer.h', {'mlp.gate_proj': SiteLocation('ffn.0')}))\n"
     )
-    info = tmp_path / "my_opt-1.0.dist-info"
+    info = tmp_path / "my_ctrl-1.0.dist-info"
     info.mkdir()
-    (info / "METADATA").write_text("Metadata-Version: 2.1\nName: my-opt\nVersion: 1.0\n")
-    (info / "entry_points.txt").write_text("[culnig.model_families]\nopt = my_opt_family\n")
+    (info / "METADATA").write_text("Metadata-Version: 2.1\nName: my-ctrl\nVersion: 1.0\n")
+    (info / "entry_points.txt").write_text("[culnig.model_families]\nctrl = my_ctrl_family\n")
     monkeypatch.syspath_prepend(tmp_path)
     monkeypatch.setattr(FAMILIES, "_discovered", False)
-    assert FAMILIES.get("opt").layers == "model.decoder.layers"
+    assert FAMILIES.get("ctrl").layers == "transformer.h"

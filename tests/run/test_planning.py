@@ -41,11 +41,10 @@ def test_flops_are_those_of_pytorch(reference_dir):
 
 
 def test_experts_count_as_routed():
-    from transformers import AutoConfig, AutoModelForCausalLM
+    from bench import tiny
+    from transformers import AutoModelForCausalLM
 
-    from tests.helpers.tiny_models import COMMON, CONFIGS
-
-    config = AutoConfig.for_model("mixtral", **{**COMMON, **CONFIGS["mixtral"][1]})
+    config = tiny.config("mixtral")
     with torch.device("meta"):
         model = AutoModelForCausalLM.from_config(config)
     lm = culnig.LanguageModel(model, None, name="mixtral")

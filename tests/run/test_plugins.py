@@ -38,29 +38,29 @@ def culnig(environment, *arguments):
 
 
 @pytest.fixture(scope="module")
-def tiny_opt(tmp_path_factory):
+def tiny_ctrl(tmp_path_factory):
     """A tiny model of an architecture that culnig does not know."""
     import torch
-    from transformers import OPTConfig, OPTForCausalLM
+    from transformers import CTRLConfig, CTRLLMHeadModel
 
     from tests.helpers import tiny_models
 
     torch.manual_seed(0)
-    sizes = {"hidden_size": 32, "ffn_dim": 64, "num_hidden_layers": 2, "num_attention_heads": 4, "vocab_size": 512}
-    model = OPTForCausalLM(OPTConfig(**sizes, word_embed_proj_dim=32, max_position_embeddings=128))
-    folder = tmp_path_factory.mktemp("opt")
+    sizes = {"n_embd": 32, "dff": 64, "n_layer": 2, "n_head": 4, "vocab_size": 512, "n_positions": 128}
+    model = CTRLLMHeadModel(CTRLConfig(**sizes))
+    folder = tmp_path_factory.mktemp("ctrl")
     model.save_pretrained(folder)
     tiny_models.tokenizer().save_pretrained(folder)
     return folder
 
 
 @pytest.fixture(scope="module")
-def finished(installed, tiny_opt, tmp_path_factory):
+def finished(installed, tiny_ctrl, tmp_path_factory):
     """A run whose model, data, prompts, scores and study all come from the package."""
     folder = tmp_path_factory.mktemp("run")
     config = {
         "name": "lakes",
-        "model": {"name": str(tiny_opt)},
+        "model": {"name": str(tiny_ctrl)},
         "prompts": {"formulation": "cf"},
         "scoring": "gradient_norm:sum",
         "identify": {"neur": {"items": "lakes:neur"}, "ctrl": {"items": "lakes:ctrl"}, "crc": {"items": "lakes:test"}},
@@ -85,12 +85,12 @@ def test_everything_comes_from_the_package(finished):
     assert yaml.safe_load((finished / "config.yaml").read_text())["first_neurons"] == {"count": 2}
 
 
-def test_help_and_lists_name_them(installed, tiny_opt):
+def test_help_and_lists_name_them(installed, tiny_ctrl):
     assert "first_neurons" in culnig(installed, "run", "--help")
     assert "gradient_norm" in culnig(installed, "score", "--help")
     assert "lakes:neur" in culnig(installed, "data", "list", "--json")
     assert "w1" in culnig(installed, "data", "show", "lakes:test", "-n", 1)
-    assert "fc1" not in culnig(installed, "models", "inspect", tiny_opt, "--json")
+    assert "ffn.0" not in culnig(installed, "models", "inspect", tiny_ctrl, "--json")
 
 
 def test_a_wrong_setting_of_a_plugin_is_one_line(installed):

@@ -108,11 +108,7 @@ def test_command():
     assert facts["config"] == "paper-gemma-3-12b" and facts["protocol"] == 1 and facts["texts"] == 4
     assert {"setting", "published", "here", "why", "about"} == set(facts["deviations"][0])
     done = invoke("paper-check", "quickstart")
-    assert (
-        done.exit_code == 0
-        and "identify.neur" in done.output
-        and "from the published protocol" in done.output
-    )
+    assert done.exit_code == 0 and "identify.neur" in done.output and "from the published protocol" in done.output
 
 
 def test_the_alignment_score_is_tested_where_there_is_one(tiny, word_items):

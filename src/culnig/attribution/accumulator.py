@@ -91,8 +91,10 @@ class Accumulator:
     def _zeros(self, site: Site, size: int) -> torch.Tensor:
         # MPS has no float64; there the sums are float32.
         kind = torch.float32 if self.lm.device.type == "mps" else torch.float64
-        found = self.lm.sites[site]
-        return torch.zeros(size, found.width, dtype=kind, device=found.device)
+        found = self.lm.sites.get(site)  # a layer without the site has nothing that is ever added to its sums
+        device = found.device if found else self.lm.device
+        # As wide as the widest layer: what is beyond a layer's own neurons stays 0.
+        return torch.zeros(size, self.lm.shapes[site.module][1], dtype=kind, device=device)
 
     def run(self, rows: Sequence[Row]) -> None:
         """All passes over a batch; in parts where the device runs out of memory."""

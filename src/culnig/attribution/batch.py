@@ -221,9 +221,9 @@ class ScoringBatch:
         changed, self.prompts.cache["loss scale"] = smaller < self.loss_scale, smaller
         return changed
 
-    def logprobs(self, inputs_embeds: torch.Tensor | None = None) -> torch.Tensor:
+    def logprobs(self, embedded: torch.Tensor | None = None) -> torch.Tensor:
         """A forward pass: log-probabilities of the batch's answers."""
-        return answer_logprobs(self.lm, self.batch, inputs_embeds).answer_logprobs
+        return answer_logprobs(self.lm, self.batch, embedded).answer_logprobs
 
     def embedded(self) -> torch.Tensor:
         """The batch's embeddings, from where a backward pass can be asked for."""

@@ -16,7 +16,7 @@ from culnig.models import LanguageModel
 from culnig.models.downstream import is_gated, output_projection
 from culnig.models.sites import SiteModule
 from culnig.neurons import GATE, UP, VALUE, Site
-from culnig.passes.experts import Tap, tapped
+from culnig.passes.experts import Tap, gated, tapped
 from culnig.passes.forward import Batch, Row, answer_logprobs
 
 Shape = Callable[[], torch.Size]
@@ -73,8 +73,8 @@ def sites_reporting_to(
 def _watch(parts: list[SiteModule], sink: Sink | None, values_to: Sink | None, shape: Shape) -> Callable[..., None]:
     def on_forward(module: torch.nn.Module, args: Any, output: torch.Tensor) -> None:
         value = output.detach()
-        if value.ndim == 2:  # a layer that flattens its input (OPT)
-            value = value.unflatten(0, shape())
+        if value.ndim != 3:  # a layer that flattens its input (OPT), or latents [B, 1, T, rank] (DeepSeek)
+            value = value.reshape(*shape(), -1)
         if values_to is not None:
             for part in parts:
                 values_to(part.site, part.take(value), None)
@@ -224,7 +224,7 @@ class _Reduction:
     def at_product(self, site: Site, value: torch.Tensor, gradient: torch.Tensor | None, first: int = 0) -> None:
         """Take what has the contributions of products: the up site, or the product itself where there is none."""
         methods = [method for method in self.methods if _at_product(method)]
-        sites = [Site(module, site.layer) for module in (GATE, UP) if module in self.work.lm.family.sites]
+        sites = [own for module in (GATE, UP) if (own := Site(module, site.layer)) in self.work.lm.sites]
         self._reduce(methods, self._seen(site, value, gradient, first), sites)
 
     def _seen(self, site: Site, value: torch.Tensor, gradient: torch.Tensor | None, first: int) -> Seen:
@@ -293,7 +293,9 @@ def products_reporting_to(lm: LanguageModel, sink: Sink) -> Iterator[None]:
     with ExitStack() as stack:
         shape = stack.enter_context(shape_of_inputs(lm.layers[0]))
         for layer in range(lm.num_layers):
-            sites = [Site(module, layer) for module in mlp]
+            sites = [site for module in mlp if (site := Site(module, layer)) in lm.sites]
+            if not sites:
+                continue
             found = lm.sites[sites[0]]
             if found.stacked is not None:
                 stack.enter_context(
@@ -312,8 +314,7 @@ def ungated_products_reporting_to(lm: LanguageModel, sink: Sink) -> Iterator[Non
     """Within the block every backward pass hands act(x) of MLPs without a gate, and its gradient, to `sink`, as the gate site."""
     with ExitStack() as stack:
         shape = stack.enter_context(shape_of_inputs(lm.layers[0]))
-        for layer in range(lm.num_layers):
-            site = Site(GATE, layer)
+        for site in [site for site in lm.sites if site.module == GATE]:
             reader = output_projection(lm, site)
             stack.callback(reader.register_forward_pre_hook(_ungated_products(site, shape, sink)).remove)
         yield
@@ -340,7 +341,7 @@ def _products(sites: list[Site], shape: Callable[[], torch.Size], sink: Sink) ->
 
 def _expert_products(module: Any, sites: list[Site], width: int, shape: Callable[[], torch.Size], sink: Sink) -> Tap:
     def tap(expert: int, tokens: torch.Tensor, output: torch.Tensor) -> torch.Tensor:
-        product = spread(module._apply_gate(output.detach()), tokens, shape())
+        product = spread(gated(module, output.detach()), tokens, shape())
         for site in sites:
             sink(site, product, None, expert * width)
         return output

@@ -18,6 +18,7 @@ from culnig.attribution.store import Scores, block_numbers, items_a_block
 from culnig.data import Item, account_of, items_hash
 from culnig.errors import UsageError
 from culnig.models import LanguageModel
+from culnig.neurons import Shape
 from culnig.passes.forward import batches
 from culnig.prompts import PromptPolicy, template_hash
 from culnig.versions import versions
@@ -215,7 +216,8 @@ def add_references(
         scores = score(lm, items, policy=policy, method=name, token_budget=token_budget)
         means: Reference = {}
         for site, found in lm.sites.items():
-            means[site] = torch.from_numpy(scores.mean(site.module, name)[site.layer]).float().to(found.device)
+            mean = scores.mean(site.module, name)[site.layer, : found.width]
+            means[site] = torch.from_numpy(mean).float().to(found.device)
         prompts.mean = means
 
 
@@ -236,6 +238,11 @@ def _shard_keys(number: int, shard: tuple[int, int] | None) -> list[int]:
     if n > number:
         raise UsageError(f"shard {i}/{n}: there are only {number} prompts to share out")
     return list(range(i - 1, number, n))
+
+
+def _layer_widths(lm: LanguageModel) -> dict[str, list[int]]:
+    """Return module -> the number of neurons of each layer, of modules whose layers differ."""
+    return {module: list(shape.widths) for module, shape in lm.shapes.items() if isinstance(shape, Shape)}
 
 
 def describe(
@@ -264,4 +271,5 @@ def describe(
         "item_ids": unique,
         "versions": versions(),
         **({"expert_widths": lm.expert_widths} if lm.expert_widths else {}),
+        **({"layer_widths": widths} if (widths := _layer_widths(lm)) else {}),
     }

@@ -16,6 +16,12 @@ from culnig.attribution.names import parse_name
 from culnig.data import Item
 from culnig.errors import DataError, UsageError
 from culnig.files import atomic_path, require_file
+from culnig.neurons import Shape, widths_of
+
+
+def own_neurons(shape: tuple[int, int]) -> np.ndarray:
+    """Return which entries of an array [L, N] are neurons, bool [L, N]; all of them, unless layers differ."""
+    return np.arange(shape[1]) < np.array(widths_of(shape))[:, None]
 
 
 @dataclass
@@ -137,8 +143,12 @@ class Scores:
         return [module for method, module in self.sums if method == self.method]
 
     def shapes(self) -> dict[str, tuple[int, int]]:
-        """Module -> (L, N)."""
-        return {module: self.sums[self.method, module].shape[1:] for module in self.modules}
+        """Module -> (L, N); a `Shape` where layers have different numbers of neurons, or some have none."""
+        widths = self.meta.get("layer_widths", {})
+        return {
+            module: Shape(widths[module]) if module in widths else self.sums[self.method, module].shape[1:]
+            for module in self.modules
+        }
 
     def total(self, module: str, method: str | None = None) -> np.ndarray:
         """Sum over all groups, float64 [L, N]."""

@@ -100,10 +100,14 @@ def text_cost(
     distributed.sum_over_processes([*sums.values(), total])
     tokens = sum(len(row.prompt) - 1 for row in rows)
 
+    def row(kind: str, site: Site, width: int) -> np.ndarray:
+        own = sums[kind, site].numpy() if site in lm.sites else np.zeros(0)
+        return np.pad(own, (0, width - len(own)))
+
     def arrays(kind: str) -> dict[str, np.ndarray]:
         return {
-            module: np.stack([sums[kind, Site(module, layer)].numpy() for layer in range(layers)]) / tokens
-            for module, (layers, _) in lm.shapes.items()
+            module: np.stack([row(kind, Site(module, layer), width) for layer in range(layers)]) / tokens
+            for module, (layers, width) in lm.shapes.items()
         }
 
     return TextCost(arrays("first_order"), arrays("fisher"), tokens, float(total) / tokens)

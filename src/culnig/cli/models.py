@@ -21,6 +21,7 @@ def add_to(app: typer.Typer) -> None:
 def list_(as_json: o.Json = False) -> None:
     """Aliases of the catalogue, and the architectures that are known."""
     from culnig.models.catalogue import CATALOGUE
+    from culnig.models.families import FAMILIES
     from culnig.models.fetching import is_cached
 
     rows = [
@@ -41,6 +42,7 @@ def list_(as_json: o.Json = False) -> None:
         state = "ready" if row["cached"] else f"{row['megabytes']} MB to fetch"
         typer.echo(f"{row['alias']:<16} {row['title']}; {row['licence']}; {state}")
     typer.echo("besides: GGUF files, local folders and hub ids of known architectures (culnig models inspect)")
+    typer.echo(f"architectures (docs/models.md): {', '.join(sorted(FAMILIES.names()))}")
 
 
 def fetch(
@@ -69,6 +71,8 @@ def inspect(
     as_json: o.Json = False,
 ) -> None:
     """The sites found in a model: which modules, how many layers and neurons."""
+    from culnig.neurons import widths_of
+
     show = o.reporter(as_json)
     lm = o.load(model, show, device="cpu", revision=revision, trust_remote_code=trust)
     facts = {
@@ -82,6 +86,7 @@ def inspect(
         "sites": {
             module: {"layers": s[0], "neurons": s[1]}
             | ({"experts": s[1] // lm.expert_widths[module]} if module in lm.expert_widths else {})
+            | ({"neurons of each layer": list(widths_of(s))} if len(set(widths_of(s))) > 1 else {})
             for module, s in lm.shapes.items()
         },
     }
@@ -93,5 +98,8 @@ def inspect(
     for module, (layers, width) in lm.shapes.items():
         expert = lm.expert_widths.get(module)
         neurons = f"{width // expert} experts x {expert:,} neurons" if expert else f"{width:,} neurons"
-        typer.echo(f"  {module:<18} {layers} layers x {neurons}")
+        fewer = sum(own < width for own in widths_of(lm.shapes[module]))
+        typer.echo(
+            f"  {module:<18} {layers} layers x {neurons}" + (f", fewer or none in {fewer} layers" if fewer else "")
+        )
     typer.echo(f"  {'all':<18} {lm.num_neurons:,} neurons; hash {lm.fingerprint}")

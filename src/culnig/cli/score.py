@@ -64,6 +64,7 @@ def score(
     from culnig.attribution.checkpoint import checkpoint_of, forget
     from culnig.attribution.method import parse_methods
     from culnig.files import check_writable
+    from culnig.neurons import number_of_neurons
 
     check_writable(out)
     parse_methods(method)
@@ -103,7 +104,7 @@ def score(
         "formulation": policy.formulation,
         "chat_template": scores.meta["prompts"]["chat_template"],
         "methods": scores.methods,
-        "neurons": max(sum(a * b for a, b in scores.of_method(m).shapes().values()) for m in scores.methods),
+        "neurons": max(number_of_neurons(scores.of_method(m).shapes()) for m in scores.methods),
     }
     if as_json:
         o.print_json(facts)

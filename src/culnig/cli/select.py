@@ -66,6 +66,7 @@ def general_(
 ) -> None:
     """Culture-general neurons: high on cultural items, not on controls or country reading."""
     from culnig.files import check_writable
+    from culnig.neurons import number_of_neurons
     from culnig.selection import select_general
 
     check_writable(out)
@@ -74,7 +75,7 @@ def general_(
     chosen = select_general(a, b, c, preset=preset, t_mlp=t_mlp, t_attn=t_attn, r=r, ability=plain, r_ability=r_ability)
     chosen.save(out)
     _tell_idle(chosen, b, c)
-    _tell(as_json, {str(out): len(chosen)}, sum(layers * width for layers, width in a.shapes().values()))
+    _tell(as_json, {str(out): len(chosen)}, number_of_neurons(a.shapes()))
 
 
 def specific(
@@ -95,6 +96,7 @@ def specific(
     """Culture-specific neurons: one file a country."""
     from culnig.errors import UsageError
     from culnig.files import check_writable, safe_names
+    from culnig.neurons import number_of_neurons
     from culnig.selection import select_specific
 
     if out.is_file():
@@ -109,7 +111,7 @@ def specific(
         path = out / f"{name}.json"
         sets[country].save(path)
         written[str(path)] = len(sets[country])
-    _tell(as_json, written, sum(layers * width for layers, width in a.shapes().values()))
+    _tell(as_json, written, number_of_neurons(a.shapes()))
 
 
 def random(
@@ -147,7 +149,7 @@ def random(
     from culnig.attribution import Scores
     from culnig.errors import UsageError
     from culnig.files import check_writable
-    from culnig.neurons import NeuronSet
+    from culnig.neurons import NeuronSet, number_of_neurons
     from culnig.selection import select_general, select_random
 
     check_writable(out)
@@ -169,7 +171,7 @@ def random(
     if norms:
         chosen.provenance["norms"] = str(norms)
     chosen.save(out)
-    _tell(as_json, {str(out): len(chosen)}, sum(a * b for a, b in shapes.values()))
+    _tell(as_json, {str(out): len(chosen)}, number_of_neurons(shapes))
 
 
 def _load(

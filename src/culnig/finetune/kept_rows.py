@@ -17,7 +17,7 @@ from torch import nn
 
 from culnig.errors import UsageError
 from culnig.models import LanguageModel
-from culnig.models.sites import SiteModule
+from culnig.models.sites import SiteModule, is_linear
 from culnig.neurons import NeuronSet
 
 
@@ -85,10 +85,13 @@ def row_masks(lm: LanguageModel, neurons: NeuronSet) -> list[tuple[nn.Parameter,
 def _of_module(found: SiteModule, rows: torch.Tensor) -> Iterable[tuple[nn.Parameter, torch.Tensor]]:
     module: Any = found.module
     if found.stacked:
-        weight = getattr(module, found.stacked)
-        mask = torch.zeros(weight.shape[0] * weight.shape[1], dtype=torch.bool)
-        mask[rows] = True
-        return [(weight, mask.view(*weight.shape[:2], 1))]
+        mask = torch.zeros(found.expert_rows.shape[:2], dtype=torch.bool)
+        mask[found.in_experts(rows)] = True
+        weight, bias = getattr(module, found.stacked), found.expert_bias
+        return [
+            (weight, mask[:, None] if found.transposed else mask[..., None]),
+            *([(bias, mask)] if bias is not None else []),
+        ]
     weight, bias = getattr(module, "weight", None), getattr(module, "bias", None)
     if not isinstance(weight, nn.Parameter) or not weight.is_floating_point() or not _plain(module):
         raise UsageError(
@@ -103,4 +106,4 @@ def _of_module(found: SiteModule, rows: torch.Tensor) -> Iterable[tuple[nn.Param
 def _plain(module: nn.Module) -> bool:
     from transformers.pytorch_utils import Conv1D
 
-    return type(module) in (nn.Linear, Conv1D)
+    return type(module) is Conv1D or is_linear(module)

@@ -28,13 +28,13 @@ def row_changes(base: LanguageModel, tuned: LanguageModel) -> Changes:
     """
     if base.shapes != tuned.shapes:
         raise UsageError(f"{base.name} and {tuned.name} have different shapes; compare a model with one tuned from it")
-    changes = {module: np.zeros(shape) for module, shape in base.shapes.items()}
+    changes = {module: np.full(shape, np.nan) for module, shape in base.shapes.items()}  # nan: no neuron of the layer
     for site, before in base.sites.items():
         old, new = _rows(before), _rows(tuned.sites[site])
         moved, size = (new - old).norm(dim=1), old.norm(dim=1)
         # The relative change of a row of zeros that moved is infinite.
         relative = torch.where(moved == 0, 0.0, moved / size)
-        changes[site.module][site.layer] = relative.cpu().numpy()
+        changes[site.module][site.layer, : before.width] = relative.cpu().numpy()
     return changes
 
 
@@ -51,12 +51,11 @@ def _rows(found: SiteModule) -> torch.Tensor:
     weight = getattr(module, found.stacked or "weight", None)
     if not isinstance(weight, torch.Tensor) or not weight.is_floating_point():
         raise UsageError(f"{found.site.module} in layer {found.site.layer} is quantised; its rows cannot be compared")
-    weight = weight.detach().cpu()
-    if found.stacked:
-        return weight.reshape(-1, weight.shape[-1])[index].float()
-    rows = (weight.t() if isinstance(module, Conv1D) else weight)[index].float()
-    bias = getattr(module, "bias", None)
-    return rows if bias is None else torch.cat([rows, bias.detach().cpu()[index, None].float()], dim=1)
+    at = found.in_experts(index) if found.stacked else (index,)
+    whole = found.expert_rows if found.stacked else weight.t() if isinstance(module, Conv1D) else weight
+    rows = whole.detach().cpu()[at].float()
+    bias = found.expert_bias if found.stacked else getattr(module, "bias", None)
+    return rows if bias is None else torch.cat([rows, bias.detach().cpu()[at][:, None].float()], dim=1)
 
 
 def neuron_table(changes: Changes, neurons: NeuronSet, scores: tuple[Scores, Scores] | None = None) -> pd.DataFrame:
@@ -76,7 +75,7 @@ def neuron_table(changes: Changes, neurons: NeuronSet, scores: tuple[Scores, Sco
             "layer": neuron.layer,
             "neuron": neuron.index,
             "change": float(own),
-            "rank": float((row < own).sum() / max(1, len(row) - 1)),
+            "rank": float((row < own).sum() / max(1, (~np.isnan(row)).sum() - 1)),
         }
         if scores:
             before, after = (float(mean[neuron.module][neuron.layer, neuron.index]) for mean in means)

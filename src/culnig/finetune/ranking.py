@@ -14,6 +14,7 @@ from torch import nn
 
 from culnig.errors import ModelError, UsageError
 from culnig.models import LanguageModel
+from culnig.models.sites import is_transposed
 from culnig.neurons import NeuronSet, check_belongs
 
 
@@ -76,7 +77,7 @@ def find_projections(lm: LanguageModel, neurons: NeuronSet) -> list[Projection]:
                     module=path,
                     layer=number,
                     parameters=sum(t.numel() for t in tensors),
-                    outputs=_outputs(module) if stacked is None else tensors[0].shape[0] * tensors[0].shape[1],
+                    outputs=_outputs(module) if stacked is None else _stacked_outputs(module, tensors[0]),
                     neurons=counts[id(module), stacked],
                     stacked=stacked is not None,
                     block=path.rpartition(".")[0].partition(".")[0],
@@ -108,6 +109,11 @@ def _within(layer: nn.Module) -> Iterator[tuple[str, nn.Module, str | None]]:
 def _outputs(module: Any) -> int:
     """Return the output coordinates of a Linear, a Conv1D, or a quantised or wrapped one; 0 for any other module."""
     return int(getattr(module, "out_features", 0) or getattr(module, "nf", 0))
+
+
+def _stacked_outputs(module: nn.Module, weight: nn.Parameter) -> int:
+    """Return the output coordinates of all experts of a stacked parameter."""
+    return weight.shape[0] * weight.shape[2 if is_transposed(module) else 1]
 
 
 def decoder_parameters(lm: LanguageModel) -> int:

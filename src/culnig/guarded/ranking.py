@@ -149,7 +149,10 @@ def measure_terms(
 
 
 def best(gain: PerModule, without: Collection[Neuron], count: int, least: float) -> dict[Neuron, float]:
-    """Return the neurons of the largest gains above `least`; ties go to the first module, layer and index."""
+    """Return the neurons of the largest gains above `least`; ties go to the first module, layer and index.
+
+    Where a layer has fewer neurons than others, the rest of its row is 0 in every term and is never above `least`.
+    """
     flat = np.concatenate([values.ravel() for values in gain.values()])
     owners = [(module, values.shape, values.size) for module, values in gain.items()]
     found: dict[Neuron, float] = {}

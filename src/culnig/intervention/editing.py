@@ -18,7 +18,7 @@ import torch
 from culnig.errors import UsageError
 from culnig.models import LanguageModel
 from culnig.models.language_model import Lift
-from culnig.models.sites import SiteModule
+from culnig.models.sites import SiteModule, is_linear
 from culnig.neurons import NeuronSet, Site, check_belongs
 from culnig.passes.outputs import Change, is_hooked, outputs_changed
 
@@ -69,8 +69,8 @@ def _is_editable(found: SiteModule, change: Change) -> bool:
     return _weight(found) is not None
 
 
-def _weight(found: SiteModule) -> tuple[torch.Tensor, int] | None:
-    """Return a site's weight as a matrix and the dimension that counts its outputs; None if it cannot be edited.
+def _weight(found: SiteModule) -> torch.Tensor | None:
+    """Return a view [outputs, inputs] of a site's weight, or [experts, rows, inputs]; None if it cannot be edited.
 
     Three kinds of weights cannot be edited: those of other classes of projections, offloaded ones, and those that are
     not floating-point numbers.  Other classes are quantised, or wrapped by an adapter, whose share would be left out.
@@ -80,10 +80,12 @@ def _weight(found: SiteModule) -> tuple[torch.Tensor, int] | None:
     if not isinstance(weight, torch.nn.Parameter) or not weight.is_floating_point() or weight.is_meta:
         return None
     if found.stacked:
-        return weight.detach().view(-1, weight.shape[-1]), 0
-    if weight.ndim != 2 or type(module) not in (torch.nn.Linear, _conv1d()):
+        return found.expert_rows.detach()
+    if weight.ndim != 2:
         return None
-    return weight, 0 if type(module) is torch.nn.Linear else 1
+    if type(module) is _conv1d():
+        return weight.detach().t()
+    return weight.detach() if is_linear(module) else None
 
 
 def _conv1d() -> type:
@@ -97,22 +99,22 @@ def _weights_changed(found: SiteModule, rows: torch.Tensor, change: Change) -> I
     """Change these rows within the block; yield a function that undoes it for a while."""
     weight, module = _weight(found), cast("Any", found.module)
     assert weight is not None
-    matrix, dim = weight
-    rows = rows.to(matrix.device)
-    bias = None if found.stacked else getattr(module, "bias", None)
+    rows = rows.to(weight.device)
+    at = found.in_experts(rows) if found.stacked else (rows,)
+    bias = found.expert_bias if found.stacked else getattr(module, "bias", None)
     added = bias is None and change.values is not None
     if added:
         bias = zero_bias(module)
 
     def read() -> list[torch.Tensor]:
-        chosen = [matrix.detach().index_select(dim, rows)]
-        return chosen if bias is None else [*chosen, bias.detach()[rows]]
+        chosen = [weight[at]]
+        return chosen if bias is None else [*chosen, bias.detach()[at]]
 
     def write(values: list[torch.Tensor]) -> None:
         with torch.no_grad():
-            matrix.index_copy_(dim, rows, values[0])
+            weight[at] = values[0]
             if bias is not None:
-                bias.index_copy_(0, rows, values[1])
+                bias[at] = values[1]
 
     saved = read()
 

@@ -14,15 +14,18 @@ from torch import nn
 
 from culnig.errors import ModelError
 from culnig.models.language_model import LanguageModel
+from culnig.models.sites import is_linear
 from culnig.neurons import GATE, UP, VALUE, Site
 
 
 def holder(lm: LanguageModel, site: Site) -> nn.Module:
     """Return the module whose direct child is the site's projection; with stacked experts, the experts' own module."""
-    part = lm.family.sites[site.module]
-    if part.stacked is not None:
+    if lm.sites[site].stacked is not None:
         return lm.sites[site].module
-    return lm.layers[site.layer].get_submodule(part.path.rpartition(".")[0])
+    layer = lm.layers[site.layer]
+    part = lm.family.place_in(site.module, layer)
+    assert part is not None
+    return layer.get_submodule(part.path.rpartition(".")[0])
 
 
 def activation_of(lm: LanguageModel, layer: int) -> nn.Module:
@@ -86,7 +89,8 @@ def outgoing_norms(lm: LanguageModel, site: Site) -> torch.Tensor:
     """
     found = lm.sites[site]
     if found.stacked is not None:
-        return found.module.down_proj.float().norm(dim=1).flatten()  # type: ignore[operator]
+        weight: Any = found.module.down_proj
+        return weight.float().norm(dim=2 if found.transposed else 1).flatten()
     columns = _columns(output_projection(lm, site), site)
     if site.module != VALUE:
         return columns.norm(dim=0)
@@ -98,13 +102,13 @@ def _columns(module: Any, site: Site) -> torch.Tensor:
     """Return a projection's weight as [outputs, inputs], float32."""
     from transformers.pytorch_utils import Conv1D
 
-    if type(module) not in (nn.Linear, Conv1D):
+    if type(module) is not Conv1D and not is_linear(module):
         raise ModelError(
             f"the weights that read {site.module} are in a {type(module).__name__}, not in a plain projection;"
             " load the model unquantised, with its adapter merged"
         )
     weight = module.weight.detach().float()
-    return weight if type(module) is nn.Linear else weight.t()
+    return weight.t() if type(module) is Conv1D else weight
 
 
 @lru_cache(maxsize=1)

@@ -80,7 +80,7 @@ def identity(config: Any) -> dict[str, Any]:
     text = config.get_text_config()
     found: dict[str, Any] = {}
     for name, kept in [*((name, name) for name in FIELDS), *ALIKE.items()]:
-        value = getattr(text, name, None)
+        value = _field(text, name)
         if value is not None and value is not False:
             found[kept] = value
     heads, width = found.get("num_attention_heads"), found.get("hidden_size")
@@ -88,6 +88,14 @@ def identity(config: Any) -> dict[str, Any]:
         found.setdefault("num_key_value_heads", heads)
         found.setdefault("head_dim", width // heads)
     return found | _windows(text) | _rope(text)
+
+
+def _field(text: Any, name: str) -> Any:
+    """Return a field of a config; where layers have values of their own, the config's as a whole; None if there is none."""
+    try:
+        return getattr(text, name, None)
+    except RuntimeError:  # transformers refuses to read such a field, which the layers' own fields decide
+        return text.to_dict().get(name)
 
 
 def _windows(text: Any) -> dict[str, Any]:

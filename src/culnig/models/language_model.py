@@ -15,7 +15,8 @@ from culnig.errors import CulnigWarning, ModelError, UsageError
 from culnig.models.families import FAMILIES, Family
 from culnig.models.fingerprint import Hashes, hashes_of
 from culnig.models.sites import SiteModule, execution_device, locate, output_width
-from culnig.neurons import Site
+from culnig.models.unmapped import reason_against
+from culnig.neurons import Shape, Site, number_of_neurons
 from culnig.prompts import SCORE_CALIBRATION, PromptPolicy, default_calibration
 
 Lift = Callable[[], Callable[[], None]]
@@ -145,37 +146,37 @@ class LanguageModel:
         return {found.site: found for found in self._find_sites()}
 
     def _find_sites(self) -> Iterator[SiteModule]:
-        for name, part in self.family.sites.items():
-            for index, layer in enumerate(self.layers):
-                yield locate(Site(name, index), part, _child(layer, part.path), self.text_config)
+        for name in self.family.sites:
+            places = [self.family.place_in(name, layer) for layer in self.layers]
+            if not any(places):
+                raise ModelError(f"no layer of {self.name} has {name} where the family says; see docs/extending.md")
+            for index, (part, layer) in enumerate(zip(places, self.layers, strict=True)):
+                if part:
+                    yield locate(Site(name, index), part, _child(layer, part.path), self.text_config)
 
     @cached_property
     def shapes(self) -> dict[str, tuple[int, int]]:
-        """Module -> (L, N).
-
-        Raises:
-            ModelError: the layers have different widths, which tensors [.., L, N] of a site cannot hold.
-        """
-        widths = {
-            name: {s.width for site, s in self.sites.items() if site.module == name} for name in self.family.sites
-        }
-        for name, found in widths.items():
-            if len(found) != 1:
-                raise ModelError(f"{name} has layers of different widths ({', '.join(map(str, sorted(found)))})")
-        return {name: (self.num_layers, found.pop()) for name, found in widths.items()}
+        """Module -> (L, N); a `Shape` where layers have different numbers of neurons, or some have none."""
+        found: dict[str, tuple[int, int]] = {}
+        for name in self.family.sites:
+            widths = [s.width if (s := self.sites.get(Site(name, i))) else 0 for i in range(self.num_layers)]
+            found[name] = (self.num_layers, widths[0]) if len(set(widths)) == 1 else Shape(widths)
+        return found
 
     @cached_property
     def expert_widths(self) -> dict[str, int]:
         """Module -> neurons of one expert, for modules whose neurons are spread over experts; else empty.
 
-        Neuron i of expert e has the index e * width + i.
+        Neuron i of expert e has the index e * width + i.  In a layer whose MLP is no mixture, "<module>.<layer>" is 0.
         """
-        return {site.module: s.expert_width for site, s in self.sites.items() if s.experts > 1}
+        widths = {site.module: s.expert_width for site, s in self.sites.items() if s.experts > 1}
+        plain = {f"{site.module}.{site.layer}": 0 for site, s in self.sites.items() if s.stacked is None}
+        return widths | {key: 0 for key in plain if key.rpartition(".")[0] in widths}
 
     @property
     def num_neurons(self) -> int:
         """The number of neurons at all sites, `mlp.up_proj` included."""
-        return sum(layers * width for layers, width in self.shapes.values())
+        return number_of_neurons(self.shapes)
 
     @cached_property
     def _hashes(self) -> Hashes:
@@ -308,8 +309,9 @@ def find_family(model: nn.Module) -> Family:
         if family := FAMILIES.find(kind):
             return family
     modules = ", ".join(describe_layer(model)) or "no list of layers found"
+    why = f": {reason}" if (reason := reason_against(config.model_type)) else ""
     raise ModelError(
-        f"architecture '{config.model_type}' is not known (known: {', '.join(FAMILIES.names())});"
+        f"architecture '{config.model_type}' is not known{why} (known: docs/models.md, `culnig models list`);"
         f" its first layer's modules: {modules}; register a family for it: docs/extending.md{FAMILIES.left_out()}"
     )
 

@@ -11,7 +11,7 @@ import torch
 from torch import nn
 
 from culnig.errors import ModelError
-from culnig.models.families import SiteLocation
+from culnig.models.layouts import SiteLocation
 from culnig.neurons import Site
 
 
@@ -25,7 +25,8 @@ class SiteModule:
         rows: the site's part of the output's last dimension: a slice (a view, without cost), or an index tensor if
             a fused projection interleaves its sites.  With experts: the part of one expert's output.
         experts: number of experts that hold the site's neurons; 1 for a plain projection.
-        stacked: the experts' parameter [experts, rows, inputs]; None for a plain projection.
+        stacked: name of the experts' parameter [experts, rows, inputs]; None for a plain projection.
+        transposed: whether that parameter is [experts, inputs, rows].
     """
 
     site: Site
@@ -33,6 +34,7 @@ class SiteModule:
     rows: slice | torch.Tensor
     experts: int = 1
     stacked: str | None = None
+    transposed: bool = False
 
     @property
     def device(self) -> torch.device:
@@ -65,8 +67,23 @@ class SiteModule:
     @property
     def rows_per_expert(self) -> int:
         """The number of outputs of one expert's projection, the other sites fused into it included."""
+        return self.expert_rows.shape[1]
+
+    @property
+    def expert_rows(self) -> torch.Tensor:
+        """The experts' parameter as a view [experts, rows, inputs]."""
         assert self.stacked is not None
-        return getattr(self.module, self.stacked).shape[1]
+        weight = getattr(self.module, self.stacked)
+        return weight.transpose(1, 2) if self.transposed else weight
+
+    @property
+    def expert_bias(self) -> torch.nn.Parameter | None:
+        """The experts' bias [experts, rows]; None if they have none."""
+        return getattr(self.module, f"{self.stacked}_bias", None) if self.stacked else None
+
+    def in_experts(self, outputs: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        """Return (expert, row of its projection) of each of some `outputs`."""
+        return outputs // self.rows_per_expert, outputs % self.rows_per_expert
 
 
 def locate(site: Site, part: SiteLocation, module: nn.Module, config: Any) -> SiteModule:
@@ -75,6 +92,7 @@ def locate(site: Site, part: SiteLocation, module: nn.Module, config: Any) -> Si
     Raises:
         ModelError: the module's outputs cannot be counted, rows exceed them, or the kind of experts is unsupported.
     """
+    transposed = part.stacked is not None and is_transposed(module)
     experts, outputs = (1, output_width(module)) if part.stacked is None else _experts(module, part.stacked)
     found = part.rows(config) if part.rows else (0, outputs)
     rows = slice(*found) if isinstance(found, tuple) else torch.tensor(found, dtype=torch.long)
@@ -83,7 +101,7 @@ def locate(site: Site, part: SiteLocation, module: nn.Module, config: Any) -> Si
         raise ModelError(f"{part.path} has {outputs} outputs, but {site.module} is declared to reach {last + 1}")
     if isinstance(rows, torch.Tensor):
         rows = rows.to(execution_device(module))
-    return SiteModule(site, module, rows, experts, part.stacked)
+    return SiteModule(site, module, rows, experts, part.stacked, transposed)
 
 
 def output_width(module: nn.Module) -> int:
@@ -99,10 +117,30 @@ def _experts(module: Any, stacked: str) -> tuple[int, int]:
     weight = getattr(module, stacked, None)
     if not isinstance(weight, torch.Tensor) or weight.ndim != 3:
         raise ModelError(f"{type(module).__name__} has no stacked parameter '{stacked}' [experts, rows, inputs]")
-    plain = getattr(module, "has_gate", False) and not (module.has_bias or module.is_transposed)
-    if not plain or getattr(module, "has_post_expert_norm", False):
-        raise ModelError(f"{type(module).__name__}: experts with biases, other layouts or norms are not supported")
-    return weight.shape[0], weight.shape[1]
+    known = hasattr(module, "has_gate") and not module.has_post_expert_norm and stacked == first_projection(module)
+    if not known and not runs_every_expert(module):
+        raise ModelError(f"{type(module).__name__}: experts with norms or in other forms are not supported")
+    return weight.shape[0], weight.shape[2 if is_transposed(module) else 1]
+
+
+def first_projection(module: Any) -> str:
+    """Return the name of the stacked parameter that the experts' inputs go through first."""
+    return "gate_up_proj" if getattr(module, "has_gate", True) else "up_proj"
+
+
+def is_linear(module: nn.Module) -> bool:
+    """Return whether a projection is a weight, perhaps with a bias, and nothing else; Falcon has a class of its own for it."""
+    return type(module) is nn.Linear or type(module).__name__ == "FalconLinear"
+
+
+def is_transposed(module: Any) -> bool:
+    """Return whether stacked experts are kept as [experts, inputs, rows]."""
+    return bool(getattr(module, "is_transposed", False)) or runs_every_expert(module)
+
+
+def runs_every_expert(module: Any) -> bool:
+    """Return whether stacked experts are of Llama 4's form: each runs on every token, scaled by its weight (0 if not chosen)."""
+    return type(module).__name__ == "Llama4TextExperts"
 
 
 def execution_device(module: nn.Module) -> torch.device:

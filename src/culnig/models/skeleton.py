@@ -9,13 +9,14 @@ from typing import Any
 
 import torch
 
-from culnig.errors import CulnigError
+from culnig.errors import CulnigError, ModelError
 from culnig.models import LanguageModel
 from culnig.models.language_model import suitable_budget
 from culnig.models.loading import device_of, dtype_of, explained, place_options
 from culnig.models.places import find_place
 from culnig.models.quiet import quiet
 from culnig.models.settings import ModelConfig
+from culnig.neurons import Shape
 
 BITS = {"4bit": 4.5, "8bit": 8.5}
 """Bits of a quantised weight with its scales."""
@@ -59,7 +60,15 @@ class Skeleton:
         return int(layers * width) + (self.parameters - layers) * self.dtype.itemsize
 
     def truncated(self, layers: int) -> LanguageModel:
-        """Return a randomly initialised model of the same shape with the given number of layers, on the device."""
+        """Return a randomly initialised model of the same shape with the given number of layers, on the device.
+
+        Raises:
+            ModelError: the layers differ, so a few of them do not stand for the others.
+        """
+        if any(isinstance(shape, Shape) for shape in self.lm.shapes.values()):
+            raise ModelError(
+                f"{self.lm.name}: a plan measures a few layers, and this model's layers differ; run it on few items instead"
+            )
         config = copy.deepcopy(self.config)
         text = config.get_text_config()
         text.num_hidden_layers = layers

@@ -22,7 +22,9 @@ class _Linear(torch.autograd.Function):
     def forward(ctx: Any, x: torch.Tensor, weight: torch.Tensor, bias: torch.Tensor | None) -> torch.Tensor:
         # A frozen weight needs no x in the backward pass, and x takes most of the memory of scoring.
         ctx.save_for_backward(x if weight.requires_grad else None, weight)
-        return _product(x, weight, bias)
+        # The output must not be a view: a model may change it in place (OLMo, Gemma 3n), and hooks on a view would lose
+        # their gradient by that.  A product of matrices is none, and takes its shape in place.
+        return _product(x.flatten(0, -2), weight, bias).resize_(*x.shape[:-1], len(weight))
 
     @staticmethod
     def backward(ctx: Any, *gradients: torch.Tensor) -> tuple[torch.Tensor | None, ...]:
@@ -47,7 +49,9 @@ class _Redirect(TorchFunctionMode):
         if func is torch.nn.functional.linear and not kwargs and _fits(*args):
             x, weight, bias = (*args, None)[:3]
             tracked = any(t is not None and t.requires_grad for t in (x, weight, bias))
-            return _Linear.apply(x, weight, bias) if tracked and torch.is_grad_enabled() else _product(x, weight, bias)
+            if not (tracked and torch.is_grad_enabled()):
+                return _product(x, weight, bias)
+            return _Linear.apply(x, weight, bias)
         return func(*args, **(kwargs or {}))
 
 

@@ -185,6 +185,24 @@ def logits_only_at(head: torch.nn.Module, rows: torch.Tensor, columns: torch.Ten
         handle.remove()
 
 
+@contextmanager
+def embeddings_given(lm: LanguageModel, embedded: torch.Tensor | None) -> Iterator[None]:
+    """Let the model go on from these embeddings [B, T, H] of its token ids within the block; None for its own.
+
+    A hook puts them in the place of the embedding layer's output.  `inputs_embeds` would not do, because some families
+    make more of the token ids than embeddings (Gemma 3n).
+    """
+    if embedded is None:
+        yield
+        return
+    # A copy, because a family may scale its embeddings in place.
+    handle = lm.model.get_input_embeddings().register_forward_hook(lambda module, args, output: embedded.clone())
+    try:
+        yield
+    finally:
+        handle.remove()
+
+
 def _attention_masks(lm: LanguageModel, batch: Batch) -> Any:
     """Return the tree mask in the form that the model takes; with sliding windows, one mask for each kind of layer.
 
@@ -193,11 +211,11 @@ def _attention_masks(lm: LanguageModel, batch: Batch) -> Any:
     """
     if batch.tree_mask is None:
         return None
+    if reason := no_branches(lm):
+        raise ModelError(f"{lm.model.config.model_type} cannot keep answers apart ({reason}); score with mcf")
     allowed = batch.tree_mask[:, None]
     window = getattr(lm.text_config, "sliding_window", None)
     kinds = set(getattr(lm.text_config, "layer_types", None) or [])
-    if other := kinds - {"full_attention", "sliding_attention"}:
-        raise ModelError(f"layers of kind {', '.join(sorted(other))} cannot keep answers apart; score with mcf")
     sliding = "sliding_attention" in kinds or (not kinds and lm.family.windowed)
     if not window or not sliding or batch.input_ids.shape[1] <= window:
         return _as_bias(lm, allowed)
@@ -206,6 +224,20 @@ def _attention_masks(lm: LanguageModel, batch: Batch) -> Any:
     if not kinds:
         return _as_bias(lm, allowed & near)
     return {"full_attention": _as_bias(lm, allowed), "sliding_attention": _as_bias(lm, allowed & near)}
+
+
+def no_branches(lm: LanguageModel) -> str:
+    """Return why answers cannot stand side by side behind one prompt; "" if a mask and positions can keep them apart.
+
+    A layer that takes no mask would let them see each other, and one that counts columns would put them at wrong distances.
+    """
+    if other := set(getattr(lm.text_config, "layer_types", None) or []) - {"full_attention", "sliding_attention"}:
+        return f"layers of kind {', '.join(sorted(other))}"
+    if getattr(lm.text_config, "alibi", False):
+        return "alibi counts columns, not positions"
+    if any(isinstance(module, torch.nn.Conv1d) for module in lm.layers.modules()):
+        return "a convolution runs over its tokens"
+    return lm.family.no_branches
 
 
 def _as_bias(lm: LanguageModel, allowed: torch.Tensor) -> torch.Tensor:
@@ -232,19 +264,20 @@ class Answers:
     top_ids: torch.Tensor
 
 
-def answer_logprobs(lm: LanguageModel, batch: Batch, inputs_embeds: torch.Tensor | None = None) -> Answers:
-    """Run one forward pass; it is differentiable in `inputs_embeds` if they are given.
+def answer_logprobs(lm: LanguageModel, batch: Batch, embedded: torch.Tensor | None = None) -> Answers:
+    """Run one forward pass; it is differentiable in `embedded`, the embeddings of the tokens, if they are given.
 
     Log-probabilities are taken over the whole vocabulary, in float32.
     """
-    inputs: dict[str, Any] = (
-        {"input_ids": batch.input_ids} if inputs_embeds is None else {"inputs_embeds": inputs_embeds}
-    )
+    positions = {} if batch.positions is None else {"position_ids": batch.positions}
+    masks = _attention_masks(lm, batch)
     head = lm.model.get_output_embeddings()
-    with logits_only_at(head, batch.logit_rows, batch.logit_columns), fast_linear(lm.device):
-        logits = lm.model(
-            **inputs, attention_mask=_attention_masks(lm, batch), position_ids=batch.positions, use_cache=False
-        ).logits
+    with (
+        embeddings_given(lm, embedded),
+        logits_only_at(head, batch.logit_rows, batch.logit_columns),
+        fast_linear(lm.device),
+    ):
+        logits = lm.model(input_ids=batch.input_ids, attention_mask=masks, use_cache=False, **positions).logits
     logits = logits.float()
     at, token, answer = batch.answer_index.to(logits.device).unbind(1)
     token_logprobs = logits[at, token] - torch.logsumexp(logits, dim=-1)[at]

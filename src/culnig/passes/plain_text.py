@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from typing import Any
 
 import torch
 
 from culnig.errors import DataError, UsageError
 from culnig.models.language_model import LanguageModel
 from culnig.passes.cpu_kernels import fast_linear
+from culnig.passes.forward import embeddings_given
 
 WINDOW = 1024
 """Tokens read together at most; a longer paragraph is read in pieces, each without what came before."""
@@ -58,13 +58,11 @@ def token_logprobs(
     ids = torch.full((len(rows), width), lm.tokenizer.pad_token_id or 0)
     for b, row in enumerate(rows):
         ids[b, : len(row)] = torch.tensor(row)
-    inputs: dict[str, Any] = {"input_ids": ids.to(lm.device)}
-    embedded = None
+    placed, embedded = ids.to(lm.device), None
     if differentiable:
-        embedded = lm.model.get_input_embeddings()(inputs["input_ids"]).detach().requires_grad_(True)
-        inputs = {"inputs_embeds": embedded}
-    with fast_linear(lm.device):
-        logits = lm.model(**inputs, use_cache=False).logits[:, :-1].float()
+        embedded = lm.model.get_input_embeddings()(placed).detach().requires_grad_(True)
+    with embeddings_given(lm, embedded), fast_linear(lm.device):
+        logits = lm.model(input_ids=placed, use_cache=False).logits[:, :-1].float()
     target = ids[:, 1:].to(logits.device)
     picked = logits.gather(-1, target[..., None])[..., 0] - torch.logsumexp(logits, dim=-1)
     if padded:

@@ -9,9 +9,10 @@ import numpy as np
 
 from culnig.attribution import Scores
 from culnig.attribution.method import Method, parse_method
+from culnig.attribution.store import own_neurons
 from culnig.errors import UsageError
 from culnig.models.fingerprint import same_model
-from culnig.neurons import Neuron
+from culnig.neurons import Neuron, Shape, widths_of
 from culnig.prompts import recorded
 
 RULE_VERSION = 1
@@ -20,6 +21,8 @@ RULE_VERSION = 1
 
 class Pool:
     """The neurons of some modules, numbered module by module, layer by layer.
+
+    A layer counts with its own neurons only, where layers differ.
 
     Attributes:
         shapes: module -> (L, N), in the pool's order.
@@ -31,21 +34,35 @@ class Pool:
         self.shapes = {module: shapes[module] for module in modules if module in shapes}
         if not self.shapes:
             raise UsageError(f"the scores hold none of {', '.join(modules)}; they hold {', '.join(shapes)}")
-        self.sizes = [layers * width for layers, width in self.shapes.values()]
-        self.size = sum(self.sizes)
+        self._starts: dict[str, np.ndarray] = {}
+        self.size = 0
+        for module, shape in self.shapes.items():
+            ends = self.size + np.cumsum([0, *widths_of(shape)])
+            self._starts[module], self.size = ends[:-1], int(ends[-1])
 
     def flat(self, array_of: Any) -> np.ndarray:
         """Concatenate `array_of(module)` ([..., L, N]) over the pool -> [..., size]."""
-        parts = [np.asarray(array_of(module)) for module in self.shapes]
-        return np.concatenate([part.reshape(*part.shape[:-2], -1) for part in parts], axis=-1)
+        parts = []
+        for module, shape in self.shapes.items():
+            part = np.asarray(array_of(module))
+            parts.append(part[..., own_neurons(shape)] if isinstance(shape, Shape) else _joined(part))
+        return np.concatenate(parts, axis=-1)
 
     def neuron(self, position: int) -> Neuron:
         """The neuron at a position of the flat arrays."""
-        for (module, (_, width)), size in zip(self.shapes.items(), self.sizes, strict=True):
-            if position < size:
-                return Neuron(module, *divmod(int(position), width))
-            position -= size
+        for module, starts in reversed(self._starts.items()):
+            if position >= starts[0]:
+                layer = int(np.searchsorted(starts, position, side="right")) - 1
+                return Neuron(module, layer, int(position - starts[layer]))
         raise IndexError(position)
+
+    def position(self, neuron: Neuron) -> int:
+        """The position of a neuron in the flat arrays."""
+        return int(self._starts[neuron.module][neuron.layer]) + neuron.index
+
+
+def _joined(part: np.ndarray) -> np.ndarray:
+    return part.reshape(*part.shape[:-2], -1)
 
 
 def top(values: np.ndarray, k: int) -> np.ndarray:

@@ -7,7 +7,7 @@ from collections.abc import Iterator, Mapping
 import numpy as np
 
 from culnig.errors import UsageError
-from culnig.neurons import ATTENTION_POOL, MLP_POOL, Neuron, NeuronSet, check_belongs
+from culnig.neurons import ATTENTION_POOL, MLP_POOL, Neuron, NeuronSet, check_belongs, widths_of
 
 HOW = ("matched", "uniform", "pool", "whole", "norm")
 BINS = 10
@@ -72,7 +72,7 @@ def _site_strata(
             else " and ".join(sorted({m for m, _ in sites}))
         )
         # Sorted: the order of a set of names differs from process to process.
-        yield name, [Neuron(*site, i) for site in sorted(sites) for i in range(shapes[site[0]][1])]
+        yield name, [Neuron(*site, i) for site in sorted(sites) for i in range(widths_of(shapes[site[0]])[site[1]])]
 
 
 def _norm_strata(
@@ -94,7 +94,7 @@ def _norm_strata(
             raise UsageError(
                 f"the norms of {site.module} are {values.shape}, the scores {tuple(shape)} (layers, neurons)"
             )
-        row = values[site.layer]
+        row = values[site.layer, : widths_of(shape)[site.layer]]
         if not np.isfinite(row).all():
             raise UsageError(f"the norms of {site.module}, layer {site.layer}, hold values that are not finite")
         ranks = np.argsort(np.argsort(row, kind="stable"), kind="stable")

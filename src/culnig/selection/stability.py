@@ -275,14 +275,14 @@ def _agreement(one: Selection, other: Selection, chosen: NeuronSet) -> dict[str,
 
 def _positions(neurons: NeuronSet, pools: Mapping[str, Pool]) -> Iterator[int]:
     """Positions of neurons in the pools laid end to end."""
-    starts, at = {}, 0
+    starts: dict[str, tuple[int, Pool]] = {}
+    at = 0
     for pool in pools.values():
-        for (module, (_, width)), size in zip(pool.shapes.items(), pool.sizes, strict=True):
-            starts[module] = (at, width)
-            at += size
+        starts |= dict.fromkeys(pool.shapes, (at, pool))
+        at += pool.size
     for neuron in neurons:
-        start, width = starts[neuron.module]
-        yield start + neuron.layer * width + neuron.index
+        start, pool = starts[neuron.module]
+        yield start + pool.position(neuron)
 
 
 def jaccard_matrix(sets: Mapping[str, NeuronSet]) -> pd.DataFrame:

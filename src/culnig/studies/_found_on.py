@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import pandas as pd
 
 from culnig.data import DataConfig
-from culnig.neurons import ATTENTION_POOL, MLP_POOL, NeuronSet
+from culnig.neurons import ATTENTION_POOL, MLP_POOL, NeuronSet, number_of_neurons
 from culnig.selection import select_general
 from culnig.settings import Settings
 
@@ -92,7 +92,7 @@ def pooled_chance(one: NeuronSet, other: NeuronSet, shapes: Mapping[str, tuple[i
     """Jaccard at the expected overlap of random sets with as many neurons in each pool (MLP; q, k, v)."""
     shared = 0.0
     for pool in (MLP_POOL, ATTENTION_POOL):
-        size = sum(shapes[m][0] * shapes[m][1] for m in pool if m in shapes)
+        size = number_of_neurons({m: shapes[m] for m in pool if m in shapes})
         m, n = (sum(neuron.module in pool for neuron in each) for each in (one, other))
         shared += m * n / size if size else 0.0
     union = len(one) + len(other) - shared

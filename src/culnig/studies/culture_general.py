@@ -10,7 +10,7 @@ from culnig import figures
 from culnig.evaluation import EvalResult, compare, estimate, mcnemar, power_table, significance_table
 from culnig.evaluation.results import SCALE_METRIC
 from culnig.formatting import at_floor, format_p, interval, p_equals, points
-from culnig.neurons import NeuronSet
+from culnig.neurons import NeuronSet, number_of_neurons
 from culnig.selection import select_random
 from culnig.statistics.bootstrap import EXACT
 from culnig.statistics.tests import adjust
@@ -236,8 +236,7 @@ def _by(run: SavedRun, column: str) -> pd.DataFrame:
 
 
 def _numbers(run: SavedRun, differences: pd.DataFrame) -> dict[str, Any]:
-    shapes = run.scores("neur").shapes()
-    total = sum(layers * width for layers, width in shapes.values())
+    total = number_of_neurons(run.scores("neur").shapes())
     correct = differences[differences["metric"] == "correct"].set_index(["test", "pair"])
     keep = ["a", "b", "difference", "low", "high", "p", "p_adjusted", "p_floor", "draws"]
 

@@ -14,7 +14,7 @@ from culnig.attribution.batch import Prompts
 from culnig.attribution.method import parse_method
 from culnig.attribution.scoring import score_prompts
 from culnig.data import Item, load_languages
-from culnig.neurons import GATE, NeuronSet
+from culnig.neurons import GATE, NeuronSet, number_of_neurons
 from culnig.passes.plain_text import pieces
 from culnig.prompts import Encoded, PromptPolicy
 from culnig.selection import select_general
@@ -87,8 +87,8 @@ class LanguageNeuronsStudy:
 
     def select(self, run: SavedRun) -> dict[str, NeuronSet]:
         whole, scores = culture_general_set(run), Scores.load(_path(run))
-        layers, width = scores.shapes()[GATE]
-        chosen = select_general(scores, None, None, t_mlp=min(1.0, len(whole) / (layers * width)), t_attn=0.0)
+        size = number_of_neurons({GATE: scores.shapes()[GATE]})
+        chosen = select_general(scores, None, None, t_mlp=min(1.0, len(whole) / size), t_attn=0.0)
         return {CULTURE_GENERAL: whole, LANGUAGE: chosen}
 
     def conditions(self, run: SavedRun) -> list[Condition]:

@@ -13,7 +13,7 @@ from culnig.figures import (
     empty_figure,
     heat_map,
 )
-from culnig.neurons import ATTENTION_POOL, MLP_POOL, NeuronSet, Site
+from culnig.neurons import ATTENTION_POOL, MLP_POOL, NeuronSet, Site, widths_of
 from culnig.studies._base import STUDIES, Condition, Section
 from culnig.studies._culture_general_set import CULTURE_GENERAL, culture_general_set
 from culnig.studies.culture_specific import PREFIX, set_names
@@ -135,8 +135,9 @@ def site_table(neurons: NeuronSet, shapes: dict[str, tuple[int, int]]) -> pd.Dat
     counts, total = neurons.counts(), max(1, len(neurons))
     rows: list[dict[str, Any]] = []
     for module in (*MLP_POOL, *ATTENTION_POOL):
-        layers, width = shapes.get(module, (0, 0))
-        for layer in range(layers):
+        for layer, width in enumerate(widths_of(shapes.get(module, (0, 0)))):
+            if not width:  # a layer without this module
+                continue
             count = counts.get(Site(module, layer), 0)
             rows.append(
                 {

@@ -34,6 +34,7 @@ from culnig.selection import (
     size_general,
     size_specific,
 )
+from culnig.selection.pools import Pool
 from culnig.settings import Settings
 from culnig.studies._base import STUDIES, Condition, Finding, MeasurementContext, Section
 from culnig.studies._compared_methods import (
@@ -256,10 +257,8 @@ def _wordings(run: SavedRun) -> pd.DataFrame:
         others = parts | {part: _others(run, part, method, parts[part]) for part in REWORDED}
         share = [run.config.section(StabilitySettings).budget]
         a, b = (sets_of(each, run.config, place, share)[0] for each in (parts, others))
-        ranked = [
-            np.concatenate([neur.mean(m).ravel() for m in run.config.section(MethodComparisonSettings).modules[place]])
-            for neur in (parts["neur"], others["neur"])
-        ]
+        modules = run.config.section(MethodComparisonSettings).modules[place]
+        ranked = [Pool(neur, modules).flat(neur.mean) for neur in (parts["neur"], others["neur"])]
         row = {"method": method, "modules": place, "neurons": len(a), "jaccard": a.jaccard(b)}
         rows.append(row | {"rank correlation of S(neur)": rank_correlation(*ranked)})
     return pd.DataFrame(rows)

@@ -22,10 +22,11 @@ import torch
 from pydantic import Field
 
 from culnig.attribution.method import METHODS, Divisor, PerModule, Seen, ValueMethod
+from culnig.attribution.store import own_neurons
 from culnig.errors import ModelError, UsageError
 from culnig.models import LanguageModel
 from culnig.models.downstream import activation_of
-from culnig.neurons import GATE
+from culnig.neurons import GATE, number_of_neurons
 
 if TYPE_CHECKING:
     from culnig.attribution.store import Scores
@@ -48,8 +49,9 @@ class Lape(ValueMethod):
     def check(self, lm: LanguageModel) -> None:
         if not self.modules(lm):
             raise ModelError(f"{self.base} needs {GATE}, which {lm.name} does not have")
-        for layer in range(lm.num_layers):
-            activation_of(lm, layer)
+        for site in lm.sites:
+            if site.module == GATE:
+                activation_of(lm, site.layer)
 
     def measure(self, seen: Seen) -> Sequence[torch.Tensor]:
         active = activation_of(seen.work.lm, seen.site.layer)(seen.value) > 0
@@ -72,7 +74,7 @@ class Lape(ValueMethod):
 
     def _high(self, scores: Scores, module: str) -> np.ndarray:
         p = self.probabilities(scores, module)
-        return p > np.percentile(p, self.percentile)
+        return p > np.percentile(p[:, own_neurons(scores.shapes()[module])], self.percentile)
 
     def _rank(self, scores: Scores, module: str) -> np.ndarray:
         if len(scores.groups) < 2:
@@ -81,7 +83,8 @@ class Lape(ValueMethod):
         total = p.sum(axis=0)
         q = np.divide(p, total, out=np.zeros_like(p), where=total > 0)
         entropy = -np.sum(q * np.log(q, out=np.zeros_like(q), where=q > 0), axis=0)
-        return np.where(self._high(scores, module).any(axis=0), -entropy, -np.inf)
+        ranked = self._high(scores, module).any(axis=0) & own_neurons(scores.shapes()[module])
+        return np.where(ranked, -entropy, -np.inf)
 
 
 @METHODS.register("cape")
@@ -105,7 +108,8 @@ class Cape(Lape):
 
         def pure(module: str) -> np.ndarray:
             rank = self._rank(ctrl, module)
-            last = np.sort(rank, axis=None)[::-1][max(int((self.share or 0) * rank.size) - 1, 0)]
+            size = number_of_neurons({module: ctrl.shapes()[module]})
+            last = np.sort(rank, axis=None)[::-1][max(int((self.share or 0) * size) - 1, 0)]
             found = self._high(ctrl, module) & (rank >= last) & np.isfinite(rank)
             return np.where(found, -np.inf, own(module))
 

@@ -21,7 +21,7 @@ from culnig.attribution.method import METHODS, Seen, ValueMethod
 from culnig.attribution.positions import mean_of
 from culnig.models import LanguageModel
 from culnig.models.downstream import outgoing_norms
-from culnig.neurons import GATE, UP, VALUE, Site
+from culnig.neurons import GATE, UP, VALUE
 
 
 @METHODS.register("wanda_neuron")
@@ -35,7 +35,7 @@ class WandaNeuron(ValueMethod):
 
     def check(self, lm: LanguageModel) -> None:
         for module in self.modules(lm):
-            outgoing_norms(lm, Site(module, 0))
+            outgoing_norms(lm, next(site for site in lm.sites if site.module == module))
 
     def measure(self, seen: Seen) -> Sequence[torch.Tensor]:
         known = seen.work.prompts.cache

@@ -10,7 +10,7 @@ import pandas as pd
 
 from culnig.attribution import Scores
 from culnig.errors import UsageError
-from culnig.neurons import ATTENTION_POOL, MLP_POOL, Neuron
+from culnig.neurons import ATTENTION_POOL, MLP_POOL, Neuron, widths_of
 from culnig.selection.general import general_difference
 from culnig.selection.pools import Pool, floor_count, top_ranked
 from culnig.selection.rules import GeneralRule
@@ -70,13 +70,14 @@ def stratified(
     rng = np.random.default_rng(seed)
     rows = []
     for module in modules:
-        depth, width = scores.shapes()[module]
-        if width < BINS * per_cell:
+        widths = widths_of(scores.shapes()[module])
+        having = [layer for layer, width in enumerate(widths) if width]
+        if (fewest := min(widths[layer] for layer in having)) < BINS * per_cell:
             raise UsageError(
-                f"{module} has {width} neurons a layer; {per_cell} from each tenth of them cannot be drawn"
+                f"{module} has {fewest} neurons a layer; {per_cell} from each tenth of them cannot be drawn"
             )
-        for layer in _spread(depth, layers):
-            order = np.argsort(scores.total(module)[layer], kind="stable")
+        for layer in (having[i] for i in _spread(len(having), layers)):
+            order = np.argsort(scores.total(module)[layer, : widths[layer]], kind="stable")
             for decile, members in enumerate(np.array_split(order, BINS), start=1):
                 drawn = rng.choice(members, size=per_cell, replace=False)
                 rows += [(module, layer, int(i), decile) for i in sorted(drawn)]
@@ -139,8 +140,7 @@ def best_of_all(
 def _without(values: np.ndarray, pool: Pool, neurons: Sequence[Neuron]) -> np.ndarray:
     """The values, with nan (no rank) for some neurons."""
     left = np.array(values, dtype=float)
-    starts = dict(zip(pool.shapes, np.cumsum([0, *pool.sizes[:-1]]), strict=True))
     for neuron in neurons:
-        if neuron.module in starts:
-            left[starts[neuron.module] + neuron.layer * pool.shapes[neuron.module][1] + neuron.index] = np.nan
+        if neuron.module in pool.shapes:
+            left[pool.position(neuron)] = np.nan
     return left

@@ -1,15 +1,15 @@
-"""OPT: no gate; the projection before the activation function is the site."""
+"""CTRL: no gate; the projection before the activation function is the site."""
 
 from culnig.models import FAMILIES, Family, SiteLocation
 
-FAMILIES.register("opt")(
+FAMILIES.register("ctrl")(
     Family(
-        layers="model.decoder.layers",
+        layers="transformer.h",
         sites={
-            "mlp.gate_proj": SiteLocation("fc1"),
-            "self_attn.q_proj": SiteLocation("self_attn.q_proj"),
-            "self_attn.k_proj": SiteLocation("self_attn.k_proj"),
-            "self_attn.v_proj": SiteLocation("self_attn.v_proj"),
+            "mlp.gate_proj": SiteLocation("ffn.0"),
+            "self_attn.q_proj": SiteLocation("multi_head_attention.Wq"),
+            "self_attn.k_proj": SiteLocation("multi_head_attention.Wk"),
+            "self_attn.v_proj": SiteLocation("multi_head_attention.Wv"),
         },
     )
 )
