@@ -54,3 +54,20 @@ def write_config(folder, reference_dir):
     path = folder / "tiny.yaml"
     path.write_text(yaml.safe_dump(config))
     return path
+
+
+def write_guarded_config(folder, model, study, **guarded):
+    """Write a run with a guarded selection of few neurons: own texts, protected skills, and one of its studies."""
+    path = write_config(folder, model)
+    texts = folder / "texts.txt"
+    texts.write_text("\n\n".join(f"w{i} w{i + 1} w{i + 3} w{i + 7}" for i in range(12)))
+    settings = yaml.safe_load(path.read_text())
+    settings |= study
+    settings["guarded"] = {
+        "protect": {"skills": {"items": write_items(folder / "skills.jsonl", "skills")}},
+        "own_texts": str(texts),
+        "items": 8,
+        "texts": 6,
+    } | guarded
+    path.write_text(yaml.safe_dump(settings))
+    return path

@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import pandas as pd
 import pytest
-import yaml
 
 from culnig import NeuronSet
 from culnig.errors import UsageError
 from culnig.run.config import load_config
 from culnig.run.pipeline import run
-from tests.helpers.configs import write_config, write_items
+from tests.helpers.configs import write_guarded_config
 
 pytestmark = pytest.mark.slow
 
@@ -18,23 +17,13 @@ pytestmark = pytest.mark.slow
 @pytest.fixture(scope="module")
 def config(tmp_path_factory, reference_dir):
     folder = tmp_path_factory.mktemp("frontier")
-    path = write_config(folder, reference_dir)
-    texts = folder / "texts.txt"
-    texts.write_text("\n\n".join(f"w{i} w{i + 1} w{i + 3} w{i + 7}" for i in range(12)))
-    settings = yaml.safe_load(path.read_text())
-    settings |= {"studies": ["frontier"], "scoring": "culnig,relp:product,random"}
-    settings["guards"] = {"text": str(texts)}
-    settings["guarded"] = {
-        "protect": {"skills": {"items": write_items(folder / "skills.jsonl", "skills")}},
-        "own_texts": str(texts),
-        "step": 2,
-        "items": 8,
-        "texts": 6,
-        "steps": 4,
+    study = {
+        "studies": ["frontier"],
+        "scoring": "culnig,relp:product,random",
+        "guards": {"text": str(folder / "texts.txt")},
+        "frontier": {"sizes": [1, 2, 4], "guarded": ["greedy", "ratio"]},
     }
-    settings["frontier"] = {"sizes": [1, 2, 4], "guarded": ["greedy", "ratio"]}
-    path.write_text(yaml.safe_dump(settings))
-    return path
+    return write_guarded_config(folder, reference_dir, study, step=2, steps=4)
 
 
 @pytest.fixture(scope="module")

@@ -3,36 +3,23 @@
 from __future__ import annotations
 
 import pytest
-import yaml
 
 from culnig import NeuronSet
 from culnig.errors import UsageError
 from culnig.run.config import load_config
 from culnig.run.pipeline import run
-from tests.helpers.configs import write_config, write_items
+from tests.helpers.configs import write_guarded_config
 
 pytestmark = pytest.mark.slow
 
 
 @pytest.fixture(scope="module")
 def config(tmp_path_factory, reference_dir):
-    folder = tmp_path_factory.mktemp("guarded")
-    path = write_config(folder, reference_dir)
-    texts = folder / "texts.txt"
-    texts.write_text("\n\n".join(f"w{i} w{i + 1} w{i + 3} w{i + 7}" for i in range(12)))
-    settings = yaml.safe_load(path.read_text())
-    settings["studies"] = ["culture_general", "guarded"]
-    settings["guarded"] = {
-        "harm": {"perplexity": 5.0, "skills": 1.0},
-        "protect": {"skills": {"items": write_items(folder / "skills.jsonl", "skills")}},
-        "own_texts": str(texts),
-        "step": 3,
-        "max_neurons": 6,
-        "items": 8,
-        "texts": 6,
-    }
-    path.write_text(yaml.safe_dump(settings))
-    return path
+    study = {"studies": ["culture_general", "guarded"]}
+    harm = {"perplexity": 5.0, "skills": 1.0}
+    return write_guarded_config(
+        tmp_path_factory.mktemp("guarded"), reference_dir, study, harm=harm, step=3, max_neurons=6
+    )
 
 
 @pytest.fixture(scope="module")
