@@ -7,8 +7,7 @@ In a state of the model, with n * d(log-odds of the gold answer)/dn summed over 
 
     gain  C - max(K, 0) - sum over p of v_p max(G_p, 0) - w (max(O, 0) + Q / 2)
 
-An item counts by P(gold) of the present state.  What is lost already therefore counts no more, and what was never known
-needs no protection.  MLP neurons are looked at behind their activation function, where the first-order term is exact.  The
+MLP neurons are looked at behind their activation function, where the first-order term is exact.  The
 weights w and v_p grow when a guard was crossed.  Methods that rank once use the same terms:
 
     ratio       max(C - max(K, 0), 0) / (sum over p of v_p |G_p| + w (|O| + Q / 2) + e),  e the median denominator

@@ -34,8 +34,8 @@ class GuardedSettings(Settings):
     )
     modules: list[str] = Field(["mlp.gate_proj"], description="modules to take neurons of; [] is all")
     score: str = Field(
-        "culnig:sum:odds:product",
-        description="signed scoring method of items; weighted by P(gold), so what is lost already counts no more",
+        "culnig:sum:odds:unweighted:product",
+        description="signed scoring method of items; without `unweighted` an item counts by P(gold), so less once it is lost",
     )
     step: int = Field(15, ge=1, description="neurons that a round adds")
     items: int = Field(
@@ -44,7 +44,7 @@ class GuardedSettings(Settings):
     texts: int = Field(48, ge=2, description="texts sampled from the model that a round's text cost is taken on")
     checked: int = Field(240, ge=8, description="items of each data set that a round is checked on")
     text_weight: float = Field(
-        30.0, ge=0.0, description="log-odds of culture (nats) that a nat a token of text is worth"
+        60.0, ge=0.0, description="log-odds of culture (nats) that a nat a token of text is worth"
     )
     protect_weight: float = Field(1.0, ge=0.0, description="weight of a protected set's log-odds beside culture's")
     least_gain: float = Field(
