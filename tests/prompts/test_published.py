@@ -95,7 +95,8 @@ def test_passages_are_drawn_as_published(made):
 def test_a_folder_stands_for_the_templates_it_has(made):
     own = load_items("everyday:test")[:1]
     assert render(own, PromptPolicy(template=str(made))) == render(own, PromptPolicy())
-    assert invoke("data", "show", "country_rc:fifty-neur", "-n", "1", "--formulation", "mcf", "--template", made).output
+    shown = invoke("data", "show", "country_rc:fifty-neur", "-n", "1", "--formulation", "mcf", "--template", made)
+    assert shown.exit_code == 0 and "Read 0.\n\ntext: " in shown.output
 
 
 def test_another_clone_is_said(tmp_path, capsys, monkeypatch):
