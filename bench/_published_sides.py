@@ -91,18 +91,17 @@ def _module(file: Path) -> Any:
 def _model(name: str) -> tuple[Any, Any]:
     """Load as the published script does, but for device and type; the embedded model comes from culnig's file."""
     import torch
-    from transformers import AutoModelForCausalLM, AutoTokenizer
+    import transformers as hf
 
     if Path(name).is_dir():
-        tokenizer: Any = AutoTokenizer.from_pretrained(name, padding_side="left")
-        model = AutoModelForCausalLM.from_pretrained(name, dtype=torch.float32, attn_implementation="sdpa")
+        tokenizer: Any = hf.AutoTokenizer.from_pretrained(name, padding_side="left")
+        model = hf.AutoModelForCausalLM.from_pretrained(name, dtype=torch.float32, attn_implementation="sdpa")
     else:
         import culnig
 
         lm = culnig.load_model(name)
         model, tokenizer = lm.model.requires_grad_(True), lm.tokenizer
-    if not tokenizer.pad_token:
-        tokenizer.pad_token = tokenizer.eos_token
+    tokenizer.pad_token = tokenizer.pad_token or tokenizer.eos_token
     model.name_or_path = ADMITTED
     return model, tokenizer
 
