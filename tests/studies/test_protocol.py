@@ -12,6 +12,7 @@ from culnig.run.pipeline import run
 from culnig.studies.protocol import TESTED, deviations
 from tests.helpers.cli import invoke
 from tests.helpers.configs import write_config
+from tests.helpers.published import imported, known_as_published
 
 PRESETS = [
     f"paper-{name}" for name in ("gemma-3-12b", "gemma-3-27b", "qwen3-14b", "llama-3.1-8b", "phi-4", "falcon3-10b")
@@ -85,6 +86,27 @@ def test_a_template_that_drifts_is_a_row(title, monkeypatch):
     load = protocol.load_template
     monkeypatch.setattr(protocol, "load_template", fewer)
     assert list(settings_of("paper-phi-4")) == [f"test: {title}, labels", SHORT]
+
+
+def test_imported_texts_are_no_deviation(tmp_path, monkeypatch):
+    known_as_published(monkeypatch, made := imported(tmp_path))
+    use = [f"prompts.template={made}"]
+    assert list(settings_of("paper-phi-4", *use)) == [SHORT]
+    assert list(settings_of("paper-phi-4", *use, about="texts")) == ["country_rc: passages"]
+    (made / "normad.yaml").unlink()
+    left = settings_of("paper-phi-4", *use, about="texts")
+    assert left["prompts: wordings"].here == "texts of this project in NormAd" and len(left) == 4
+    crc = [f"identify.crc.items={made}/country_rc-neur.jsonl", f"test.4.items={made}/country_rc-test.jsonl"]
+    assert list(settings_of("paper-phi-4", *crc)) == [SHORT]
+    assert "country_rc: passages" not in settings_of("paper-phi-4", *crc, about="texts")
+    assert "country_rc: passages" in settings_of("paper-phi-4", crc[0], about="texts")
+
+
+def test_an_edited_import_is_a_deviation(tmp_path, monkeypatch):
+    known_as_published(monkeypatch, made := imported(tmp_path))
+    (made / "qnli.yaml").write_text((made / "qnli.yaml").read_text().replace("Reply 0 or 1.", "Reply."))
+    left = settings_of("paper-phi-4", f"prompts.template={made}", about="texts")
+    assert left["prompts: wordings"].here == "texts of this project in QNLI" and "prompts: order of options" not in left
 
 
 def test_the_fine_tuning_is_checked_too():

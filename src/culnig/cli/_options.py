@@ -44,7 +44,10 @@ Dtype = Annotated[
 Bos = Annotated[str, typer.Option(help="auto (what the tokenizer does), on, off.", rich_help_panel=PROMPTS)]
 Wordings = Annotated[str, typer.Option(help="Prompt wordings of each item: a number, or all.", rich_help_panel=PROMPTS)]
 TemplateFile = Annotated[
-    str | None, typer.Option("--template", help="Prompt template: a name, or your YAML file.", rich_help_panel=PROMPTS)
+    str | None,
+    typer.Option(
+        "--template", help="Prompt template: a name, your YAML file, or a folder of them.", rich_help_panel=PROMPTS
+    ),
 ]
 Calibrated = Annotated[
     str,

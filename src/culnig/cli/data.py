@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Annotated, Any
 
 import typer
@@ -15,6 +16,9 @@ def add_to(app: typer.Typer) -> None:
     group.command("list", epilog="Example:  culnig data list    or    culnig data list blimp")(list_)
     group.command("show", epilog="Example:  culnig data show everyday:test -n 3 --formulation mcf")(show)
     group.command("check", epilog="Example:  culnig data check everyday    or    culnig data check my.jsonl")(check)
+    group.command("import-published", epilog="Example:  culnig data import-published ~/CULNIG --out published")(
+        import_published
+    )
     app.add_typer(group, name="data")
 
 
@@ -156,3 +160,34 @@ def check(
             typer.echo(f"  {problem.where}: {problem.what}")
         typer.echo(f"{name}: {errors} errors, {len(problems) - errors} warnings")
     raise typer.Exit(1 if errors else 0)
+
+
+def import_published(
+    path: Annotated[Path, typer.Argument(help="Folder of a clone of github.com/ynklab/CULNIG.")],
+    out: Annotated[Path, typer.Option("--out", help="Folder to write to.")] = Path("published"),
+    as_json: o.Json = False,
+) -> None:
+    """Make prompt templates and CountryRC's items of a clone of the published repository, whose texts culnig lacks.
+
+    Nothing of the clone is run.  What it gives is compared with the hashes of the published revision.
+    """
+    from culnig.prompts.published import REVISION, read_clone, save_all
+
+    found = list(save_all(read_clone(path), out))
+    if as_json:
+        o.print_json({"revision": REVISION, "files": {str(file): known for file, known in found}})
+        return
+    width = max(len(str(file)) for file, _ in found)
+    for file, known in found:
+        typer.echo(f"{file!s:<{width}}  ", nl=False)
+        typer.secho("as published" if known else "differs", fg=None if known else "yellow")
+    if differing := sum(not known for _, known in found):
+        typer.secho(
+            f"warning: {differing} of {len(found)} files are not what the published revision ({REVISION[:7]}) gives: the"
+            " clone is of another revision, or was edited",
+            fg="yellow",
+            err=True,
+        )
+    items = [file for file, _ in found if file.suffix == ".jsonl"]
+    typer.echo(f"\nUse the templates: --template {out}   or in a config   prompts: {{template: {out}}}")
+    typer.echo("Use CountryRC's items by their names: " + ", ".join(map(str, items)))

@@ -143,7 +143,7 @@ def _keys(encoded: Sequence[Encoded], policy: PromptPolicy) -> list[str]:
     templates: dict[str, str] = {}
     keys = []
     for e in encoded:
-        name = "" if e.item.prompt is not None else policy.template or e.item.template
+        name = "" if e.item.prompt is not None else policy.template_of(e.item.template)
         if name not in templates:
             wordings = getattr(load_template(name), policy.formulation) if name else None
             templates[name] = sha256_json([policy.system, wordings.model_dump() if wordings else None])

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
@@ -30,7 +31,10 @@ class PromptPolicy(BaseModel):
     bos: Switch = Field("auto", description="auto: what the tokenizer does; on or off force it")
     wordings: int | Literal["all"] = Field(1, description="how many prompt wordings of each item, from the first on")
     system: str | None = Field(None, description="system prompt, with a chat template only")
-    template: str | None = Field(None, description="template name or YAML file instead of the benchmark's own")
+    template: str | None = Field(
+        None,
+        description="template name or YAML file instead of the benchmark's own, or a folder with files of its name",
+    )
     calibration: Calibration = Field(
         "none", description="what is taken off an option's log-probability: none, length, pmi, contrast"
     )
@@ -54,6 +58,22 @@ class PromptPolicy(BaseModel):
     def for_writing(self) -> PromptPolicy:
         """The same policy for short answers."""
         return self.model_copy(update={"formulation": "short", "calibration": "none", "orders": "given"})
+
+    def template_of(self, own: str) -> str:
+        """Return the template of a benchmark whose own is `own`: `NAME` or `NAME#wording`.
+
+        Raises:
+            UsageError: the policy names a folder that holds no templates.
+        """
+        if self.template is None or not Path(self.template).is_dir():
+            return self.template or own
+        name, mark, wording = own.partition("#")
+        file = Path(self.template) / f"{name}.yaml"
+        if file.is_file():
+            return f"{file}{mark}{wording}"
+        if not any(Path(self.template).glob("*.yaml")):
+            raise UsageError(f"{self.template}: this folder holds no prompt template (NAME.yaml)")
+        return own
 
     def chat(self, tokenizer: Any) -> ChatTemplate | None:
         """Return the chat template for prompts; None if they are used as they are.

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import dataclasses
+import hashlib
 import random
+import re
 from collections.abc import Iterable
 from dataclasses import dataclass
 
@@ -49,7 +51,7 @@ def render(items: Iterable[Item], policy: PromptPolicy) -> list[Prompt]:
 
 def template_hash(items: Iterable[Item], policy: PromptPolicy) -> str:
     """Return the hash of the items' wordings; two files with the same wordings have the same hash."""
-    names = {policy.template or item.template for item in items if item.prompt is None}
+    names = {policy.template_of(item.template) for item in items if item.prompt is None}
     wordings = [getattr(load_template(name), policy.formulation) for name in sorted(names)]
     return sha256_json([each.facts() for each in wordings if each is not None])
 
@@ -68,19 +70,18 @@ def _render_item(item: Item, policy: PromptPolicy) -> list[Prompt]:
         target = item.target or ""
         answers = item.options or (target,)
         return [Prompt(item, "", item.prompt, item.prefix, answers, answers.index(target))]
-    template = load_template(policy.template or item.template)
-    wordings: WordingList | None = getattr(template, policy.formulation)
+    name = policy.template_of(item.template)
+    wordings: WordingList | None = getattr(load_template(name), policy.formulation)
     if wordings is None:
-        raise PromptError(f"the template '{policy.template or item.template}' has no {policy.formulation} wordings")
+        raise PromptError(f"the template '{name}' has no {policy.formulation} wordings")
     count = len(wordings.wordings) if policy.wordings == "all" else policy.wordings
     if not 1 <= count <= len(wordings.wordings):
         raise PromptError(
-            f"{count} wordings asked for, the template '{policy.template or item.template}' has"
-            f" {len(wordings.wordings)} for {policy.formulation}"
+            f"{count} wordings asked for, the template '{name}' has {len(wordings.wordings)} for {policy.formulation}"
         )
     turns = len(item.options) if policy.orders == "cyclic" and policy.formulation == "mcf" else 1
     return [
-        _fill(_turned(item, turn), wording, wordings.option, policy, f"/{turn}" if turns > 1 else "")
+        _fill(_turned(item, turn), wording, wordings, policy, f"/{turn}" if turns > 1 else "")
         for wording in wordings.wordings[:count]
         for turn in range(turns)
     ]
@@ -94,7 +95,7 @@ def _turned(item: Item, turn: int) -> Item:
     return dataclasses.replace(item, options=options, answer=(item.answer - turn) % len(options))
 
 
-def _fill(item: Item, wording: Wording, option_format: str, policy: PromptPolicy, order: str = "") -> Prompt:
+def _fill(item: Item, wording: Wording, among: WordingList, policy: PromptPolicy, order: str = "") -> Prompt:
     text = wording.text if item.question else wording.control
     options, gold = _ordered(item, wording, policy)
     if policy.formulation == "short":
@@ -108,22 +109,31 @@ def _fill(item: Item, wording: Wording, option_format: str, policy: PromptPolicy
             raise PromptError(f"item {item.id}: {len(options)} options, but only {len(labels)} labels in {wording.id}")
         answers = tuple(wording.join + label for label in labels[: len(options)])
         pairs = zip(labels, options, strict=False)
-        listed = "\n".join(option_format.replace("{label}", a).replace("{option}", o) for a, o in pairs)
+        listed = among.separator.join(among.option.replace("{label}", a).replace("{option}", o) for a, o in pairs)
     # Questions are inserted after the other slots and options last, because both may themselves hold braces.
-    before, slot, after = (_put(part, item) for part in text.partition("{options}"))
+    before, slot, after = (_put(part, item, among) for part in text.partition("{options}"))
     text = before + (listed if slot else "") + after
-    system = _put(wording.system, item) if item.question else ""
+    system = _put(wording.system, item, among) if item.question else ""
     return Prompt(item, wording.id + order, text, wording.prefix, answers, gold, system)
 
 
-def _put(text: str, item: Item) -> str:
-    """Fill the slots for country, scale and question."""
+def _put(text: str, item: Item, among: WordingList) -> str:
+    """Fill the slots for country, scale and question; a control names no country."""
     if "{country}" in text:
         known = find(item.country)
-        text = text.replace("{country}", known.phrase if known else item.country)
+        usual = known.phrase if known else item.country
+        if among.spelling == "snake_case":
+            usual = item.country.lower().replace(" ", "_")
+        text = text.replace("{country}", "" if item.control else among.countries.get(item.country, usual))
     if item.scale:
         text = text.replace("{low}", str(item.scale[0])).replace("{high}", str(item.scale[1]))
-    return text.replace("{question}", item.question)
+    if "{line" not in text:
+        return text.replace("{question}", item.question)
+    first, _, rest = item.question.partition("\n")
+    lines = {"line1": first, "line2": rest}
+    for slot, name in zip(lines, among.lines, strict=False):
+        lines[slot] = lines[slot].removeprefix(f"{name}:").removeprefix(" ")
+    return re.sub(r"\{(line1|line2)\}", lambda found: lines[found[1]], text)
 
 
 def _spellings(item: Item) -> tuple[str, ...]:
@@ -136,5 +146,11 @@ def _ordered(item: Item, wording: Wording, policy: PromptPolicy) -> tuple[tuple[
     if not item.shuffle or policy.formulation == "cf":
         return item.options, item.answer
     order = list(range(len(item.options)))
-    random.Random(f"{item.benchmark}/{item.id}/{wording.id}").shuffle(order)
+    if wording.drawn_by:  # as the published code draws it
+        digest = hashlib.md5(f"{item.id}_{wording.drawn_by}".encode(), usedforsecurity=False).hexdigest()
+        random.Random(int(digest[:8], 16)).shuffle(order)
+        if wording.draws == "labels":
+            order = sorted(order, key=lambda i: order[i])
+    else:
+        random.Random(f"{item.benchmark}/{item.id}/{wording.id}").shuffle(order)
     return tuple(item.options[i] for i in order), order.index(item.answer)

@@ -9,20 +9,32 @@ from importlib.metadata import entry_points
 from pathlib import Path
 from typing import Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, SerializerFunctionWrapHandler, ValidationError, model_serializer
 
 from culnig.errors import DataError, UsageError
 
+LATER = {"separator": "\n", "lines": [], "countries": {}, "spelling": "phrase", "drawn_by": "", "draws": "options"}
+"""Fields that earlier versions did not have: dumped where they are used, so that hashes of other templates stay."""
 LABELS = {"letters": "ABCDEFGHIJKLMNOPQRSTUVWXYZ", "digits": "123456789", "digits-from-0": "0123456789"}
 
 
-class Wording(BaseModel):
-    """One wording of a prompt."""
+class _Dumped(BaseModel):
+    """Base: a field of `LATER` is dumped only where it is used."""
 
     model_config = ConfigDict(extra="forbid")
 
+    @model_serializer(mode="wrap")
+    def _used(self, handler: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        return {name: value for name, value in handler(self).items() if name not in LATER or value != LATER[name]}
+
+
+class Wording(_Dumped):
+    """One wording of a prompt."""
+
     id: str
-    text: str = Field(description="the prompt; slots {question}, {country}, {low}, {high} and, in mcf, {options}")
+    text: str = Field(
+        description="the prompt; slots {question} or its {line1} and {line2}, {country}, {low}, {high}, in mcf {options}"
+    )
     control: str = Field(description="the same prompt for a control item, which has no question; slot {options}")
     system: str = Field("", description="system message of this wording, not for controls; slot {country}")
     labels: Literal["letters", "digits", "digits-from-0", "options"] | list[str] = Field(
@@ -32,6 +44,10 @@ class Wording(BaseModel):
     )
     prefix: str = Field("", description="opens the answer: 'Answer:'")
     join: str = Field(" ", description="stands between prefix and answer")
+    drawn_by: str = Field("", description="text that draws the order of options together with the item's id")
+    draws: Literal["options", "labels"] = Field(
+        "options", description="what is drawn: options to show, or their labels"
+    )
 
     def label_texts(self, options: Sequence[str]) -> Sequence[str]:
         """Return the labels, first to last, for some options."""
@@ -44,17 +60,20 @@ class Wording(BaseModel):
         return self.model_dump(exclude=None if self.system else {"system"})
 
 
-class WordingList(BaseModel):
+class WordingList(_Dumped):
     """The wordings of one formulation."""
 
-    model_config = ConfigDict(extra="forbid")
-
     option: str = Field("{label}. {option}", description="how an option is listed (mcf)")
+    separator: str = Field("\n", description="stands between two options (mcf)")
+    lines: list[str] = Field([], description="what {line1} and {line2} leave off: [Country, Story] for 'Country: ...'")
+    countries: dict[str, str] = Field({}, description="what {country} is for a country, where not by the spelling")
+    spelling: Literal["phrase", "snake_case"] = Field("phrase", description="the United Kingdom, or united_kingdom")
     wordings: list[Wording] = Field(min_length=1)
 
     def facts(self) -> dict[str, Any]:
         """Return what decides its prompts."""
-        return {"option": self.option, "wordings": [wording.facts() for wording in self.wordings]}
+        own = self.model_dump(exclude={"wordings"})
+        return own | {"wordings": [wording.facts() for wording in self.wordings]}
 
 
 class Template(BaseModel):

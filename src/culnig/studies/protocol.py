@@ -16,6 +16,7 @@ from culnig.data import DataConfig, parse_name
 from culnig.models.places import recommended
 from culnig.neurons import NeuronSet
 from culnig.prompts import PromptPolicy, load_template
+from culnig.prompts.published import is_published, known_items
 from culnig.studies._base import STUDIES, Condition, Section
 from culnig.studies._protocol_finetune import finetune_rows
 
@@ -135,7 +136,7 @@ def deviations(config: RunSettings) -> list[Deviation]:
         for setting, published, here, why in rows
         if published != here
     ]
-    return [*found, *_texts()]
+    return [*found, *_texts(config)]
 
 
 Row = tuple[str, Any, Any, str]
@@ -163,7 +164,8 @@ def _prompts(config: RunSettings) -> Iterator[Row]:
     yield "prompts.bos", "auto", policy.bos, "the tokenizer or its chat template decides in the published code"
     yield "prompts.wordings", "all", policy.wordings, "figures are means over all wordings of a benchmark"
     yield "prompts.system", None, policy.system, "only WorldValuesBench has a system message"
-    yield "prompts.template", None, policy.template, "one template stands in the place of each benchmark's own"
+    single = policy.template if policy.template_of("") == policy.template else None  # a folder holds one for each
+    yield "prompts.template", None, single, "one template stands in the place of each benchmark's own"
     yield "prompts.calibration", "none", policy.calibration, "the published prediction is the greedy next token"
     yield "prompts.score_calibration", "none", scoring.calibration, "P in scores is the plain probability"
     yield "prompts.orders", "given", policy.orders, "options are put once, in a drawn order"
@@ -197,7 +199,7 @@ def _selection(config: RunSettings) -> Iterator[Row]:
 
 
 def _tests(config: RunSettings) -> Iterator[Row]:
-    present = {test.label: test for test in config.test}
+    present = {known_items(test.items) or test.label: test for test in config.test}
     policy = config.prompts.policy(recommended(config.model.name))
     for title, tested in TESTED.items():
         where = f"test: {title}"
@@ -229,7 +231,7 @@ def _said(data: DataConfig | None, tested: Tested | None) -> str:
     if data is None:
         assert tested is not None
         return f"{tested.items}, {', '.join(tested.countries)}" if tested.countries else tested.items
-    name, split, _ = parse_name(data.items)
+    name, split, _ = parse_name(known_items(data.items) or data.items)
     said = f"{name}:{split}" if split else name
     if data.countries not in ("all", "blend"):
         said += f", {', '.join(data.countries) if isinstance(data.countries, list) else data.countries}"
@@ -241,20 +243,32 @@ def _said(data: DataConfig | None, tested: Tested | None) -> str:
 
 def _labels(template: str, policy: PromptPolicy) -> Any:
     """Return the kinds of labels of the wordings that a policy asks for."""
-    listed = load_template(policy.template or template).mcf
+    listed = load_template(policy.template_of(template)).mcf
     kinds = [wording.labels for wording in listed.wordings] if listed else []
     return kinds if policy.wordings == "all" else kinds[: policy.wordings]
 
 
-def _texts() -> Iterator[Deviation]:
-    """What concerns the texts of prompts alone: published ones are not shipped."""
-    shipped = "texts of the published code are not copied; number of wordings, labels and order are the same"
-    yield Deviation("prompts: wordings", "the authors' texts", "texts of this project", shipped, "texts")
-    begun = "a label directly behind a chat template is less often the greedy token of small models"
-    yield Deviation(
-        "prompts: beginning of the answer", "given in BLEnD alone", "given, such as 'Answer:'", begun, "texts"
-    )
-    hashes = "the published draw is a hash of the published text, so the same draw needs the same text"
-    yield Deviation("prompts: order of options", "drawn by text", "drawn by item and wording", hashes, "texts")
-    passages = "passages are written anew: 25 and 25, ten of each with a dummy country, wrong options from 15 countries"
-    yield Deviation("country_rc: passages", "the authors' 50", "this project's 50", passages, "texts")
+def _texts(config: RunSettings) -> Iterator[Deviation]:
+    """What concerns the texts of prompts alone: published ones are not shipped, and can be imported."""
+    policy = config.prompts.policy(recommended(config.model.name))
+    templates = {title: tested.template for title, tested in TESTED.items() if tested.template}
+    ours = [title for title, name in templates.items() if not is_published(policy.template_of(name))]
+    among = "" if len(ours) == len(templates) else f" in {', '.join(ours)}"
+    if ours:
+        shipped = (
+            "texts are not copied, and number, labels and order are the same; `culnig data import-published` has them"
+        )
+        yield Deviation("prompts: wordings", "the authors' texts", f"texts of this project{among}", shipped, "texts")
+        begun = "a label directly behind a chat template is less often the greedy token of small models"
+        begins = f"given, such as 'Answer:'{among and ','}{among}"
+        yield Deviation("prompts: beginning of the answer", "given in BLEnD alone", begins, begun, "texts")
+    if drawn := [title for title in ("CulturalBench", "NormAd") if title in ours]:
+        hashes = "the published draw is a hash of the published text, so the same draw needs the same text"
+        here = "drawn by item and wording" + (f" in {drawn[0]}" if len(drawn) == 1 else "")
+        yield Deviation("prompts: order of options", "drawn by text", here, hashes, "texts")
+    items = {known_items(config.identify.crc.items), *(known_items(test.items) for test in config.test)}
+    if not items.issuperset((SETS["crc"], TESTED["CountryRC"].items)):
+        passages = (
+            "passages are written anew: 25 and 25, ten of each with a dummy country, wrong options from 15 countries"
+        )
+        yield Deviation("country_rc: passages", "the authors' 50", "this project's 50", passages, "texts")
