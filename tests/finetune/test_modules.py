@@ -140,8 +140,8 @@ def test_the_published_order_by_block():
 
 
 @pytest.mark.parametrize("family", ["llama", "phi3", "mixtral", "gpt2"])
-def test_choices_within_one_kind_differ_in_density_alone(family, monkeypatch):
-    lm = layout(family, monkeypatch)
+def test_choices_within_one_kind_differ_in_density_alone(family):
+    lm = layout(family)
     found, total = find_projections(lm, spread(lm)), decoder_parameters(lm)
     gates, blocks = within(found, "gates"), within(found, "mlp")
     assert len(gates) == LAYERS == len({(p.layer, p.block) for p in blocks}) and set(gates) < set(blocks)
