@@ -173,19 +173,22 @@ def _orders(run: SavedRun) -> dict[str, NeuronSet]:
     modules = config.section(GuardedStudySettings).modules or list(neur.shapes())
     for method in method_names(config)[1:]:
         parts = parts_of(run, method)
-        if set(modules) <= set(parts["neur"].modules):
-            size = min(
-                n
-                for module, (layers, width) in parts["neur"].shapes().items()
-                if module in modules
-                for n in [layers * width]
-            )
-            share = min(1.0, max(settings.sizes) / size)
-            [found] = select_at_budgets(
-                parts["neur"], parts["ctrl"], parts["crc"], modules, [share],
-                ability=parts.get("ability"), rule=config.culture_general,
-            )  # fmt: skip
-            orders[method] = found
+        shapes = parts["neur"].shapes()
+        if not set(modules) <= set(shapes):
+            continue
+        smallest = min(shapes[module][0] * shapes[module][1] for module in modules)
+        [found] = select_at_budgets(
+            parts["neur"], parts["ctrl"], parts["crc"], modules, [min(1.0, max(settings.sizes) / smallest)],
+            ability=parts.get("ability"), rule=config.culture_general,
+        )  # fmt: skip
+        # The best of each module; the order is over all of them.
+        ordered = sorted(found.scores.items(), key=lambda pair: -pair[1])
+        orders[method] = NeuronSet(
+            dict(ordered),
+            model_name=found.model_name,
+            provenance=found.provenance,
+            expert_widths=found.expert_widths,
+        )
     for choice in settings.guarded:
         orders[guarded_label(choice)] = NeuronSet.load(_order_path(run, choice))
     return orders
