@@ -22,7 +22,7 @@ SEARCH = "Search"
 EPILOG = (
     "Example:  culnig select guarded --model smollm2-135m --culture everyday:neur --countries blend"
     " --harm perplexity=5%,ability=2,facts=2 --max-neurons 150 --out guarded.json"
-    "\n\nYour own data:  culnig select guarded --model M --culture mine.yaml:neur --controls countries"
+    "\n\nYour own data:  culnig select guarded --model M --culture mine.yaml:neur"
     " --protect skills=skills.jsonl --texts texts.txt --harm perplexity=3%,skills=1 --out guarded.json"
     "\n\nOne country's neurons:  culnig select guarded --model smollm2-135m --culture everyday:neur --countries Iran"
     " --against-others --harm perplexity=3%,others=2 --out iran.json"
@@ -37,7 +37,7 @@ def guarded(
     controls: Annotated[
         str,
         typer.Option(
-            help="Items to contrast culture with; countries: the same questions about other countries; none; auto: the split ctrl beside neur."
+            help="Items to contrast culture with; countries: the same questions about other countries; none; auto: countries where questions name one, else the split ctrl."
         ),
     ] = "auto",
     protect: Annotated[
@@ -76,8 +76,8 @@ def guarded(
     ] = None,
     step: Annotated[int, typer.Option(min=1, help="Neurons that a round adds.", rich_help_panel=SEARCH)] = 15,
     ranked_on: Annotated[
-        int, typer.Option(min=4, help="Items of each set that a round ranks by.", rich_help_panel=SEARCH)
-    ] = 80,
+        int, typer.Option(min=4, help="Items of each set that a round ranks by, at most.", rich_help_panel=SEARCH)
+    ] = 480,
     checked_on: Annotated[
         int, typer.Option(min=8, help="Items of each set that a round is checked on.", rich_help_panel=SEARCH)
     ] = 240,
@@ -115,7 +115,7 @@ def guarded(
         protected |= {"others": _others(culture, choosing, protected)}
     _check_names(settings.harm, protected)
     items = choosing.load(culture)
-    contrast = _controls(controls, culture, choosing)
+    contrast = _controls(controls, culture, items, choosing)
     given = load_texts(texts) if texts else None
     show = o.reporter(as_json)
     lm = loading.load(model, show)
@@ -178,7 +178,11 @@ def _check_names(harm: dict[str, float], protected: dict[str, list[Item]]) -> No
             raise UsageError(f"--harm {name}: nothing of that name is protected; there are {there}")
 
 
-def _controls(controls: str, culture: str, choosing: o.Choosing) -> list[Item] | str:
+def _controls(controls: str, culture: str, items: list[Item], choosing: o.Choosing) -> list[Item] | str:
+    from culnig.guarded.data import name_countries
+
+    if controls == "auto" and name_countries(items):
+        return "countries"
     if controls in ("countries", "none"):
         return "countries" if controls == "countries" else []
     if controls != "auto":

@@ -91,6 +91,11 @@ def guarded_data(
     return GuardedData(main, contrast, parts, (own[0::2], own[1::2]))
 
 
+def name_countries(items: Iterable[Item]) -> bool:
+    """Return whether any item can be asked about another country, so that controls can be `countries`."""
+    return any(prior_items(item, "contrast") for item in items)
+
+
 def _split(name: str, items: list[Item], share: float, checked: int, seed: int) -> Part:
     """Split by question, so that the draws of a question stay together."""
     check = [item for item in items if _unit(question_id(item), seed) < share]

@@ -5,14 +5,17 @@ In a state of the model, with n * d(log-odds of the gold answer)/dn summed over 
     C  culture        K  its controls        G_p  each protected set p
     O  first-order change of the loss of a token of text        Q  diagonal Fisher of that loss (`attribution.text_cost`)
 
-    gain  C - max(K, 0) - sum over p of v_p max(G_p, 0) - w (max(O, 0) + Q / 2)
+    gain  C - c K - sum over p of v_p max(G_p, 0) - w (max(O, 0) + Q / 2)
 
+c is `control_weight`.  Where controls ask the same question about another country, what K takes off is what a neuron does
+for the options whichever country is asked about; on topics that no round had seen, c = 1/2 cost a tenth of C and took
+away two thirds of K.
 MLP neurons are looked at behind their activation function, where the first-order term is exact.  The
 weights w and v_p grow when a guard was crossed.  Methods that rank once use the same terms:
 
-    ratio       max(C - max(K, 0), 0) / (sum over p of v_p |G_p| + w (|O| + Q / 2) + e),  e the median denominator
-    difference  C - max(K, 0), without the neurons in the top share by any G_p or by O + Q / 2
-    veto        C - max(K, 0), without the neurons in the top share by Q
+    ratio       max(C - c K, 0) / (sum over p of v_p |G_p| + w (|O| + Q / 2) + e),  e the median denominator
+    difference  C - c K, without the neurons in the top share by any G_p or by O + Q / 2
+    veto        C - c K, without the neurons in the top share by Q
 """
 
 from __future__ import annotations
@@ -44,6 +47,7 @@ class Terms:
         controls: K.
         protect: name -> G.
         first_order, fisher: O and Q.
+        control_weight: c.
     """
 
     culture: PerModule
@@ -51,11 +55,12 @@ class Terms:
     protect: dict[str, PerModule]
     first_order: PerModule
     fisher: PerModule
+    control_weight: float
 
     def own(self, module: str) -> np.ndarray:
-        """Return C - max(K, 0)."""
+        """Return C - c K."""
         culture = self.culture[module]
-        return culture - np.maximum(self.controls[module], 0) if module in self.controls else culture
+        return culture - self.control_weight * self.controls[module] if module in self.controls else culture
 
     def gain(self, weights: dict[str, float]) -> PerModule:
         """Return the gain of each neuron, by the weights of the guards."""
@@ -105,7 +110,14 @@ class Terms:
             return {module: array * scale[module] ** power for module, array in values.items()}
 
         protect = {name: times(each) for name, each in self.protect.items()}
-        return Terms(times(self.culture), times(self.controls), protect, times(self.first_order), times(self.fisher, 2))
+        return Terms(
+            times(self.culture),
+            times(self.controls),
+            protect,
+            times(self.first_order),
+            times(self.fisher, 2),
+            self.control_weight,
+        )
 
 
 def measure_terms(
@@ -117,7 +129,7 @@ def measure_terms(
     policy: PromptPolicy,
     size: float = 1.0,
 ) -> Terms:
-    """Measure the terms of the model as it is, on a fresh sample of items and texts.
+    """Measure the terms of the model as it is, on a sample of items and texts.
 
     Args:
         lm: the model, with the neurons chosen so far suppressed.
@@ -144,6 +156,7 @@ def measure_terms(
         protect={name: mean(sample(part.search, count, seed)) for name, part in data.protect.items()},
         first_order={module: cost.first_order[module] for module in modules},
         fisher={module: cost.fisher[module] for module in modules},
+        control_weight=settings.control_weight,
     )
 
 

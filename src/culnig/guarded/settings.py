@@ -39,8 +39,9 @@ class GuardedSettings(Settings):
     )
     step: int = Field(15, ge=1, description="neurons that a round adds")
     items: int = Field(
-        80, ge=4, description="culture items, controls and items of each protected set that a round ranks by"
+        480, ge=4, description="culture items, controls and items of each protected set that a round ranks by, at most"
     )
+    control_weight: float = Field(0.5, ge=0.0, description="weight of the controls' log-odds beside culture's")
     texts: int = Field(48, ge=2, description="texts sampled from the model that a round's text cost is taken on")
     checked: int = Field(240, ge=8, description="items of each data set that a round is checked on")
     text_weight: float = Field(

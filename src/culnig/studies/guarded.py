@@ -16,6 +16,7 @@ from culnig.figures import ACCENT, COOL, INK, empty_figure, error_bars, legend_b
 from culnig.files import read_json, write_json
 from culnig.formatting import interval, points
 from culnig.guarded import GuardedPath, GuardedSettings, guarded_data, select_guarded
+from culnig.guarded.data import name_countries
 from culnig.guarded.path import Round
 from culnig.guarded.settings import PERPLEXITY
 from culnig.neurons import NeuronSet
@@ -41,9 +42,10 @@ ROLES = ("culture", "ability", "facts", "surface")
 class GuardedStudySettings(GuardedSettings):
     """The study `guarded`: the budget of harm, and the development data that it is checked on."""
 
-    controls: Literal["ctrl", "countries", "none"] = Field(
-        "ctrl",
-        description="what culture is contrasted with: identify.ctrl, the same questions about other countries, nothing",
+    controls: Literal["auto", "countries", "ctrl", "none"] = Field(
+        "auto",
+        description="what culture is contrasted with: the same questions about other countries, identify.ctrl, or nothing;"
+        " auto is countries where questions name one, else ctrl",
     )
     protect: dict[str, DataConfig] = Field(
         {
@@ -167,13 +169,16 @@ def search(run: SavedRun, context: MeasurementContext, changes: Mapping[str, Any
         progress: file that keeps the rounds so far, and from which they are taken up again.
     """
     settings = run.config.section(GuardedStudySettings)
-    controls: list[Item] | str = []
-    if settings.controls != "none":
-        controls = "countries" if settings.controls == "countries" else context.items(run.config.identify.ctrl)
+    culture, wanted = context.items(run.config.identify.neur), settings.controls
+    if wanted == "auto":
+        wanted = "countries" if name_countries(culture) else "ctrl"
+    controls: list[Item] | str = "countries" if wanted == "countries" else []
+    if wanted == "ctrl":
+        controls = context.items(run.config.identify.ctrl)
     with context.reporter.step("prepare the guarded selection"):
         data = guarded_data(
             context.lm,
-            context.items(run.config.identify.neur),
+            culture,
             controls=controls,
             protect={name: context.items(each) for name, each in settings.protect.items()},
             texts=load_texts(settings.own_texts) if settings.own_texts else None,
