@@ -38,8 +38,10 @@ def learn_mask(
     weights: dict[str, float],
     policy: PromptPolicy,
     reporter: Reporter,
-) -> PerModule:
-    """Return s of every neuron after `settings.steps` steps; the largest are to be silenced, in this order.
+) -> tuple[PerModule, int]:
+    """Return s of every neuron after `settings.steps` steps, and what that cost in forward passes.
+
+    The neurons of the largest s are to be silenced, in this order.
 
     Args:
         lm: the untouched model.
@@ -51,10 +53,12 @@ def learn_mask(
     """
     average: PerModule = {}
     silenced: dict[Neuron, float] = {}
+    forwards = 0
     with reporter.step("learn a mask", settings.steps, "steps") as progress:
         for step in range(1, settings.steps + 1):
             with damped(lm, list(silenced)):
                 terms = measure_terms(lm, data, settings, step, policy=policy, size=SAMPLE)
+            forwards += terms.forwards
             gain = terms.undamped(silenced, FACTOR).gain(weights)
             share = 1 / min(step, MEMORY)
             average = {
@@ -64,4 +68,4 @@ def learn_mask(
             budget = min(settings.max_neurons, int(np.ceil(2 * settings.max_neurons * step / settings.steps)))
             silenced = best(average, (), budget, 0.0)
             progress(1)
-    return average
+    return average, forwards

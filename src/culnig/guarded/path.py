@@ -13,7 +13,11 @@ from culnig.neurons import Neuron, NeuronSet
 
 @dataclass
 class Round:
-    """One round: what it added or dropped, what the checks said, and whether it was kept."""
+    """One round: what it added or dropped, what the checks said, and whether it was kept.
+
+    `forwards` is its cost in forward passes of a prompt or a text, ranking and checking together; a backward pass counts
+    as two.
+    """
 
     number: int
     added: list[Neuron]
@@ -23,6 +27,7 @@ class Round:
     crossed: list[str]
     seconds: float
     dropped: list[Neuron] = field(default_factory=list)
+    forwards: int = 0
 
     @property
     def kept(self) -> bool:
@@ -35,7 +40,12 @@ class Round:
         for name, change in self.changes.items():
             found |= {name: change.change, f"{name} low": change.low, f"{name} high": change.high}
             found |= {f"{name} nats": change.log_odds, f"{name} P(gold)": change.p_gold}
-        return found | {"kept": self.kept, "crossed": ", ".join(self.crossed), "seconds": round(self.seconds, 1)}
+        return found | {
+            "kept": self.kept,
+            "crossed": ", ".join(self.crossed),
+            "seconds": round(self.seconds, 1),
+            "forwards": self.forwards,
+        }
 
     def to_json(self) -> dict[str, Any]:
         return {
@@ -47,6 +57,7 @@ class Round:
             "crossed": self.crossed,
             "seconds": self.seconds,
             "dropped": [list(neuron) for neuron in self.dropped],
+            "forwards": self.forwards,
         }
 
     @classmethod

@@ -36,6 +36,8 @@ from culnig.prompts import PromptPolicy
 
 PerModule = dict[str, np.ndarray]
 """Module -> a number for each neuron, float64 [L, N]."""
+FORWARD_AND_BACKWARD = 3
+"""Forward passes that a forward and a backward pass cost."""
 
 
 @dataclass(frozen=True)
@@ -48,6 +50,7 @@ class Terms:
         protect: name -> G.
         first_order, fisher: O and Q.
         control_weight: c.
+        forwards: what measuring them cost, in forward passes of a prompt or a text; a backward pass counts as two.
     """
 
     culture: PerModule
@@ -56,6 +59,7 @@ class Terms:
     first_order: PerModule
     fisher: PerModule
     control_weight: float
+    forwards: int = 0
 
     def own(self, module: str) -> np.ndarray:
         """Return C - c K."""
@@ -117,6 +121,7 @@ class Terms:
             times(self.first_order),
             times(self.fisher, 2),
             self.control_weight,
+            self.forwards,
         )
 
 
@@ -143,20 +148,29 @@ def measure_terms(
     modules = settings.modules or list(lm.shapes)
     count, num_texts = max(4, round(size * settings.items)), max(2, round(size * settings.texts))
 
+    passes = 0
+
     def mean(items: Sequence[Item]) -> PerModule:
+        nonlocal passes
+        passes += FORWARD_AND_BACKWARD * len(items)
         scores = score(lm, items, policy=policy, method=settings.score, modules=modules)
         return {module: scores.mean(module, settings.score) for module in modules}
 
     texts = data.texts[0]
     chosen = sorted(np.random.default_rng(seed).permutation(len(texts))[:num_texts])
     cost = text_cost(lm, [texts[i] for i in chosen], bos=policy.bos)
+    passes += FORWARD_AND_BACKWARD * len(chosen)
+    culture = mean(sample(data.culture.search, count, seed))
+    controls = mean(sample(data.controls, count, seed)) if data.controls else {}
+    protect = {name: mean(sample(part.search, count, seed)) for name, part in data.protect.items()}
     return Terms(
-        culture=mean(sample(data.culture.search, count, seed)),
-        controls=mean(sample(data.controls, count, seed)) if data.controls else {},
-        protect={name: mean(sample(part.search, count, seed)) for name, part in data.protect.items()},
+        culture=culture,
+        controls=controls,
+        protect=protect,
         first_order={module: cost.first_order[module] for module in modules},
         fisher={module: cost.fisher[module] for module in modules},
         control_weight=settings.control_weight,
+        forwards=passes,
     )
 
 

@@ -20,7 +20,7 @@ from culnig.guarded.damping import FACTOR, damped
 from culnig.guarded.data import GuardedData
 from culnig.guarded.mask import learn_mask
 from culnig.guarded.path import GuardedPath, Round
-from culnig.guarded.ranking import PerModule, best, measure_terms
+from culnig.guarded.ranking import PerModule, Terms, best, measure_terms
 from culnig.guarded.settings import PERPLEXITY, GuardedSettings
 from culnig.intervention import suppress
 from culnig.models import LanguageModel
@@ -29,7 +29,7 @@ from culnig.progress import Reporter, Silent
 from culnig.prompts import PromptPolicy
 from culnig.versions import versions
 
-GUARDED_VERSION = 2
+GUARDED_VERSION = 3
 """Version of the search; raise it where the same data and settings would give another set."""
 GROWTH = 2.0
 """What the weight of a crossed guard is multiplied by."""
@@ -121,6 +121,7 @@ class _Search:
         self.path = GuardedPath()
         self.among = among
         self.order: dict[Neuron, float] = {}
+        self.forwards = 0
         with reporter.step("check the untouched model"):
             self.checks = Checks(lm, data, policy)
         self.record = _job(lm, data, settings, policy, among)
@@ -159,6 +160,7 @@ class _Search:
         begun = time.monotonic()
         number = len(self.path.rounds) + 1
         chosen = self.path.chosen
+        self.forwards = 0
         with ExitStack() as stack:
             stack.enter_context(self._suppressed(list(chosen)))
             found = self._proposed(number, chosen)
@@ -170,7 +172,9 @@ class _Search:
         beyond = crossed(changes, self.settings.harm)
         size = len(chosen) + len(found)
         seconds = time.monotonic() - begun
-        self.path.rounds.append(Round(number, list(found), list(found.values()), size, changes, beyond, seconds))
+        self.path.rounds.append(
+            Round(number, list(found), list(found.values()), size, changes, beyond, seconds, [], self.forwards)
+        )
         self.reporter.say(_told(self.path.rounds[-1]))
         self.path.stopped = self._stop(changes)
 
@@ -178,7 +182,7 @@ class _Search:
         """Return the neurons that a round adds, with their gains; the chosen ones are suppressed."""
         if self.settings.method == "greedy":
             with self.reporter.step(f"round {number}: rank"):
-                terms = measure_terms(self.lm, self.data, self.settings, number, policy=self.policy)
+                terms = self._terms(number)
                 return best(self._allowed(terms.gain(self.weights)), chosen, self.step, self.least)
         if not self.order:
             most = 2 * self.settings.max_neurons
@@ -190,12 +194,20 @@ class _Search:
         """Return what the neurons of the untouched model are ranked by."""
         settings = self.settings
         if settings.method == "mask":
-            return learn_mask(self.lm, self.data, settings, self.weights, self.policy, self.reporter)
+            average, forwards = learn_mask(self.lm, self.data, settings, self.weights, self.policy, self.reporter)
+            self.forwards += forwards
+            return average
         with self.reporter.step("rank"):
-            terms = measure_terms(self.lm, self.data, settings, 1, policy=self.policy, size=settings.once)
+            terms = self._terms(1, settings.once)
         if settings.method == "ratio":
             return terms.ratio(self.weights)
         return terms.without_costly(settings.vetoed, only_fisher=settings.method == "veto")
+
+    def _terms(self, number: int, size: float = 1.0) -> Terms:
+        """Measure the terms of the present state, and count what that costs."""
+        terms = measure_terms(self.lm, self.data, self.settings, number, policy=self.policy, size=size)
+        self.forwards += terms.forwards
+        return terms
 
     def _allowed(self, gain: PerModule) -> PerModule:
         """Return the gains, -inf for neurons that may not be chosen."""
@@ -209,6 +221,7 @@ class _Search:
 
     def _checked(self, name: str) -> dict[str, Change]:
         with self.reporter.step(f"{name}: check", self.checks.number, "prompts") as progress:
+            self.forwards += self.checks.number
             return self.checks.now(progress)
 
     def drop(self) -> None:
@@ -218,9 +231,10 @@ class _Search:
         if len(chosen) < 2:
             return
         begun, number = time.monotonic(), len(self.path.rounds) + 1
+        self.forwards = 0
         try:
             with damped(self.lm, list(chosen)), self.reporter.step("drop what is not needed: rank"):
-                terms = measure_terms(self.lm, self.data, self.settings, number, policy=self.policy, size=2)
+                terms = self._terms(number, 2)
         except ModelError as error:
             self.reporter.say(f"no neuron is dropped at the end: {error}")
             return
@@ -235,7 +249,7 @@ class _Search:
         if changes["culture"].log_odds > before * (1 - len(idle) / len(chosen)):
             beyond.append("culture")  # they did more than their share
         seconds, size = time.monotonic() - begun, len(chosen) - len(idle)
-        self.path.rounds.append(Round(number, [], [], size, changes, beyond, seconds, idle))
+        self.path.rounds.append(Round(number, [], [], size, changes, beyond, seconds, idle, self.forwards))
         self.reporter.say(_told(self.path.rounds[-1]))
 
     @contextmanager
@@ -284,7 +298,12 @@ class _Search:
             self.path.chosen,
             model_name=self.lm.name,
             provenance=self.record
-            | {"stopped": self.path.stopped, "versions": versions(), "path": [each.row() for each in self.path.rounds]}
+            | {
+                "stopped": self.path.stopped,
+                "versions": versions(),
+                "forwards": sum(each.forwards for each in self.path.rounds),
+                "path": [each.row() for each in self.path.rounds],
+            }
             | {"changes": [change.to_dict() for change in kept[-1].changes.values()] if kept else []},
             expert_widths=self.lm.expert_widths or None,
         )
