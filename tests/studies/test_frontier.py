@@ -63,6 +63,19 @@ def test_the_points_are_those_of_the_saved_rows(finished):
     )
 
 
+def test_the_set_of_the_study_guarded_is_the_order_and_one_shot_orders_mix_modules(config, tmp_path):
+    """Several modules: an order is over all of them, not one after the other."""
+    chosen = ["studies=[guarded,frontier]", "frontier.guarded=[greedy]", "guarded.modules=[mlp.gate_proj,self_attn.q_proj]"]
+    done = run(load_config(config, [*chosen, "frontier.sizes=[6,40]"]), tmp_path / "run")
+    found = NeuronSet.load(done.path / "measured" / "frontier" / "greedy.json")
+    assert list(found) == list(NeuronSet.load(done.path / "measured" / "guarded" / "neurons.json"))
+    order = NeuronSet.load(done.path / "neurons" / "frontier.relp-product.40.json")
+    assert list(order.scores.values()) == sorted(order.scores.values(), reverse=True)
+    modules = [neuron.module for neuron in order]
+    assert set(modules) == {"mlp.gate_proj", "self_attn.q_proj"}
+    assert modules != sorted(modules) and modules != sorted(modules, reverse=True)
+
+
 def test_wrong_costs_are_one_line(config):
     with pytest.raises(UsageError, match=r"frontier\.most\.school"):
         run(load_config(config, ["frontier.most.school=0.1"]), config.parent / "other")

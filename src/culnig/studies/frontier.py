@@ -27,7 +27,8 @@ from culnig.statistics.tests import adjust
 from culnig.studies._base import STUDIES, UNTOUCHED, Condition, Finding, MeasurementContext, Section
 from culnig.studies._compared_methods import method_names, parts_of
 from culnig.studies._culture_general_set import select_culture_general
-from culnig.studies.guarded import GuardedStudySettings, check_protected, search
+from culnig.studies.guarded import NAME as GUARDED
+from culnig.studies.guarded import GuardedStudySettings, check_protected, guarded_set_path, search
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -87,10 +88,17 @@ class FrontierStudy:
         return all(_order_path(run, choice).is_file() for choice in run.config.section(FrontierSettings).guarded)
 
     def measure(self, run: SavedRun, context: MeasurementContext) -> None:
-        """Search by each guarded method without a budget of harm, so that its order reaches the largest size."""
+        """Search by each guarded method without a budget of harm, so that its order reaches the largest size.
+
+        Where the run has the study `guarded` too, its set is the order of its method, and nothing is searched twice.
+        """
         settings = run.config.section(FrontierSettings)
         for choice in settings.guarded:
             if _order_path(run, choice).is_file():
+                continue
+            if GUARDED in run.config.studies and choice == run.config.section(GuardedStudySettings).method:
+                if distributed.is_main():
+                    NeuronSet.load(guarded_set_path(run)).save(_order_path(run, choice))
                 continue
             changes: dict[str, Any] = {"method": choice, "harm": {}, "target": None, "max_neurons": max(settings.sizes)}
             path = search(

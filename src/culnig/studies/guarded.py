@@ -78,7 +78,7 @@ class GuardedStudy:
         check_protected(config)
 
     def measured(self, run: SavedRun) -> bool:
-        return _set_path(run).is_file()
+        return guarded_set_path(run).is_file()
 
     def measure(self, run: SavedRun, context: MeasurementContext) -> None:
         """Search; the rounds so far are kept, and taken up again."""
@@ -86,11 +86,11 @@ class GuardedStudy:
         path = search(run, context, {}, progress)
         if distributed.is_main():
             write_json(_path(run), {"stopped": path.stopped, "rounds": [each.to_json() for each in path.rounds]})
-            path.neurons.save(_set_path(run))
+            path.neurons.save(guarded_set_path(run))
             progress.unlink(missing_ok=True)
 
     def select(self, run: SavedRun) -> dict[str, NeuronSet]:
-        chosen = NeuronSet.load(_set_path(run))
+        chosen = NeuronSet.load(guarded_set_path(run))
         sets = {CULTURE_GENERAL: culture_general_set(run), NAME: chosen}
         for i, name in enumerate(_random(run.config) if len(chosen) else []):
             sets[name] = select_random(chosen, run.scores("neur").shapes(), seed=run.config.seed + i)
@@ -195,7 +195,8 @@ def _path(run: SavedRun) -> Path:
     return run.measured_path(NAME) / "path.json"
 
 
-def _set_path(run: SavedRun) -> Path:
+def guarded_set_path(run: SavedRun) -> Path:
+    """Where the run keeps the guarded set."""
     return run.measured_path(NAME) / "neurons.json"
 
 
