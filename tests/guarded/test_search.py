@@ -46,6 +46,28 @@ def test_exactly_the_planted_neurons_are_found(lm, data):
     assert last["culture"].change < -0.9 and last["ability"].change == 0
 
 
+def test_replacement_by_means_is_chosen_and_judged_alike(lm, data):
+    """The planted neurons are 0 or large: their means take the question's answer away as zeroes do."""
+    path = select_guarded(lm, data, settings(operation="mean"), policy=MCF)
+    assert path.neurons.top(4) == PLANTED
+    assert path.neurons.provenance["means"] is not None
+    means = culnig.mean_values(lm, data.culture.search, policy=MCF)
+    kept = [each for each in path.rounds if each.kept][-1]
+    with culnig.replace(lm, path.neurons, means):
+        accuracy = culnig.evaluate(lm, data.culture.check, policy=MCF).accuracy
+    untouched = culnig.evaluate(lm, data.culture.check, policy=MCF).accuracy
+    assert accuracy - untouched == pytest.approx(kept.changes["culture"].change)
+
+
+def test_replacement_needs_what_it_replaces_by(lm, data):
+    with pytest.raises(UsageError, match="operation control needs controls"):
+        select_guarded(lm, data, settings(operation="control"), policy=MCF)
+    with pytest.raises(UsageError, match="choose greedy"):
+        select_guarded(lm, data, settings(operation="mean", method="mask"), policy=MCF)
+    with pytest.raises(UsageError, match="atp:dataset"):
+        select_guarded(lm, data, settings(operation="mean", score="culnig:sum:odds"), policy=MCF)
+
+
 @pytest.mark.parametrize("method", ["mask", "ratio", "difference", "veto"])
 def test_every_method_finds_the_planted_neurons(lm, data, method):
     """Those that rank once go on to other neurons, and these are dropped at the end."""

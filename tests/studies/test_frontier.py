@@ -65,7 +65,11 @@ def test_the_points_are_those_of_the_saved_rows(finished):
 
 def test_the_set_of_the_study_guarded_is_the_order_and_one_shot_orders_mix_modules(config, tmp_path):
     """Several modules: an order is over all of them, not one after the other."""
-    chosen = ["studies=[guarded,frontier]", "frontier.guarded=[greedy]", "guarded.modules=[mlp.gate_proj,self_attn.q_proj]"]
+    chosen = [
+        "studies=[guarded,frontier]",
+        "frontier.guarded=[greedy]",
+        "guarded.modules=[mlp.gate_proj,self_attn.q_proj]",
+    ]
     done = run(load_config(config, [*chosen, "frontier.sizes=[6,40]"]), tmp_path / "run")
     found = NeuronSet.load(done.path / "measured" / "frontier" / "greedy.json")
     assert list(found) == list(NeuronSet.load(done.path / "measured" / "guarded" / "neurons.json"))

@@ -17,6 +17,7 @@ from culnig.attribution.method import Method, Weighted, parse_method, parse_meth
 from culnig.attribution.store import Scores, block_numbers, items_a_block
 from culnig.data import Item, account_of, items_hash
 from culnig.errors import UsageError
+from culnig.files import sha256_json
 from culnig.models import LanguageModel
 from culnig.neurons import Shape
 from culnig.passes.forward import batches
@@ -41,6 +42,7 @@ def score(
     token_budget: int | None = None,
     padded_zeros: int | None = None,
     shard: tuple[int, int] | None = None,
+    reference: Reference | None = None,
     checkpoint: Path | str | None = None,
     checkpoint_minutes: float = 5.0,
     progress: Progress | None = None,
@@ -64,6 +66,7 @@ def score(
         token_budget: padded tokens a batch; changes speed and memory, not results.  None suits the device.
         padded_zeros: reproduce a trap of the published implementation: batches of this many prompts in the order
             given, and the padded positions of a shorter prompt enter its maximum as 0.
+        reference: each site's values that `atp:dataset` compares with (`Means.on`); None is the mean over these items.
         shard: (i, n) scores the i-th of n parts of the prompts (i from 1); `merge_scores` adds the parts up.
         checkpoint: file that keeps progress: written every `checkpoint_minutes`, taken up again if it is there and
             belongs to this very job; the caller removes it once the scores are saved.  The result is the same to the bit.
@@ -87,12 +90,14 @@ def score(
         lm, chosen, policy, control=control, target=target, padded_zeros=padded_zeros, token_budget=token_budget
     )
     mine = _shard_keys(len(prompts.encoded), shard)
+    prompts.mean = reference
     add_references(lm, prompts, methods, policy, chosen, token_budget)
     blocked = _blocked(prompts, blocks, block_groups)
     accumulator = Accumulator(lm, prompts, methods, modules=modules, blocks=blocked, budget=token_budget)
     whole = batches([prompts.row(key) for key in mine], token_budget or lm.token_budget)
     meta = describe(lm, prompts, policy, methods, accumulator)
     meta |= {"padded_zeros": padded_zeros, "shard": shard, "rows": account}
+    meta |= {"reference": _fingerprint(reference)} if reference is not None else {}
     if blocked:
         meta |= {"blocks": blocked.number, "block_items": items_a_block(prompts, blocked.of, blocked.number)}
         meta |= {"block_groups": True} if block_groups else {}
@@ -206,12 +211,12 @@ def add_references(
 ) -> None:
     """Add to `prompts` what the methods compare values with: the control prompts, or the mean values over all items.
 
-    The mean values cost a forward pass over all items.
+    The mean values cost a forward pass over all items, unless they are there.
     """
     wanted = {getattr(method, "reference", None) for method in methods}
     if "control" in wanted:
         prompts.twins = control_twins(lm, prompts, policy)
-    if "dataset" in wanted:
+    if "dataset" in wanted and prompts.mean is None:
         name = parse_method("mean_contrast").name
         scores = score(lm, items, policy=policy, method=name, token_budget=token_budget)
         means: Reference = {}
@@ -219,6 +224,12 @@ def add_references(
             mean = scores.mean(site.module, name)[site.layer, : found.width]
             means[site] = torch.from_numpy(mean).float().to(found.device)
         prompts.mean = means
+
+
+def _fingerprint(reference: Reference) -> str:
+    """Return a hash of reference values."""
+    sums = sorted((*site, values.double().sum().item()) for site, values in reference.items())
+    return sha256_json(sums)
 
 
 def _of_rank(checkpoint: Path | str | None) -> Path | None:

@@ -7,6 +7,8 @@ With L the summed negative log-probability of the tokens, and c_i = n_i * dL/dn_
 
 O + Q / 2 is a second-order estimate of the loss that suppressing the neuron adds to a token, in nats.  MLP neurons are looked
 at behind their activation function, as in `ValueTimesGradient` with `product`, where the first-order term is exact.
+
+Where a neuron is replaced by a number m, c_i = (n_i - m) * dL/dn_i at its site, and the first-order term is an approximation.
 """
 
 from __future__ import annotations
@@ -19,7 +21,7 @@ import numpy as np
 import torch
 
 from culnig import distributed
-from culnig.attribution.batch import FLOAT16_SCALE
+from culnig.attribution.batch import FLOAT16_SCALE, Reference
 from culnig.attribution.observe import sites_reporting_to, ungated_products_reporting_to
 from culnig.models import LanguageModel
 from culnig.models.downstream import is_gated
@@ -61,6 +63,7 @@ def text_cost(
     texts: Sequence[str],
     *,
     bos: str = "auto",
+    reference: Reference | None = None,
     token_budget: int | None = None,
     progress: Callable[[int], None] | None = None,
 ) -> TextCost:
@@ -70,6 +73,7 @@ def text_cost(
         lm: the model, suppressed or not.
         texts: paragraphs, such as `load_texts` gives.
         bos: "auto" (what the tokenizer does), "on", "off".
+        reference: the numbers that neurons are replaced by, of every site (`Means.on`); None: they are zeroed.
         token_budget: padded tokens a batch, at most 1,024; changes speed and memory, not results.
         progress: called with the number of rows done after each batch.
 
@@ -86,7 +90,7 @@ def text_cost(
     total = torch.zeros(1, dtype=torch.float64)
 
     def run(part: Sequence[Row]) -> None:
-        loss, found = _costs(lm, [row.prompt for row in part])
+        loss, found = _costs(lm, [row.prompt for row in part], reference)
         total.add_(loss)
         for site, first, costs in found:
             for kind, values in zip(("first_order", "fisher"), costs.cpu().double(), strict=True):
@@ -117,17 +121,19 @@ Found = list[tuple[Site, int, torch.Tensor]]
 """(site, index of the first neuron, summed O and Q [2, N])."""
 
 
-def _costs(lm: LanguageModel, rows: Sequence[tuple[int, ...]]) -> tuple[float, Found]:
+def _costs(lm: LanguageModel, rows: Sequence[tuple[int, ...]], reference: Reference | None) -> tuple[float, Found]:
     """The summed loss of some texts, and what each site adds to the sums."""
     scale = FLOAT16_SCALE if lm.dtype == torch.float16 else 1.0
     while True:
-        loss, found, finite = _scaled_costs(lm, rows, scale)
+        loss, found, finite = _scaled_costs(lm, rows, scale, reference)
         if finite or scale == 1.0:
             return loss, found
         scale = max(1.0, scale / 16)
 
 
-def _scaled_costs(lm: LanguageModel, rows: Sequence[tuple[int, ...]], scale: float) -> tuple[float, Found, bool]:
+def _scaled_costs(
+    lm: LanguageModel, rows: Sequence[tuple[int, ...]], scale: float, reference: Reference | None
+) -> tuple[float, Found, bool]:
     """The costs by a backward pass from `scale` times the loss, and whether all gradients are finite (float16)."""
     found: Found = []
 
@@ -135,7 +141,7 @@ def _scaled_costs(lm: LanguageModel, rows: Sequence[tuple[int, ...]], scale: flo
         c = c / scale
         found.append((site, first, torch.stack([-c.sum(dim=(0, 1)), c.square().sum(dim=(0, 1))])))
 
-    with _reporting_to(lm, take), torch.enable_grad():
+    with _reporting_to(lm, take, reference), torch.enable_grad():
         logprobs, embedded = token_logprobs(lm, rows, differentiable=True)
         loss = -logprobs.sum()
         (loss * scale).backward()
@@ -144,8 +150,12 @@ def _scaled_costs(lm: LanguageModel, rows: Sequence[tuple[int, ...]], scale: flo
 
 
 @contextmanager
-def _reporting_to(lm: LanguageModel, take: Take) -> Iterator[None]:
+def _reporting_to(lm: LanguageModel, take: Take, reference: Reference | None) -> Iterator[None]:
     """Within the block every backward pass hands the contributions of every site to `take`."""
+    if reference is not None:
+        with sites_reporting_to(lm, _against(reference, take)):
+            yield
+        return
     mlp = [module for module in (GATE, UP) if module in lm.family.sites]
 
     def at_product(site: Site, value: torch.Tensor, gradient: torch.Tensor | None, first: int = 0) -> None:
@@ -165,3 +175,14 @@ def _reporting_to(lm: LanguageModel, take: Take) -> Iterator[None]:
         if not is_gated(lm):
             stack.enter_context(ungated_products_reporting_to(lm, at_product))
         yield
+
+
+def _against(reference: Reference, take: Take) -> Callable[..., None]:
+    """Return what hands (n - m) * dL/dn of a site to `take`."""
+
+    def at_site(site: Site, value: torch.Tensor, gradient: torch.Tensor | None, first: int = 0) -> None:
+        assert gradient is not None
+        own = reference[site][first : first + value.shape[-1]].to(value.device)
+        take(site, first, (value.float() - own) * gradient.float())
+
+    return at_site

@@ -14,7 +14,6 @@ from culnig.errors import UsageError
 if TYPE_CHECKING:
     from culnig.data import Item
     from culnig.guarded import GuardedPath
-    from culnig.guarded.settings import Choice
 
 DEFAULT_PROTECT = "ability:dev,school:dev,facts=facts:world-dev"
 SEARCH = "Search"
@@ -71,6 +70,12 @@ def guarded(
             rich_help_panel=SEARCH,
         ),
     ] = "greedy",
+    op: Annotated[
+        str,
+        typer.Option(
+            help="What is done to the neurons: suppress; mean or control replace them by means.", rich_help_panel=SEARCH
+        ),
+    ] = "suppress",
     among: Annotated[
         Path | None, typer.Option(help="Choose of the neurons of this set only.", rich_help_panel=SEARCH)
     ] = None,
@@ -95,12 +100,14 @@ def guarded(
     from culnig.data import load_texts
     from culnig.files import check_writable
     from culnig.guarded import GuardedSettings, guarded_data, parse_harm, select_guarded
+    from culnig.guarded.settings import Choice, Replacement
     from culnig.neurons import NeuronSet
 
     check_writable(out)
     candidates = NeuronSet.load(among) if among else None
     settings = GuardedSettings(
-        method=_method(method),
+        method=_one_of("--method", method, Choice),
+        operation=_one_of("--op", op, Replacement),
         harm=parse_harm(harm),
         max_neurons=max_neurons,
         target=None if target is None else target / 100,
@@ -132,13 +139,11 @@ def guarded(
     _tell(path, out, as_json)
 
 
-def _method(text: str) -> Choice:
-    from culnig.guarded.settings import Choice
-
-    for known in get_args(Choice):
-        if text == known:
-            return text  # type: ignore[return-value]
-    raise UsageError(f"--method {text}: there are {', '.join(get_args(Choice))}")
+def _one_of(option: str, text: str, choices: Any) -> Any:
+    """Return the text if it is one of the choices of a `Literal`."""
+    if text not in get_args(choices):
+        raise UsageError(f"{option} {text}: there are {', '.join(get_args(choices))}")
+    return text
 
 
 def _named(protect: str) -> dict[str, str]:

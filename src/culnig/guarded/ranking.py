@@ -10,7 +10,8 @@ In a state of the model, with n * d(log-odds of the gold answer)/dn summed over 
 c is `control_weight`.  Where controls ask the same question about another country, what K takes off is what a neuron does
 for the options whichever country is asked about; on topics that no round had seen, c = 1/2 cost a tenth of C and took
 away two thirds of K.
-MLP neurons are looked at behind their activation function, where the first-order term is exact.  The
+MLP neurons are looked at behind their activation function, where the first-order term is exact.  Where neurons are replaced
+by numbers m, (n - m) * d(log-odds)/dn at the neuron's own site takes the place of n * d(log-odds)/dn.  The
 weights w and v_p grow when a guard was crossed.  Methods that rank once use the same terms:
 
     ratio       max(C - c K, 0) / (sum over p of v_p |G_p| + w (|O| + Q / 2) + e),  e the median denominator
@@ -25,7 +26,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from culnig.attribution import score
+from culnig.attribution import Means, score
+from culnig.attribution.method import parse_method
 from culnig.attribution.text_cost import text_cost
 from culnig.data import Item
 from culnig.guarded.data import GuardedData, sample
@@ -133,6 +135,7 @@ def measure_terms(
     *,
     policy: PromptPolicy,
     size: float = 1.0,
+    means: Means | None = None,
 ) -> Terms:
     """Measure the terms of the model as it is, on a sample of items and texts.
 
@@ -143,22 +146,24 @@ def measure_terms(
         number: decides the sample: the number of the round or of the step.
         policy: how items are put and judged.
         size: the sample has so many times the items and texts of a round.
+        means: what neurons are replaced by; None: they are zeroed.
     """
+    reference = means.on(lm) if means else None
     seed = settings.seed * 1009 + number
     modules = settings.modules or list(lm.shapes)
     count, num_texts = max(4, round(size * settings.items)), max(2, round(size * settings.texts))
 
-    passes = 0
+    passes, method = 0, parse_method(settings.scored_by).name
 
     def mean(items: Sequence[Item]) -> PerModule:
         nonlocal passes
         passes += FORWARD_AND_BACKWARD * len(items)
-        scores = score(lm, items, policy=policy, method=settings.score, modules=modules)
-        return {module: scores.mean(module, settings.score) for module in modules}
+        scores = score(lm, items, policy=policy, method=method, modules=modules, reference=reference)
+        return {module: scores.mean(module, method) for module in modules}
 
     texts = data.texts[0]
     chosen = sorted(np.random.default_rng(seed).permutation(len(texts))[:num_texts])
-    cost = text_cost(lm, [texts[i] for i in chosen], bos=policy.bos)
+    cost = text_cost(lm, [texts[i] for i in chosen], bos=policy.bos, reference=reference)
     passes += FORWARD_AND_BACKWARD * len(chosen)
     culture = mean(sample(data.culture.search, count, seed))
     controls = mean(sample(data.controls, count, seed)) if data.controls else {}

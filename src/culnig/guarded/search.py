@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 
 from culnig import distributed
+from culnig.attribution import Means, mean_values
 from culnig.attribution.method import ValueTimesGradient, parse_method
 from culnig.data import items_hash
 from culnig.errors import ModelError, UsageError
@@ -22,7 +23,7 @@ from culnig.guarded.mask import learn_mask
 from culnig.guarded.path import GuardedPath, Round
 from culnig.guarded.ranking import PerModule, Terms, best, measure_terms
 from culnig.guarded.settings import PERPLEXITY, GuardedSettings
-from culnig.intervention import suppress
+from culnig.intervention import Operation
 from culnig.models import LanguageModel
 from culnig.neurons import Neuron, NeuronSet
 from culnig.progress import Reporter, Silent
@@ -42,6 +43,7 @@ def select_guarded(
     *,
     policy: PromptPolicy | None = None,
     among: NeuronSet | None = None,
+    means: Means | None = None,
     checkpoint: Path | str | None = None,
     reporter: Reporter | None = None,
 ) -> GuardedPath:
@@ -60,6 +62,7 @@ def select_guarded(
         settings: budgets and sizes; None is the default.
         policy: how items are put and judged; None is the one recommended for the model.
         among: choose of these neurons only, such as the best of a scoring method; None is all.
+        means: what neurons are replaced by; None measures what the setting `operation` names on the data to search by.
         checkpoint: file that keeps the rounds; taken up again if it belongs to this very search.  The caller removes it.
         reporter: shows progress; None is silent.
 
@@ -75,7 +78,7 @@ def select_guarded(
     policy = policy or lm.policy()
     reporter = reporter or Silent()
     _check(lm, data, settings)
-    search = _Search(lm, data, settings, policy, reporter, among)
+    search = _Search(lm, data, settings, policy, reporter, among, means)
     search.restore(checkpoint)
     while not search.path.stopped:
         search.round()
@@ -94,11 +97,28 @@ def _check(lm: LanguageModel, data: GuardedData, settings: GuardedSettings) -> N
     for module in settings.modules:
         if module not in lm.shapes:
             raise UsageError(f"{lm.name} has no module '{module}'; it has {', '.join(lm.shapes)}")
-    method = parse_method(settings.score)
+    if settings.operation != "suppress" and settings.method == "mask":
+        raise UsageError("method mask learns what to zero; with operation mean or control choose greedy")
+    if settings.operation == "control" and not data.controls:
+        raise UsageError("operation control needs controls, whose means take the place of values")
+    method = parse_method(settings.scored_by)
+    reference = getattr(method, "reference", "zero")
+    if settings.operation != "suppress" and reference != "dataset":
+        raise UsageError(
+            f"score {settings.score}: it is of zeroing; with operation {settings.operation} take atp:dataset"
+        )
     if not isinstance(method, ValueTimesGradient) or method.positions != "sum":
         raise UsageError(
-            f"score {settings.score}: a search adds signed sums up; take one such as culnig:sum:odds:product"
+            f"score {settings.scored_by}: a search adds signed sums up; take one such as culnig:sum:odds:product"
         )
+
+
+def _means(lm: LanguageModel, data: GuardedData, settings: GuardedSettings, policy: PromptPolicy) -> Means | None:
+    """Measure what the operation replaces values by; None if it scales them."""
+    reference = Operation.parse(settings.operation).reference
+    if reference is None:
+        return None
+    return mean_values(lm, data.culture.search if reference == "neur" else data.controls, policy=policy)
 
 
 class _Search:
@@ -112,6 +132,7 @@ class _Search:
         policy: PromptPolicy,
         reporter: Reporter,
         among: NeuronSet | None = None,
+        means: Means | None = None,
     ) -> None:
         self.lm = lm
         self.data = data
@@ -122,9 +143,10 @@ class _Search:
         self.among = among
         self.order: dict[Neuron, float] = {}
         self.forwards = 0
+        self.means = _means(lm, data, settings, policy) if means is None else means
         with reporter.step("check the untouched model"):
             self.checks = Checks(lm, data, policy)
-        self.record = _job(lm, data, settings, policy, among)
+        self.record = _job(lm, data, settings, policy, among, self.means)
         self.job = sha256_json(self.record)
 
     @property
@@ -205,7 +227,9 @@ class _Search:
 
     def _terms(self, number: int, size: float = 1.0) -> Terms:
         """Measure the terms of the present state, and count what that costs."""
-        terms = measure_terms(self.lm, self.data, self.settings, number, policy=self.policy, size=size)
+        terms = measure_terms(
+            self.lm, self.data, self.settings, number, policy=self.policy, size=size, means=self.means
+        )
         self.forwards += terms.forwards
         return terms
 
@@ -228,7 +252,7 @@ class _Search:
         """Drop the chosen neurons whose silence gains nothing beside the others', if culture stays as low without them."""
         self.path.done = True
         chosen = self.path.chosen
-        if len(chosen) < 2:
+        if len(chosen) < 2 or self.means is not None:  # a replaced value has no gradient to bring it back by
             return
         begun, number = time.monotonic(), len(self.path.rounds) + 1
         self.forwards = 0
@@ -257,7 +281,7 @@ class _Search:
         if not neurons:
             yield
             return
-        with suppress(self.lm, NeuronSet(neurons)):
+        with Operation.parse(self.settings.operation).on(self.lm, NeuronSet(neurons), self.means):
             yield
 
     def _stop(self, changes: dict[str, Change]) -> str:
@@ -316,6 +340,7 @@ def _job(
     settings: GuardedSettings,
     policy: PromptPolicy,
     among: NeuronSet | None,
+    means: Means | None,
 ) -> dict[str, Any]:
     """All that decides the result."""
     parts = {"culture": data.culture, **data.protect}
@@ -323,12 +348,13 @@ def _job(
         "kind": "guarded",
         "rule": settings.model_dump(),
         "rule_version": GUARDED_VERSION,
-        "method": settings.score,
+        "method": settings.scored_by,
         **lm.description,
         "prompts": policy.resolved(lm.tokenizer),
         "data": {name: [items_hash(part.search), items_hash(part.check)] for name, part in parts.items()},
         "controls": items_hash(data.controls) if data.controls else None,
         "texts": sha256_json(list(data.texts)),
+        "means": means.record if means is not None else None,
         "among": sha256_json([list(neuron) for neuron in among]) if among is not None else None,
     }
 

@@ -11,6 +11,7 @@ from culnig.settings import Settings
 
 PERPLEXITY = "perplexity"
 Choice = Literal["greedy", "mask", "ratio", "difference", "veto"]
+Replacement = Literal["suppress", "mean", "control"]
 
 
 class GuardedSettings(Settings):
@@ -33,9 +34,14 @@ class GuardedSettings(Settings):
         None, gt=0.0, le=1.0, description="stop at this drop of culture accuracy (0.2: 20 points)"
     )
     modules: list[str] = Field(["mlp.gate_proj"], description="modules to take neurons of; [] is all")
-    score: str = Field(
-        "culnig:sum:odds:unweighted:product",
-        description="signed scoring method of items; without `unweighted` an item counts by P(gold), so less once it is lost",
+    operation: Replacement = Field(
+        "suppress",
+        description="what is done to the neurons: zero, their mean over the culture items, or over the controls",
+    )
+    score: str | None = Field(
+        None,
+        description="signed scoring method of items; without `unweighted` an item counts by P(gold), so less once it is lost;"
+        " null: culnig:sum:odds:unweighted:product, and atp:dataset:odds:unweighted where values are replaced",
     )
     step: int = Field(15, ge=1, description="neurons that a round adds")
     items: int = Field(
@@ -59,6 +65,13 @@ class GuardedSettings(Settings):
         0.01, gt=0.0, lt=1.0, description="difference and veto: share of neurons that are left out by their cost"
     )
     seed: int = Field(0, ge=0, description="seed of samples and of the model's own texts")
+
+    @property
+    def scored_by(self) -> str:
+        """The scoring method, with its default."""
+        replaced = self.operation != "suppress"
+        default = "atp:dataset:odds:unweighted" if replaced else "culnig:sum:odds:unweighted:product"
+        return self.score or default
 
 
 def parse_harm(text: str) -> dict[str, float]:

@@ -19,6 +19,7 @@ from culnig.guarded import GuardedPath, GuardedSettings, guarded_data, select_gu
 from culnig.guarded.data import name_countries
 from culnig.guarded.path import Round
 from culnig.guarded.settings import PERPLEXITY
+from culnig.intervention import Operation
 from culnig.neurons import NeuronSet
 from culnig.selection import select_random
 from culnig.studies._base import STUDIES, UNTOUCHED, Condition, Finding, MeasurementContext, Section
@@ -149,14 +150,23 @@ def check_protected(config: RunSettings) -> None:
     """Check that every budget is of something protected, and that no test set of the run is.
 
     Raises:
-        UsageError: it is not so.
+        UsageError: it is not so, or the search would do something else to neurons than the run.
     """
     settings = config.section(GuardedStudySettings)
     if unknown := [name for name in settings.harm if name not in (PERPLEXITY, *settings.protect)]:
         raise UsageError(f"guarded.harm: nothing called {unknown[0]} is protected; see guarded.protect")
+    if settings.operation not in (GuardedSettings().operation, _operation(config)):
+        raise UsageError(
+            f"guarded.operation: {settings.operation}, but the run's operation is {config.operation}; set `operation` alone"
+        )
     tested = {test.items for test in config.test}
     if shared := [name for name, data in settings.protect.items() if data.items in tested]:
         raise UsageError(f"guarded.protect.{shared[0]} is a test set of this run; protect by development items")
+
+
+def _operation(config: RunSettings) -> str:
+    """Return what the search does to neurons: what the run's conditions do, or suppression where they scale."""
+    return config.operation if Operation.parse(config.operation).reference else "suppress"
 
 
 def search(run: SavedRun, context: MeasurementContext, changes: Mapping[str, Any], progress: Path) -> GuardedPath:
@@ -185,7 +195,8 @@ def search(run: SavedRun, context: MeasurementContext, changes: Mapping[str, Any
             checked=settings.checked,
             seed=settings.seed,
         )
-    plain = GuardedSettings(**(settings.model_dump(include=set(GuardedSettings.model_fields)) | dict(changes)))
+    options = settings.model_dump(include=set(GuardedSettings.model_fields)) | {"operation": _operation(run.config)}
+    plain = GuardedSettings(**(options | dict(changes)))
     return select_guarded(
         context.lm, data, plain, policy=context.policy, checkpoint=progress, reporter=context.reporter
     )
