@@ -79,7 +79,7 @@ def guarded(
     among: Annotated[
         Path | None, typer.Option(help="Choose of the neurons of this set only.", rich_help_panel=SEARCH)
     ] = None,
-    step: Annotated[int, typer.Option(min=1, help="Neurons that a round adds.", rich_help_panel=SEARCH)] = 15,
+    step: Annotated[int, typer.Option(min=1, help="Neurons that a round adds.", rich_help_panel=SEARCH)] = 20,
     ranked_on: Annotated[
         int, typer.Option(min=4, help="Items of each set that a round ranks by, at most.", rich_help_panel=SEARCH)
     ] = 480,

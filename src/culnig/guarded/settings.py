@@ -43,7 +43,7 @@ class GuardedSettings(Settings):
         description="signed scoring method of items; without `unweighted` an item counts by P(gold), so less once it is lost;"
         " null: culnig:sum:odds:unweighted:product, and atp:dataset:odds:unweighted where values are replaced",
     )
-    step: int = Field(15, ge=1, description="neurons that a round adds")
+    step: int = Field(20, ge=1, description="neurons that a round adds")
     items: int = Field(
         480, ge=4, description="culture items, controls and items of each protected set that a round ranks by, at most"
     )
@@ -51,7 +51,7 @@ class GuardedSettings(Settings):
     texts: int = Field(48, ge=2, description="texts sampled from the model that a round's text cost is taken on")
     checked: int = Field(240, ge=8, description="items of each data set that a round is checked on")
     text_weight: float = Field(
-        60.0, ge=0.0, description="log-odds of culture (nats) that a nat a token of text is worth"
+        40.0, ge=0.0, description="log-odds of culture (nats) that a nat a token of text is worth"
     )
     protect_weight: float = Field(1.0, ge=0.0, description="weight of a protected set's log-odds beside culture's")
     least_gain: float = Field(

@@ -34,7 +34,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from culnig.studies._saved import SavedRun
-    from culnig.studies._settings import RunSettings
+    from culnig.studies._settings import RunSettings, TestConfig
 
 NAME = "frontier"
 PAPER, CORRECTED = "paper's rule", "culture-general"
@@ -130,14 +130,23 @@ class FrontierStudy:
         settings = run.config.section(FrontierSettings)
         section = Section(self.title, titles=self.titles)
         sets = _sets(run)
-        draws = {label: _draws(run, list(members.values())) for label, members in sets.items()}
-        table = _points(sets, draws)
         ours = guarded_label(settings.guarded[0])
-        areas = _areas(draws, ours, settings.most)
-        equal = _at_equal_drops(draws, ours, settings.at)
-        section.tables = {"frontier-areas": areas, "frontier-equal": equal, "frontier-points": table}
+        found: dict[str, list[pd.DataFrame]] = {"frontier-areas": [], "frontier-equal": [], "frontier-points": []}
+        for test in run.config.tests_of("culture"):
+            draws = {label: _draws(run, list(members.values()), test) for label, members in sets.items()}
+            on_test = (
+                _areas(draws, ours, settings.most),
+                _at_equal_drops(draws, ours, settings.at),
+                _points(sets, draws),
+            )
+            for parts, each in zip(found.values(), on_test, strict=True):
+                each.insert(0, "test", test.label)
+                parts.append(each)
+        section.tables = {name: pd.concat(parts, ignore_index=True) for name, parts in found.items()}
+        main = {name: parts[0] for name, parts in found.items()}
+        areas, table = main["frontier-areas"], main["frontier-points"]
         section.numbers = {name: each.to_dict("records") for name, each in section.tables.items()}
-        section.text = [_text(ours, settings, areas)]
+        section.text = _text(ours, settings, found["frontier-areas"])
         costs = [name for name in settings.most if name in table]
         section.figures = [
             (f"Drop of culture accuracy against the cost in {name}, by method; a point is a set, and sets grow along a line.",
@@ -166,7 +175,7 @@ def set_name(label: str, size: int) -> str:
 
 
 def _condition(name: str, config: RunSettings) -> Condition:
-    return Condition(name, name, config.operation, ROLES)
+    return Condition(name, name, config.operation, ROLES, everywhere=True)
 
 
 def _order_path(run: SavedRun, choice: str) -> Path:
@@ -214,14 +223,13 @@ def _sets(run: SavedRun) -> dict[str, dict[int, str]]:
     return {label: sizes for label, sizes in found.items() if sizes}
 
 
-def _draws(run: SavedRun, names: list[str]) -> Draws:
+def _draws(run: SavedRun, names: list[str], culture: TestConfig) -> Draws:
     """What each set costs, with resamples that all methods share: of questions, and of paragraphs."""
     rng = np.random.default_rng(run.config.seed)
     found: Draws = {}
     for role in ROLES:
-        if run.config.test_of(role):
-            results = [run.result(role, name) for name in ["none", *names]]
-            found[role] = _falls([each for each in results if each is not None], rng)
+        if test := culture if role == "culture" else run.config.test_of(role):
+            found[role] = _falls([run.result_on(test, name) for name in ["none", *names]], rng)
     texts = [run.text(name) for name in ["none", *names]]
     if all(text is not None for text in texts):
         found[PERPLEXITY] = _rises([text for text in texts if text is not None], rng)
@@ -305,24 +313,27 @@ def _at_equal_drops(draws: dict[str, Draws], ours: str, drops: list[float]) -> p
     return pd.DataFrame(rows)
 
 
-def _text(ours: str, settings: FrontierSettings, areas: pd.DataFrame) -> str:
+def _text(ours: str, settings: FrontierSettings, all_areas: list[pd.DataFrame]) -> list[str]:
+    """Say what an area is, and for each culture test whom ours is ahead of."""
     first = next(iter(settings.most))
-    part = areas[areas["cost"] == first]
-    text = (
+    found = [
         f"Each method orders neurons, and its first {', '.join(map(str, settings.sizes))} are suppressed. The area is the mean"
-        f" drop of culture that a set within a budget has, over budgets from 0 to the largest. Resamples of questions and of"
+        " drop of culture that a set within a budget has, over budgets from 0 to the largest. Resamples of questions and of"
         " paragraphs are shared by all methods."
-    )
-    if ours not in set(part["method"]) or "p_adjusted" not in part:
-        return text
-    others = part[part["method"] != ours]
-    ahead = others[(others["lead_low"] > 0) & (others["p_adjusted"] < 0.05)]["method"]
-    own = part[part["method"] == ours].iloc[0]
-    return text + (
-        f" Within {percent(settings.most[first])} {first}, {ours} has {points(own['area']).lstrip('+')} points"
-        f" ({points(own['low']).lstrip('+')} to {points(own['high']).lstrip('+')}). It is ahead of"
-        f" {', '.join(ahead) if len(ahead) else 'no other method'} (interval of the difference, and Holm's correction)."
-    )
+    ]
+    for areas in all_areas:
+        part = areas[areas["cost"] == first]
+        if ours not in set(part["method"]) or "p_adjusted" not in part:
+            continue
+        others = part[part["method"] != ours]
+        ahead = others[(others["lead_low"] > 0) & (others["p_adjusted"] < 0.05)]["method"]
+        own = part[part["method"] == ours].iloc[0]
+        found.append(
+            f"On {own['test']}, within {percent(settings.most[first])} {first}, {ours} has {points(own['area']).lstrip('+')}"
+            f" points ({points(own['low']).lstrip('+')} to {points(own['high']).lstrip('+')}). It is ahead of"
+            f" {', '.join(ahead) if len(ahead) else 'no other method'} (interval of the difference, and Holm's correction)."
+        )
+    return found
 
 
 def frontier_figure(table: pd.DataFrame, cost: str, most: float) -> go.Figure:
