@@ -155,7 +155,7 @@ def check_protected(config: RunSettings) -> None:
     settings = config.section(GuardedStudySettings)
     if unknown := [name for name in settings.harm if name not in (PERPLEXITY, *settings.protect)]:
         raise UsageError(f"guarded.harm: nothing called {unknown[0]} is protected; see guarded.protect")
-    if settings.operation not in (GuardedSettings().operation, _operation(config)):
+    if settings.operation not in (GuardedSettings().operation, guarded_operation(config)):
         raise UsageError(
             f"guarded.operation: {settings.operation}, but the run's operation is {config.operation}; set `operation` alone"
         )
@@ -164,7 +164,7 @@ def check_protected(config: RunSettings) -> None:
         raise UsageError(f"guarded.protect.{shared[0]} is a test set of this run; protect by development items")
 
 
-def _operation(config: RunSettings) -> str:
+def guarded_operation(config: RunSettings) -> str:
     """Return what the search does to neurons: what the run's conditions do, or suppression where they scale."""
     return config.operation if Operation.parse(config.operation).reference else "suppress"
 
@@ -195,7 +195,9 @@ def search(run: SavedRun, context: MeasurementContext, changes: Mapping[str, Any
             checked=settings.checked,
             seed=settings.seed,
         )
-    options = settings.model_dump(include=set(GuardedSettings.model_fields)) | {"operation": _operation(run.config)}
+    options = settings.model_dump(include=set(GuardedSettings.model_fields)) | {
+        "operation": guarded_operation(run.config)
+    }
     plain = GuardedSettings(**(options | dict(changes)))
     return select_guarded(
         context.lm, data, plain, policy=context.policy, checkpoint=progress, reporter=context.reporter
