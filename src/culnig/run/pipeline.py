@@ -39,6 +39,7 @@ from culnig.studies import (
     TestConfig,
     TuningStudy,
     merged,
+    placed,
     studies_of,
 )
 
@@ -364,7 +365,7 @@ def analyse(directory: RunDirectory) -> list[Section]:
     sections = []
     numbers: dict[str, Any] = {}
     for name, study in studies_of(directory.config):
-        section = study.analyse(directory)
+        section = placed(name, study, study.analyse(directory))
         numbers[name] = {"claim": section.claim, **section.numbers}
         for table, frame in section.tables.items():
             save_table(directory.path / "tables" / table, frame)

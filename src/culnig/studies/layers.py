@@ -35,6 +35,7 @@ class LayersStudy:
 
     order = 15
     title = "Layers and modules"
+    tab = "where"
     titles: ClassVar = {
         "layers-modules": "By module",
         "layers-densest": "Densest modules",
