@@ -108,9 +108,7 @@ class _Watcher:
             arrays: dict[str, Any] = {kind: x[b, : row.length].numpy().copy() for kind, x in self._staged.items()}
             e = self.prompts.encoded[row.key]
             tokens = ids[b, : row.length].copy()
-            self.found[row.key] = PromptPositions(
-                e.item, tokens, len(row.prompt), float(probability[b]), **arrays
-            )
+            self.found[row.key] = PromptPositions(e.item, tokens, len(row.prompt), float(probability[b]), **arrays)
 
     def _watch(self, site: Site, seen: Seen, contributions: torch.Tensor) -> None:
         width = contributions.shape[-1]

@@ -10,7 +10,20 @@ from importlib import resources
 from typing import Any
 
 CARTESIAN = frozenset(
-    "bar box contour heatmap histogram histogram2d histogram2dcontour image pie scatter scatterternary violin".split()
+    [
+        "bar",
+        "box",
+        "contour",
+        "heatmap",
+        "histogram",
+        "histogram2d",
+        "histogram2dcontour",
+        "image",
+        "pie",
+        "scatter",
+        "scatterternary",
+        "violin",
+    ]
 )
 """Kinds of traces that the small bundle of plotly.js draws."""
 

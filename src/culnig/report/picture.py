@@ -28,7 +28,13 @@ def first_picture(accuracy: pd.DataFrame, changed: str = "off") -> go.Figure:
         if not len(part):
             continue
         figure.add_annotation(
-            x=0, y=y, xref="paper", text=f"<b>{ROLE_NAMES[role]}</b>", showarrow=False, xanchor="left", font={"size": 15}
+            x=0,
+            y=y,
+            xref="paper",
+            text=f"<b>{ROLE_NAMES[role]}</b>",
+            showarrow=False,
+            xanchor="left",
+            font={"size": 15},
         )
         y += 0.9
         groups = [(label, colour, part[part["condition"] == name]) for name, (label, colour) in SHOWN.items()]

@@ -65,6 +65,7 @@ def _block(run: SavedRun, test: TestConfig, untouched: EvalResult, most: int) ->
         "conditions": conditions,
         "leftOut": len(untouched.rows) - len(keep),
         "leftOutConditions": len(names) - len(results),
+        "exactPrompts": run.prompts_path(test).is_file(),
         "overVocabulary": mcf and set(rows.get("calibration", ["none"])) == {"none"},
     }
 
@@ -89,7 +90,9 @@ def _kept(rows: pd.DataFrame, main: pd.DataFrame | None, most: int) -> np.ndarra
     """Positions of the rows that the page holds, in order."""
     if len(rows) <= most:
         return np.arange(len(rows))
-    changed = (main["correct"].astype("boolean") != rows["correct"].reset_index(drop=True)) if main is not None else None
+    changed = (
+        (main["correct"].astype("boolean") != rows["correct"].reset_index(drop=True)) if main is not None else None
+    )
     first = np.flatnonzero(changed.fillna(False)) if changed is not None else np.array([], dtype=int)
     others = np.setdiff1d(np.arange(len(rows)), first)
     room = max(0, most - len(first))

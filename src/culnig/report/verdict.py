@@ -57,9 +57,10 @@ def _sentence(numbers: Numbers, model: str, operation: str) -> str:
     done = Operation.parse(operation)
     neurons = f"{numbers['neurons']:,} of its {numbers['neurons_in_model']:,} neurons"
     begin = f"Without {neurons}," if done.name == "suppress" else f"{done.doing(neurons)}:"
-    text = f"{begin} {model} answers {_of_100(drop['a'])} of 100 questions about culture, instead of {_of_100(drop['b'])}."
+    text = f"{begin} {model} gets {_of_100(drop['a'])} of 100 questions about culture right, instead of {_of_100(drop['b'])}."
     if versus:
-        text += f" With as many random neurons in their place, it answers {_of_100(versus['b'])}."
+        how = "Without as many random neurons" if done.name == "suppress" else "With as many random neurons instead"
+        text += f" {how}, it gets {_of_100(versus['b'])} right."
     return text
 
 
@@ -99,7 +100,9 @@ def _by_outcome(numbers: Numbers, power: Mapping[str, float]) -> tuple[list[str]
         drop = test["drop"]
         if drop is None:
             continue
-        change = f"{drop['b']:.1%} to {drop['a']:.1%} ({points(drop['difference'])} points; 95 % interval {interval(drop)})"
+        change = (
+            f"{drop['b']:.1%} to {drop['a']:.1%} ({points(drop['difference'])} points; 95 % interval {interval(drop)})"
+        )
         text = f"{NAMES.get(test['role'], test['role'])} ({label}): {change}."
         if random := test["random_drops"]:
             text += f" Random sets: {points(min(random))} to {points(max(random))}."
@@ -159,7 +162,9 @@ def _limits(numbers: Numbers, operation: str) -> list[str]:
     if draws < FEW_RANDOM:
         said.append(f"There were {draws} random sets, so how much such sets differ is known only roughly.")
     if Operation.parse(operation).name == "suppress":
-        said.append("Neurons were set to 0, which the model never saw in training. Other operations may give other losses.")
+        said.append(
+            "Neurons were set to 0, which the model never saw in training. Other operations may give other losses."
+        )
     return said
 
 

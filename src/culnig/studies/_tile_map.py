@@ -27,6 +27,8 @@ ARG ..... ..... ZWE ..... ..... MUS ..... ..... ..... PNG FJI
 ..... ..... ..... ..... ..... ..... ..... ..... ..... ..... NZL .....
 """
 """The map: ISO codes (of regions the 3166-2 code, Assam's as IND-AS), row by row from north to south."""
+LAND = "#f1eee7"
+"""Colour of squares without data."""
 SHORT = {"IN-AS": "ASM", "IND-AS": "ASM", "ID-JB": "WJV", "GB-NIR": "NIR"}
 """Codes of regions -> what their squares say."""
 PLACES = {
@@ -61,17 +63,16 @@ def tile_map(table: pd.DataFrame, unit: str = "points") -> go.Figure:
     """
     rows = {str(row["country"]): row for row in table.to_dict("records")}
     places = places_of(list(rows))
-    top, left = (min((place[i] for place in places.values()), default=0) for i in (0, 1))
-    height, width = (
-        1 + max((place[i] for place in places.values()), default=0) - start for i, start in ((0, top), (1, left))
-    )
-    values, cells, names = (
-        np.full((height, width), fill, dtype=kind) for fill, kind in ((np.nan, float), ("", object), ("", object))
-    )
+    height, width = (1 + max(place[i] for place in (*PLACES.values(), *places.values())) for i in (0, 1))
+    values, land = np.full((height, width), np.nan), np.full((height, width), np.nan)
+    cells, names = np.full((height, width), "", dtype=object), np.full((height, width), "", dtype=object)
+    for at in PLACES.values():
+        land[at] = 0.0
     limit = 100 * max((abs(row["difference"]) for row in rows.values()), default=0.0) or 1.0
-    figure = empty_figure(60 + 46 * height, meta={"tab": "countries", "country": True})
-    for name, (y, x) in places.items():
-        row, at = rows[name], (y - top, x - left)
+    figure = empty_figure(50 + 36 * height, meta={"tab": "countries", "country": True})
+    figure.add_heatmap(z=land, colorscale=[[0, LAND], [1, LAND]], xgap=3, ygap=3, showscale=False, hoverinfo="skip")
+    for name, at in places.items():
+        row = rows[name]
         values[at] = 100 * row["difference"]
         cells[at] = f"{code_of(name)}<br>{100 * row['difference']:+.0f}".replace("-", "−")
         names[at] = name

@@ -14,6 +14,7 @@ from culnig.neurons import NeuronSet, number_of_neurons
 from culnig.selection import select_random
 from culnig.statistics.tests import adjust
 from culnig.studies._base import STUDIES, UNTOUCHED, Condition, Finding, Section
+from culnig.studies._cards import base_cards, best_neurons, scores_by_country
 from culnig.studies._culture_general_set import CULTURE_GENERAL, select_culture_general
 from culnig.studies._culture_general_text import told
 from culnig.studies._facts import add_facts
@@ -112,16 +113,16 @@ class CultureGeneralStudy:
                 figures.on_tab(figures.layer_map(neurons.counts(), shapes), "where"),
             ),
             (
-                f"Change of accuracy on culture items under {run.config.done.noun}, by country.",
-                figures.on_tab(figures.change_by(section.tables["culture-general-by-country"], "country"), "countries"),
-            ),
-            (
-                "The same as a map: change of accuracy in points, a square a country or region. A frame marks a 95 %"
-                " interval that excludes 0.",
+                f"Change of accuracy on culture items under {run.config.done.noun}, in points: a square a country or region."
+                " A frame marks a 95 % interval without 0. Choose a square to read its questions.",
                 tile_map(section.tables["culture-general-by-country"]),
             ),
+            (
+                f"Change of accuracy on culture items under {run.config.done.noun}, by country, with 95 % intervals.",
+                figures.on_tab(figures.change_by(section.tables["culture-general-by-country"], "country"), "countries"),
+            ),
         ]
-        section.text = told(run)
+        section.text, section.cards = told(run), base_cards(run)
         add_facts(section, run, NAME, random_names(run.config))
         names = random_names(run.config)
         guarded = add_guards(section, run, [NAME, *names])
@@ -329,12 +330,8 @@ def top_neurons(run: SavedRun, count: int = 25) -> pd.DataFrame:
     """The best neurons with their score and the countries in which they score highest."""
     neur, ctrl = run.scores("neur"), run.scores("ctrl")
     rows = []
-    ranked = sorted(run.neurons(NAME).scores.items(), key=lambda pair: -pair[1])[:count]
-    for rank, (neuron, score) in enumerate(ranked, start=1):
-        at = (slice(None), neuron.layer, neuron.index)
-        per_country = neur.sums[neur.method, neuron.module][at] / neur.count
-        if ctrl.groups == neur.groups:
-            per_country = per_country - ctrl.sums[ctrl.method, neuron.module][at] / ctrl.count
+    for rank, (neuron, score) in enumerate(best_neurons(run, count), start=1):
+        per_country = scores_by_country(neur, ctrl, neuron)
         best = per_country.argsort()[::-1][:3]
         rows.append(
             {
