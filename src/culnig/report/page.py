@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -46,36 +46,61 @@ def render_report(
         stages: stages of an unfinished run, and whether each is done; its figures are not written.
     """
     unfinished = any(not done for _, done in stages)
-    tabs = {name: {"title": title, "blocks": []} for name, title in TABS.items()}
-    tables: dict[str, str] = {}
-    kinds: set[str] = set()
-    for s, section in enumerate(sections):
-        for tab, block in _blocks(section, s).items():
-            tabs[tab]["blocks"].append(block)  # type: ignore[attr-defined]
+    for s, section in enumerate(sections if not unfinished else []):
         for f, (_, figure) in enumerate(section.figures):
-            kinds |= {trace.type for trace in figure.data}
-            if not unfinished:
-                write_text(directory.path / "figures" / f"{s + 1}-{f + 1}.json", figure.to_json())
-        tables |= {name: csv_of(section.tables[name]) for name in section.titles if name in section.tables}
+            write_text(directory.path / "figures" / f"{s + 1}-{f + 1}.json", figure.to_json())
     model = manifest["model"]["model"]
     verdict, picture = _top(directory, sections, model)
-    page = _template().render(
+    apps = {"cards": cards_of(sections), "sets": set_counts(directory)}
+    return write_page(
+        directory.path / "report.html",
+        sections,
+        tuple(TABS),
+        lambda most: apps | {"questions": question_data(directory, most)},
         title=f"{model}: culture neurons",
         name=directory.config.name,
         verdict=verdict,
         picture=picture,
-        claim=[section.claim for section in sections if section.claim],
-        findings=[finding for section in sections for finding in section.findings],
-        tabs=tabs,
         stages=stages if unfinished else (),
         run=run_facts(manifest),
         config=json.dumps(directory.config.model_dump(mode="json"), indent=1, ensure_ascii=False),
+    )
+
+
+def write_page(
+    path: Path,
+    sections: Sequence[Section],
+    tabs: Sequence[str],
+    apps: Callable[[int], dict[str, Any]],
+    **facts: Any,
+) -> Path:
+    """Write one page that stands alone; return its path.
+
+    Args:
+        path: the file.
+        sections: what the tabs show.
+        tabs: names of the tabs, in their order.
+        apps: most rows of questions -> what cards, sets and the question browser are made of.
+        **facts: what else the template shows: title, name, verdict, picture, stages, run, config.
+    """
+    shown: dict[str, dict[str, Any]] = {name: {"title": TABS[name], "blocks": []} for name in tabs}
+    tables: dict[str, str] = {}
+    kinds: set[str] = set()
+    for s, section in enumerate(sections):
+        for tab, block in _blocks(section, s).items():
+            shown[tab]["blocks"].append(block)
+        kinds |= {trace.type for _, figure in section.figures for trace in figure.data}
+        tables |= {name: csv_of(section.tables[name]) for name in section.titles if name in section.tables}
+    page = _template().render(
+        claim=[section.claim for section in sections if section.claim],
+        findings=[finding for section in sections for finding in section.findings],
+        tabs=shown,
         style=source("style.css"),
         code="\n".join(source(name) for name in SCRIPTS),
         plotly=plotly_for(kinds),
-        data=page_data(directory, sections, tables),
+        data=_fitting(tables, apps),
+        **facts,
     )
-    path = directory.path / "report.html"
     write_text(path, page)
     return path
 
@@ -92,12 +117,11 @@ def _template(name: str = "report.html.j2") -> Any:
     return environment.get_template(name)
 
 
-def page_data(directory: SavedRun, sections: list[Section], tables: dict[str, str]) -> str:
-    """Return tables, questions, cards and sets, packed; with fewer questions where all of them do not fit."""
-    value: dict[str, Any] = {"tables": tables, "cards": cards_of(sections), "sets": set_counts(directory)}
+def _fitting(tables: dict[str, str], apps: Callable[[int], dict[str, Any]]) -> str:
+    """Return all data, packed; with fewer questions where all of them do not fit."""
     most = MOST_ROWS
     while True:
-        text = packed_json(value | {"questions": question_data(directory, most)})
+        text = packed_json({"tables": tables} | apps(most))
         if len(text) <= ROOM or most < 100:
             return text
         most //= 2
@@ -132,14 +156,15 @@ def _blocks(section: Section, number: int) -> dict[str, dict[str, Any]]:
         meta = figure.layout.meta if isinstance(figure.layout.meta, dict) else {}
         place = meta.get("tab", section.tab)
         name = f"{number + 1}-{f + 1}"
-        on(place)["figures"].append(_figure(f"figure-{name}", caption, figure))
+        on(place)["figures"].append(figure_of(f"figure-{name}", caption, figure))
     for name, frame in section.tables.items():
         if name in section.titles:
             on(section.places.get(name, section.tab))["tables"].append(table_block(name, section.titles[name], frame))
     return blocks
 
 
-def _figure(name: str, caption: str, figure: Any) -> dict[str, str]:
+def figure_of(name: str, caption: str, figure: Any) -> dict[str, str]:
+    """Return what the template shows of a figure."""
     return {"id": name, "caption": caption, "json": in_script(figure.to_json())}
 
 
@@ -152,7 +177,7 @@ def _top(directory: SavedRun, sections: list[Section], model: str) -> tuple[Verd
             verdict = verdict_of(section.numbers, model, directory.config.operation, known)
             changed = "off" if directory.config.operation == "suppress" else "changed"
             figure = first_picture(section.tables["accuracy"], changed)
-            return verdict, _figure("first-picture", PICTURE_CAPTION, figure)
+            return verdict, figure_of("first-picture", PICTURE_CAPTION, figure)
     return None, None
 
 

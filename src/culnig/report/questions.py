@@ -39,20 +39,37 @@ def question_data(run: SavedRun, most: int = MOST_ROWS) -> list[dict[str, Any]]:
 
 
 def _block(run: SavedRun, test: TestConfig, untouched: EvalResult, most: int) -> dict[str, Any]:
-    """One test set: columns of equal length, and what each condition gave."""
+    """One test set of a run: the untouched model, and each condition."""
     names = _conditions(run, test)
-    results = {name: _aligned(run.result_path(test, name), untouched.rows) for name in names[:MOST_CONDITIONS]}
-    main = names[0] if names else None
-    keep = _kept(untouched.rows, results[main] if main else None, most)
-    rows, mcf = untouched.rows.iloc[keep], untouched.meta.get("formulation") == "mcf"
-    prompts = _prompts(run, test, untouched)
-    texts = prompts.reindex(pd.MultiIndex.from_frame(rows[KEYS].astype(str)))
-    conditions = {name: _answers(result.iloc[keep], mcf=mcf, whole=name == main) for name, result in results.items()}
-    return {
+    others = {name: EvalResult.load(run.result_path(test, name)) for name in names[:MOST_CONDITIONS]}
+    block = block_of(untouched, others, prompts_of(run, test, untouched), most)
+    return block | {
         "name": run.test_names[test.label],
         "label": test.label,
         "role": test.role,
+        "leftOutConditions": len(names) - len(others),
+        "exactPrompts": run.prompts_path(test).is_file(),
+    }
+
+
+def block_of(untouched: EvalResult, others: dict[str, EvalResult], prompts: pd.DataFrame, most: int) -> dict[str, Any]:
+    """Return columns of equal length, and what each condition gave.
+
+    Args:
+        untouched: the result that the others are compared with.
+        others: condition -> its result on the same rows, or on some of them; the first is the main one.
+        prompts: prompt and answers by benchmark, id and wording.
+        most: rows that are kept.
+    """
+    results = {name: _aligned(result.rows, untouched.rows) for name, result in others.items()}
+    main = next(iter(results), None)
+    keep = _kept(untouched.rows, results[main] if main else None, most)
+    rows, mcf = untouched.rows.iloc[keep], untouched.meta.get("formulation") == "mcf"
+    texts = prompts.reindex(pd.MultiIndex.from_frame(rows[KEYS].astype(str)))
+    conditions = {name: _answers(result.iloc[keep], mcf=mcf, whole=name == main) for name, result in results.items()}
+    return {
         "main": main,
+        "before": "untouched",
         "random": [name for name in results if name.startswith("random-")],
         "ids": list(rows["id"].astype(str)),
         "wordings": list(rows["wording"].astype(str)),
@@ -64,8 +81,6 @@ def _block(run: SavedRun, test: TestConfig, untouched: EvalResult, most: int) ->
         "untouched": _answers(rows, mcf=mcf, whole=True),
         "conditions": conditions,
         "leftOut": len(untouched.rows) - len(keep),
-        "leftOutConditions": len(names) - len(results),
-        "exactPrompts": run.prompts_path(test).is_file(),
         "overVocabulary": mcf and set(rows.get("calibration", ["none"])) == {"none"},
     }
 
@@ -79,9 +94,8 @@ def _conditions(run: SavedRun, test: TestConfig) -> list[str]:
     return sorted(names, key=lambda name: (name != MAIN, not name.startswith("random-"), name))
 
 
-def _aligned(path: Any, like: pd.DataFrame) -> pd.DataFrame:
+def _aligned(rows: pd.DataFrame, like: pd.DataFrame) -> pd.DataFrame:
     """Rows of a condition in the order of the untouched ones; missing where it was not evaluated on them."""
-    rows = EvalResult.load(path).rows
     index = pd.MultiIndex.from_frame(rows[KEYS].astype(str))
     return rows.set_index(index).reindex(pd.MultiIndex.from_frame(like[KEYS].astype(str))).reset_index(drop=True)
 
@@ -114,7 +128,7 @@ def _answers(rows: pd.DataFrame, *, mcf: bool, whole: bool) -> dict[str, Any]:
     return found
 
 
-def _prompts(run: SavedRun, test: TestConfig, result: EvalResult) -> pd.DataFrame:
+def prompts_of(run: SavedRun, test: TestConfig, result: EvalResult) -> pd.DataFrame:
     """Prompt and answers by benchmark, id and wording: as saved, or rendered again from the items for older runs."""
     path = run.prompts_path(test)
     if path.is_file():

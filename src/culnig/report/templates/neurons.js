@@ -6,6 +6,7 @@ const wordsOf = (card) => [cardName(card), card.key, ...card.countries.slice(0, 
 async function startNeurons() {
   const { cards } = await loadData();
   const app = one('#neurons-app');
+  if (!app) return;
   if (!cards.length) return app.append(make('p', {}, 'There are no cards: no culture-general set in this run yet.'));
   const search = make('input', { id: 'card-search', type: 'search', placeholder: 'module, layer, token, country' });
   const orders = { rank: 'rank', layer: 'layer', module: 'module', frequency: 'chosen in resamples' };

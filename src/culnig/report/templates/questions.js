@@ -6,6 +6,7 @@ const browser = { tests: [], rows: [], shown: 0, controls: {} };
 async function startQuestions() {
   const { questions } = await loadData();
   const app = one('#questions-app');
+  if (!app) return;
   browser.tests = questions;
   if (!questions.length) return app.append(make('p', {}, 'No test set has been evaluated yet.'));
   for (const [t, test] of questions.entries()) {
@@ -115,7 +116,7 @@ function questionBody(row) {
     const later_ = later.length ? level(later[o], 'after') : gold && after && after.p[row.i] != null ? level(after.p[row.i], 'after') : make('td', {}, '');
     return make('tr', { class: gold ? 'gold' : null }, make('td', {}, name), level(p, 'before'), later_, make('td', { class: 'meta' }, marks.join(', ')));
   });
-  const heads = ['option', 'untouched', condition || 'after', ''].map((text) => make('th', { scope: 'col' }, text));
+  const heads = ['option', test.before, condition || 'after', ''].map((text) => make('th', { scope: 'col' }, text));
   body.append(make('div', { class: 'scroll' }, make('table', { class: 'options' }, make('thead', {}, make('tr', {}, ...heads)), make('tbody', {}, ...rows))));
   const random = test.random.filter((name) => test.conditions[name].p[row.i] != null);
   if (random.length) {

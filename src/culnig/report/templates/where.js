@@ -12,9 +12,10 @@ function layoutOf(height, x, y) {
 const WARM = [[0, '#fbfaf7'], [0.25, '#f3d9c9'], [0.6, '#d98862'], [1, '#8f2d17']];
 
 async function startWhere() {
+  const app = one('#where-app');
+  if (!app) return;
   const { sets } = await loadData();
   const names = Object.keys(sets.sets);
-  const app = one('#where-app');
   if (!names.length) return app.append(make('p', {}, 'No neuron set has been selected yet.'));
   const place = make('div');
   const select = make('select', { id: 'set' }, ...names.map((name) => make('option', { value: name }, name)));
