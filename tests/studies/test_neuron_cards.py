@@ -37,7 +37,7 @@ def test_positions_hold_the_prompt_and_the_values(tiny, word_items):
     with torch.no_grad():
         seen = []
         handle = tiny.sites[NEURONS[0].site].module.register_forward_hook(lambda m, a, out: seen.append(out))
-        tiny.model(input_ids=torch.tensor([found.token_ids[: found.prompt_tokens]]))
+        tiny.model(input_ids=torch.from_numpy(found.token_ids[None, : found.prompt_tokens]))
         handle.remove()
     assert np.allclose(found.values[: found.prompt_tokens, 0], seen[0][0, :, 3].numpy(), atol=1e-5)
     assert found.values.shape == found.contributions.shape == (len(found.token_ids), len(NEURONS))
@@ -81,6 +81,7 @@ def finished(tmp_path_factory, reference_dir):
     return run(load_config(config, settings), tmp_path_factory.mktemp("runs") / "cards")
 
 
+@pytest.mark.slow
 def test_a_card_recomputes_from_saved_rows(finished):
     section = next(each for each in analyse(finished) if each.study == "neuron_cards")
     folder = finished.path / "measured" / "neuron_cards"
@@ -104,6 +105,7 @@ def test_a_card_recomputes_from_saved_rows(finished):
         assert bool(card["direction"]) == (card["module"] == QUERY or "k_proj" in card["module"])
 
 
+@pytest.mark.slow
 def test_silencing_alone_recomputes_from_saved_rows(finished):
     card = next(each for each in analyse(finished) if each.study == "neuron_cards").cards[0]
     rows = pd.read_parquet(finished.path / "measured" / "neuron_cards" / "alone.parquet")
@@ -120,6 +122,7 @@ def test_silencing_alone_recomputes_from_saved_rows(finished):
     assert shown["change"] == pytest.approx(ratio, abs=1e-6)
 
 
+@pytest.mark.slow
 def test_the_untouched_rows_are_the_models_own(finished):
     """Silencing no neuron gives the same log-probabilities as the run's own evaluation."""
     rows = pd.read_parquet(finished.path / "measured" / "neuron_cards" / "alone.parquet")
