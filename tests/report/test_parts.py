@@ -231,3 +231,14 @@ def test_the_bundle_is_the_published_one_and_larger_charts_get_all_of_plotly():
 def test_packing_comes_back():
     assert json.loads(unpacked(packed_json({"a": ["</script>", 1.5]}))) == {"a": ["</script>", 1.5]}
     assert not re.search(r"[<>&]", packed(bytes(range(256)))) and packed(b"x") == packed(b"x")
+
+
+def test_depth_stands_beside_the_published_set():
+    from culnig.neurons import GATE, Neuron, NeuronSet
+    from culnig.studies.layers import beside_published, site_table
+
+    neurons = NeuronSet([Neuron(GATE, 0, 1), Neuron(GATE, 2, 1), Neuron(GATE, 2, 2), Neuron("self_attn.q_proj", 1, 0)])
+    figure = beside_published(site_table(neurons, {GATE: (4, 8), "self_attn.q_proj": (4, 8)}))
+    own, published = figure.data
+    assert list(own.x) == pytest.approx([0, 1 / 3, 2 / 3, 1]) and list(own.y) == pytest.approx([1, 0, 2, 0])
+    assert published.y[0] == pytest.approx(48 * 785 / 8087) and published.x[0] == pytest.approx(13 / 47)

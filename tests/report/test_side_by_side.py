@@ -18,7 +18,6 @@ from culnig.run.directory import RunDirectory
 from culnig.run.pipeline import run
 from tests.helpers.configs import write_config
 
-
 pytestmark = pytest.mark.slow  # whole runs
 
 

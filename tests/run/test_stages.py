@@ -13,7 +13,6 @@ from culnig.run.config import load_config
 from culnig.run.stages import finished_sections, stages_of
 from tests.helpers.configs import write_config
 
-
 pytestmark = pytest.mark.slow  # a whole run
 
 

@@ -99,7 +99,7 @@ function addQuestion(body, question) {
   body.append(
     make('h4', {}, `Counts most on (${question.country}, score ${question.score.toPrecision(3)})`),
     make('p', { class: 'tokens' }, ...spans),
-    make('p', { class: 'muted' }, `${question.id}. Red raises the right answer's probability, blue lowers it; dotted tokens are the options.`),
+    make('p', { class: 'muted' }, `${question.id}. Red raises the right answer's probability, blue lowers it. Dotted tokens are the options, each without its last token.`),
   );
 }
 
