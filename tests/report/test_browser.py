@@ -191,6 +191,13 @@ def test_it_prints_all_tabs_on_white(visit, tmp_path):
     drawn(page)
     page.pdf(path=tmp_path / "page.pdf")
     assert (tmp_path / "page.pdf").read_bytes().startswith(b"%PDF") and (tmp_path / "page.pdf").stat().st_size > 20_000
+    page.evaluate("window.dispatchEvent(new Event('beforeprint'))")
+    page.wait_for_function(
+        "document.querySelectorAll('.plot .main-svg').length >= document.querySelectorAll('.plot').length"
+    )
+    page.wait_for_function(
+        "[...document.querySelectorAll('.plot .xtick text')].every((each) => each.style.fill === 'rgb(31, 36, 48)')"
+    )
     page.emulate_media(media="print")
     assert page.locator(".panel:visible").count() == len(TABS)
     assert page.evaluate("getComputedStyle(document.body).backgroundColor") == "rgb(255, 255, 255)"

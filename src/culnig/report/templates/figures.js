@@ -4,6 +4,7 @@ const DARK = {
   '#1f2430': '#e9e7e2', '#8a8f9c': '#a9adb8', '#e8e6e1': '#3a3f4a', '#b9bcc4': '#6b7282', '#fbfaf7': '#262a33',
   '#b5472f': '#f0907a', '#2f6690': '#7db4e0', '#f3d9c9': '#4a342d', '#8f2d17': '#f0907a', '#d98862': '#a85a40', '#f1eee7': '#23262e',
 };
+let printing = false; // paper is white, whatever the page is
 const drawn = new Map(); // element -> {figure, name}
 
 function recoloured(value, dark) {
@@ -30,10 +31,10 @@ function styled(figure, dark, narrow) {
   return copy;
 }
 
-async function draw(element, { dark = theme.dark } = {}) {
+async function draw(element) {
   const entry = drawn.get(element);
   const Plotly = await loadPlotly();
-  const { data, layout } = styled(entry.figure, dark, window.innerWidth < 600);
+  const { data, layout } = styled(entry.figure, theme.dark && !printing, window.innerWidth < 600);
   await Plotly.react(element, data, layout, { displayModeBar: false, responsive: true });
   if (layout.meta && layout.meta.country && !entry.listens) {
     entry.listens = true;

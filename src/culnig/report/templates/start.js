@@ -39,14 +39,16 @@ async function go() {
 
 const opened = new Set();
 window.addEventListener('beforeprint', () => {
+  printing = true;
   for (const details of all('.panel details:not(.entry):not([open])')) {
     opened.add(details);
     details.open = true;
   }
   document.body.classList.remove('js');
-  for (const element of drawn.keys()) if (element.closest('.panel')) draw(element, { dark: false });
+  for (const element of drawn.keys()) if (element.closest('.panel')) draw(element);
 });
 window.addEventListener('afterprint', () => {
+  printing = false;
   for (const details of opened) details.open = false;
   opened.clear();
   document.body.classList.add('js');
