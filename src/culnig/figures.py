@@ -291,3 +291,9 @@ def size_curves(table: pd.DataFrame, along: str, by: str) -> go.Figure:
     figure.update_xaxes(title=along, tickformat="" if along == "z" else ".2%")
     figure.update_yaxes(title="neurons", rangemode="tozero")
     return figure
+
+
+def on_tab(figure: go.Figure, tab: str) -> go.Figure:
+    """Return the figure, marked to stand on a tab of the report that is not its section's."""
+    figure.update_layout(meta={"tab": tab})
+    return figure

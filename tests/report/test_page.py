@@ -77,7 +77,7 @@ def test_hostile_names_leave_one_page(tmp_path, kind):
         saved = Path(tmp_path / "figures" / f"1-{f}.json").read_text(encoding="utf-8")
         assert json.loads(text) == json.loads(saved) and json.loads(text)["data"][0]["x"] == list(HOSTILE)
         assert "<" not in text
-    assert page.tags.count("script") == page.ended.count("script") == len(HOSTILE) + 2
+    assert page.tags.count("script") == page.ended.count("script") == len(HOSTILE) + 3  # plotly, data, code
     assert "img" not in page.tags and page.ended[-2:] == ["body", "html"]
 
 

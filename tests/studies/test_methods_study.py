@@ -173,7 +173,8 @@ def test_embedded_configs_are_read():
 def test_a_plan_says_what_it_leaves_out():
     from culnig.run.plan import _not_counted
 
-    assert not _not_counted(load_config("quickstart"))
+    assert not _not_counted(load_config("quickstart", ["studies=[culture_general, culture_specific]"]))
+    assert "'neuron_cards'" in " ".join(_not_counted(load_config("quickstart")))
     said = " ".join(_not_counted(load_config("methods-quick")))
     assert "'fidelity'" in said and "'stability'" in said and "scoring methods" in said
 

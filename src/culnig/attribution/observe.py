@@ -139,10 +139,17 @@ def shape_of_inputs(layer: torch.nn.Module) -> Iterator[Shape]:
 
 Emit = Callable[[str, Site, int, torch.Tensor], None]
 """Takes (statistic, site, index of the first neuron, [B, N])."""
+Watch = Callable[[Site, Seen, torch.Tensor], None]
+"""Takes (site, what was seen, contributions at every position [B, T, N]), which are overwritten afterwards."""
 
 
 def run_pass(
-    work: ScoringBatch, gradients: Sequence[GradientMethod], values: Sequence[ValueMethod], emit: Emit
+    work: ScoringBatch,
+    gradients: Sequence[GradientMethod],
+    values: Sequence[ValueMethod],
+    emit: Emit,
+    *,
+    watch: Watch | None = None,
 ) -> None:
     """Run the batch once and hand what the methods make of it to `emit`.
 
@@ -151,22 +158,27 @@ def run_pass(
         gradients: methods of one kind of rules.
         values: methods that need the forward pass alone.
         emit: takes the results.
+        watch: sees the contributions at every position before they are put together; again where a pass is repeated.
     """
     if work.loss_scale == 1.0:
-        _run_once(work, gradients, values, emit)
+        _run_once(work, gradients, values, emit, watch)
         return
     found: list[tuple[str, Site, int, torch.Tensor]] = []
-    while not _run_once(work, gradients, values, lambda *entry: found.append(entry)):
+    while not _run_once(work, gradients, values, lambda *entry: found.append(entry), watch):
         found.clear()
     for entry in found:
         emit(*entry)
 
 
 def _run_once(
-    work: ScoringBatch, gradients: Sequence[GradientMethod], values: Sequence[ValueMethod], emit: Emit
+    work: ScoringBatch,
+    gradients: Sequence[GradientMethod],
+    values: Sequence[ValueMethod],
+    emit: Emit,
+    watch: Watch | None = None,
 ) -> bool:
     """Run the batch; False where a float16 gradient has overflowed, and a smaller loss scale is worth a try."""
-    reduce = _Reduction(work, gradients, emit)
+    reduce = _Reduction(work, gradients, emit, watch)
     at_sites = [m for m in values if m.place == "site"]
     at_products = [m for m in values if m.place == "product"]
     with ExitStack() as stack:
@@ -208,10 +220,13 @@ def _differentiate(work: ScoringBatch, reduce: _Reduction, objectives: list[str]
 class _Reduction:
     """The sink of a backward pass: value and gradient -> each method's weighted score per item."""
 
-    def __init__(self, work: ScoringBatch, methods: Sequence[GradientMethod], emit: Emit) -> None:
+    def __init__(
+        self, work: ScoringBatch, methods: Sequence[GradientMethod], emit: Emit, watch: Watch | None = None
+    ) -> None:
         self.work = work
         self.methods = methods
         self.emit = emit
+        self.watch = watch
         self.objective = ""
 
     def __call__(self, site: Site, value: torch.Tensor, gradient: torch.Tensor | None, first: int = 0) -> None:
@@ -237,6 +252,8 @@ class _Reduction:
         """Give each site the scores of the methods that belong to the backward pass that is running."""
         for method in methods:
             if method.objective == self.objective:
+                for site in sites if self.watch else ():
+                    self.watch(site, seen, method.contribution(seen))  # type: ignore[misc]  # not None here
                 scores = reduced(method, seen)
                 if len(sites) > 1 and method.rules == "relevance":
                     scores *= 2  # the rules have given either factor half of the product's worth

@@ -86,6 +86,19 @@ def leads(rows: pd.DataFrame) -> np.ndarray:
     return np.array(found, dtype=float)
 
 
+def option_probabilities(rows: pd.DataFrame, *, mcf: bool) -> list[np.ndarray]:
+    """Return the probability of each option of each row, [options] each, as the rows were judged.
+
+    It is among the options and calibrated; over the vocabulary for mcf without calibration (then the sum is below 1).
+    """
+    found = []
+    for row in rows.to_dict("records"):
+        kind = row.get("calibration", "none")
+        z = _offsets(row).calibrated(np.asarray(row["option_logprobs"]), kind)
+        found.append(np.exp(z) if mcf and kind == "none" else np.exp(z - np.logaddexp.reduce(z)))
+    return found
+
+
 def _offsets(row: Mapping[Any, Any]) -> Offsets:
     values = {field: row.get(column) for column, field in KEPT.items()}
     found = {field: None if value is None or np.ndim(value) == 0 else tuple(value) for field, value in values.items()}

@@ -66,6 +66,28 @@ def count_rows(items: Iterable[Item], policy: PromptPolicy) -> int:
     return len({(p.system, p.text, p.prefix) for p in render(items, policy)})
 
 
+def prompts_seen(lm: LanguageModel, items: Iterable[Item], policy: PromptPolicy) -> pd.DataFrame:
+    """Return each row's prompt as the model sees it, special tokens included, and the answers that are compared.
+
+    Returns:
+        Columns benchmark, id, wording, prompt, answers; the rows of `evaluate`, in its order.
+    """
+    encoded = encode(render(list(items), policy), lm.tokenizer, policy, lm.max_length)
+    texts = lm.tokenizer.batch_decode([list(e.prompt_ids) for e in encoded], skip_special_tokens=False)
+    answers = iter(lm.tokenizer.batch_decode([list(ids) for e in encoded for ids in e.answer_ids]))
+    rows = [
+        {
+            "benchmark": e.item.benchmark,
+            "id": e.item.id,
+            "wording": e.wording,
+            "prompt": text,
+            "answers": [next(answers) for _ in e.answer_ids],
+        }
+        for e, text in zip(encoded, texts, strict=True)
+    ]
+    return pd.DataFrame(rows)
+
+
 def _row(e: Encoded, logprobs: np.ndarray, top_id: int, policy: PromptPolicy, offsets: Offsets) -> dict[str, Any]:
     """One row of the result; see `EvalResult` for the columns."""
     greedy = None

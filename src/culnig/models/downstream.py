@@ -98,6 +98,45 @@ def outgoing_norms(lm: LanguageModel, site: Site) -> torch.Tensor:
     return columns.view(len(columns), keys, -1, found.width // keys).norm(dim=(0, 2)).flatten()
 
 
+def output_directions(lm: LanguageModel, site: Site) -> torch.Tensor:
+    """Return what each neuron of a gate, up or v site writes into the residual stream, float32 [N, hidden].
+
+    It is the neuron's column of the projection behind it; for v the mean over the query heads that share the neuron.
+    A norm between that projection and the stream (Gemma) is not applied.
+
+    Raises:
+        ModelError: queries and keys, which write nothing; or weights that are not plain.
+    """
+    found = lm.sites[site]
+    if site.module not in (GATE, UP, VALUE):
+        raise ModelError(f"{site.module} writes nothing into the residual stream; it has no output direction")
+    if found.stacked is not None:
+        weight: Any = found.module.down_proj
+        return (weight if found.transposed else weight.transpose(1, 2)).float().flatten(0, 1)
+    columns = _columns(output_projection(lm, site), site)
+    if site.module != VALUE:
+        return columns.t()
+    keys = getattr(lm.text_config, "num_key_value_heads", None) or lm.text_config.num_attention_heads
+    return columns.view(len(columns), keys, -1, found.width // keys).mean(dim=2).flatten(1).t()
+
+
+@torch.no_grad()
+def logit_lens(lm: LanguageModel, directions: torch.Tensor) -> torch.Tensor:
+    """Return the logits that directions of the residual stream add, if nothing but the last norm follows: [n, vocabulary].
+
+    Args:
+        lm: the model.
+        directions: [n, hidden].
+    """
+    head: Any = lm.model.get_output_embeddings()
+    x = directions.to(device=head.weight.device, dtype=head.weight.dtype)
+    parent = lm.model.get_submodule(lm.family.layers.rpartition(".")[0])
+    norms = [child for child in parent.children() if type(child).__name__.endswith("Norm")]
+    if norms:
+        x = norms[-1](x) - norms[-1](torch.zeros_like(x))
+    return nn.functional.linear(x, head.weight).float().cpu()
+
+
 def _columns(module: Any, site: Site) -> torch.Tensor:
     """Return a projection's weight as [outputs, inputs], float32."""
     from transformers.pytorch_utils import Conv1D

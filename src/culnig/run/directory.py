@@ -3,6 +3,7 @@
 config.yaml  manifest.json  results.json  report.html
 scores/{neur,ctrl,crc}.safetensors   neurons/<set>.json   evals/<test set>/<condition>.parquet
 evals/plain-text/<condition>.parquet (perplexity)
+prompts/<test set>.parquet (prompts as the model saw them)
 offsets.parquet (what calibrates options)
 means/{neur,ctrl}.safetensors (mean values, where the operation replaces values by them)
 measured/<study>/... (what a study measures besides)

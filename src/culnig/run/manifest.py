@@ -17,27 +17,30 @@ from culnig.versions import versions
 
 def write_manifest(run: RunDirectory, seconds: Mapping[str, float]) -> None:
     """Write manifest.json; `seconds` are those of the steps done now, which join those of earlier executions."""
+    write_json(run.path / "manifest.json", manifest_of(run, seconds))
+
+
+def manifest_of(run: RunDirectory, seconds: Mapping[str, float]) -> dict[str, Any]:
+    """Return what manifest.json holds, of a run whose `neur` is scored; an unfinished run lacks some of the data."""
     path = run.path / "manifest.json"
     earlier = run.manifest if path.exists() else {}
     neur = run.scores("neur").meta
-    write_json(
-        path,
-        {
-            "format": 1,
-            "finished": dt.datetime.now(dt.timezone.utc).isoformat(timespec="seconds"),
-            "config_hash": sha256_json(run.config.model_dump(mode="json")),
-            "model": {key: neur[key] for key in ("model", "model_hash", "revision", "dtype")},
-            "prompts": neur["prompts"],
-            "seed": run.config.seed,
-            "data": {part: _data_entry(run.scores(part).meta) for part in run.scored}
-            | _means_entries(run)
-            | {run.test_names[t.label]: _test_entry(run, t) for t in run.config.test}
-            | _text_entry(run),
-            "machine": {"system": platform.system(), "machine": platform.machine(), "cores": os.cpu_count()},
-            "versions": versions(),
-            "seconds": {**earlier.get("seconds", {}), **{k: round(v, 1) for k, v in seconds.items()}},
-        },
-    )
+    scored = [part for part in run.scored if run.scores_path(part).is_file()]
+    return {
+        "format": 1,
+        "finished": dt.datetime.now(dt.timezone.utc).isoformat(timespec="seconds"),
+        "config_hash": sha256_json(run.config.model_dump(mode="json")),
+        "model": {key: neur[key] for key in ("model", "model_hash", "revision", "dtype")},
+        "prompts": neur["prompts"],
+        "seed": run.config.seed,
+        "data": {part: _data_entry(run.scores(part).meta) for part in scored}
+        | _means_entries(run)
+        | {run.test_names[t.label]: _test_entry(run, t) for t in run.config.test}
+        | _text_entry(run),
+        "machine": {"system": platform.system(), "machine": platform.machine(), "cores": os.cpu_count()},
+        "versions": versions(),
+        "seconds": {**earlier.get("seconds", {}), **{k: round(v, 1) for k, v in seconds.items()}},
+    }
 
 
 def _data_entry(meta: dict[str, Any]) -> dict[str, Any]:

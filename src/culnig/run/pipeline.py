@@ -14,8 +14,8 @@ from culnig.attribution import Means, mean_values, score
 from culnig.attribution.checkpoint import checkpoint_of, forget
 from culnig.data import DataConfig, Item, ItemList, load_texts
 from culnig.evaluation import EvalResult, answer, evaluate, perplexity
-from culnig.evaluation.multiple_choice import count_rows
-from culnig.files import safe_names, save_table, write_json
+from culnig.evaluation.multiple_choice import count_rows, prompts_seen
+from culnig.files import atomic_path, safe_names, write_json
 from culnig.intervention import Operation
 from culnig.machine import trim_memory
 from culnig.models import LanguageModel, load_model
@@ -30,17 +30,20 @@ from culnig.run.config import RunConfig
 from culnig.run.directory import RunDirectory, before_calibration
 from culnig.run.manifest import write_manifest
 from culnig.run.provenance import Provenance, neurons_hash
+from culnig.run.reporting import analyse, write_report, write_report_so_far
+from culnig.run.stages import stages_of
 from culnig.run.tuning import is_done, take_scores, tune_and_evaluate
 from culnig.studies import (
     Condition,
     MeasurementContext,
     Measuring,
-    Section,
     TestConfig,
     TuningStudy,
     merged,
     studies_of,
 )
+
+__all__ = ["analyse", "run", "write_report"]
 
 
 @distributed.guard()
@@ -91,6 +94,7 @@ class _Run:
         self.provenance = Provenance(directory, reporter.say, redo=redo)
         self._model: LanguageModel | None = None
         self._seconds: dict[str, float] = {}
+        self._reported: tuple[tuple[str, bool], ...] = ()
 
     def go(self) -> None:
         started = time.monotonic()
@@ -98,13 +102,15 @@ class _Run:
             _ = self.model  # what another model has made must go before the steps look at what is there
         self._check(self.provenance.check_scores)
         self.score()
-        distributed.wait()
+        self.report_so_far()
         self.measure(first=True)
         distributed.wait()
         self.select()
+        self.report_so_far()
         self.evaluate()
+        self.report_so_far()
         self.measure()
-        distributed.wait()
+        self.report_so_far()
         self.tune()
         distributed.wait()
         if distributed.is_main():
@@ -115,6 +121,17 @@ class _Run:
         """Run a check in one process, since it may delete files that the others look for."""
         if distributed.is_main():
             check(*arguments)
+        distributed.wait()
+
+    def report_so_far(self) -> None:
+        """Write the report of what is there, unless only its last stage is to come; one process."""
+        if distributed.is_main():
+            # Of its own, since a run directory remembers what it has read, and texts are still to come.
+            so_far = RunDirectory(self.dir.path, self.config)
+            stages = tuple(stages_of(so_far))
+            if stages != self._reported and not all(done for _, done in stages[:-1]):
+                write_report_so_far(so_far, stages, self._seconds)
+                self._reported = stages
         distributed.wait()
 
     def finish(self, started: float) -> None:
@@ -255,6 +272,10 @@ class _Run:
             for condition in conditions.values()
             if condition.wanted(test, self.config) and not self.dir.result_path(test, condition.name).exists()
         ]
+        first = {condition.name for condition in self._first_conditions()}
+        jobs.sort(
+            key=lambda job: job[1].name not in first
+        )  # the study that the report begins with has its answer first
         if jobs:
             items = {test.label: self._items(test) for test in self.config.test}
             for label in dict.fromkeys(test.label for test, _ in jobs):
@@ -262,14 +283,30 @@ class _Run:
                 if role != "short":
                     kinds = measured_for(role, self.policy.calibration)
                     self._calibrate(label, items[label], self.policy, kinds)
+                    test = next(test for test in self.config.test if test.label == label)
+                    again = any(test == job[0] and job[1].name == "none" for job in jobs)
+                    self._save_prompts(test, items[label], again)
             work = [(test, condition, condition.of(items[test.label], test.role)) for test, condition in jobs]
             total = sum(count_rows(part, self._policy_of(test)) for test, _, part in work)
             begun = time.monotonic()
             with self.reporter.step(f"evaluate {len(conditions)} conditions", total, "prompts") as progress:
-                for test, condition, part in work:
+                for number, (test, condition, part) in enumerate(work):
+                    if number and condition.name not in first and work[number - 1][1].name in first:
+                        self.report_so_far()
                     self._evaluate_one(test, condition, part, progress)
             self._seconds["evaluate"] = time.monotonic() - begun
         self._read_text(list(conditions.values()))
+
+    def _first_conditions(self) -> list[Condition]:
+        """The conditions of the study that the report begins with; they are evaluated first."""
+        return next((study.conditions(self.dir) for _, study in self.studies if study.conditions(self.dir)), [])
+
+    def _save_prompts(self, test: TestConfig, items: list[Item], again: bool) -> None:
+        """Keep the prompts of a test set as the model sees them, for the report."""
+        path = self.dir.prompts_path(test)
+        if distributed.is_main() and (again or not path.is_file()):
+            with atomic_path(path) as temporary:
+                prompts_seen(self.model, items, self.policy).to_parquet(temporary, index=False)
 
     def _policy_of(self, test: TestConfig) -> PromptPolicy:
         """The run's policy; where the model writes its answers, the same with the formulation for that."""
@@ -357,24 +394,3 @@ class _Run:
                 free_unused()
                 tune_and_evaluate(self.dir, tuning, policy, self.reporter, made_of)
                 self._seconds[f"tune {tuning.name}"] = time.monotonic() - begun
-
-
-def analyse(directory: RunDirectory) -> list[Section]:
-    """Every study's section, from saved files; tables and numbers are written beside them."""
-    sections = []
-    numbers: dict[str, Any] = {}
-    for name, study in studies_of(directory.config):
-        section = study.analyse(directory)
-        numbers[name] = {"claim": section.claim, **section.numbers}
-        for table, frame in section.tables.items():
-            save_table(directory.path / "tables" / table, frame)
-        sections.append(section)
-    write_json(directory.path / "results.json", numbers)
-    return sections
-
-
-def write_report(directory: RunDirectory, sections: list[Section]) -> Path:
-    """Write report.html and figures/."""
-    from culnig.report import render_report
-
-    return render_report(directory, sections, directory.manifest)

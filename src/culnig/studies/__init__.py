@@ -2,6 +2,7 @@
 
 from culnig.studies._base import (
     STUDIES,
+    TABS,
     UNTOUCHED,
     Condition,
     Finding,
@@ -13,6 +14,7 @@ from culnig.studies._base import (
     Tuning,
     TuningStudy,
     merged,
+    placed,
     scored_sets,
     studies_of,
 )
@@ -28,6 +30,7 @@ from culnig.studies._settings import (
 
 __all__ = [
     "STUDIES",
+    "TABS",
     "UNTOUCHED",
     "ComputeConfig",
     "Condition",
@@ -47,6 +50,7 @@ __all__ = [
     "checked_methods",
     "identification_sets",
     "merged",
+    "placed",
     "scored_sets",
     "studies_of",
     "test_names",

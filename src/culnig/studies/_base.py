@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
 import pandas as pd
 
 from culnig.data import Item
+from culnig.errors import UsageError
 from culnig.neurons import NeuronSet
 from culnig.registry import Registry
 from culnig.studies._saved import SavedRun, identification_sets
@@ -77,6 +78,17 @@ def merged(conditions: Iterable[Condition]) -> dict[str, Condition]:
     return found
 
 
+TABS = {
+    "overview": "Overview",
+    "where": "Where",
+    "neurons": "Neurons",
+    "questions": "Questions",
+    "countries": "Countries",
+    "sure": "How sure",
+    "run": "How it was run",
+}
+"""Tabs of the report, in their order: name -> heading."""
+
 UNTOUCHED = Condition("none", None, "", ("culture", "ability", "facts", "surface", "task"), main=True, everywhere=True)
 
 
@@ -120,6 +132,10 @@ class Section:
         titles: name of a table -> its heading in the report; a table without a heading is saved only.
         claim: sentences for the top of the report; plain text.
         numbers: JSON values for `results.json`.
+        cards: what is known of single neurons, as JSON values; `studies._cards` says what they hold.
+        study: name of the study; `placed` fills it in, and the two below.
+        tab: tab of the report that the section stands on.
+        places: name of a table -> another tab that the table stands on.
     """
 
     title: str
@@ -130,6 +146,10 @@ class Section:
     claim: str = ""
     numbers: dict[str, Any] = field(default_factory=dict)
     titles: Mapping[str, str] = field(default_factory=dict)
+    cards: list[dict[str, Any]] = field(default_factory=list)
+    study: str = ""
+    tab: str = "overview"
+    places: Mapping[str, str] = field(default_factory=dict)
 
 
 class Study(Protocol):
@@ -139,6 +159,9 @@ class Study(Protocol):
     field, and `section`, the name of its section in a run's config.  It may also have `needs`, the roles of test sets it
     cannot do without, and `trains_weights`, where it trains weights themselves, which quantised models do not allow.
     Both are checked before a model is loaded, and so is what its `check(config)` finds wrong, if it has one.
+
+    `tab` names the tab of the report that its section stands on, one of `TABS`; without it that is the first.
+    `places` names other tabs for some of its tables, and `figures.on_tab` does so for a figure.
     """
 
     order: int
@@ -224,6 +247,20 @@ STUDIES: Registry[Study] = Registry("study", "culnig.studies", "culnig.studies")
 def studies_of(config: RunSettings) -> list[tuple[str, Study]]:
     """The studies of a run with their names, in the order of the report."""
     return sorted(((name, STUDIES.get(name)) for name in config.studies), key=lambda pair: pair[1].order)
+
+
+def placed(name: str, study: Study, section: Section) -> Section:
+    """Return the section with its study's name and the tabs that the study asks for.
+
+    Raises:
+        UsageError: a tab that the report does not have.
+    """
+    section.study, section.tab = name, getattr(study, "tab", "overview")
+    section.places = getattr(study, "places", {})
+    for tab in (section.tab, *section.places.values()):
+        if tab not in TABS:
+            raise UsageError(f"study '{name}' asks for the tab '{tab}'; the report has {', '.join(TABS)}")
+    return section
 
 
 def scored_sets(config: RunSettings) -> dict[str, DataConfig]:

@@ -74,6 +74,10 @@ class SavedRun:
         """What calibrates options, of all sets of the run."""
         return self.path / "offsets.parquet"
 
+    def prompts_path(self, test: TestConfig) -> Path:
+        """Prompts of a test set as the model saw them, for reading."""
+        return self.path / "prompts" / f"{self.test_names[test.label]}.parquet"
+
     def text_path(self, condition: str) -> Path:
         """Perplexity results of a condition."""
         return _present(self.path / "evals" / TEXT, condition, ".parquet")

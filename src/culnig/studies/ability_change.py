@@ -42,6 +42,7 @@ class AbilityChangeStudy:
     order = 42
     needs = ("ability",)
     title = "Why ability changes"
+    tab = "sure"
     titles: ClassVar = {
         "ability-change": "What the suppression does to the options of ability items",
         "ability-change-by-kind": "Change of accuracy by kind of item",

@@ -62,6 +62,7 @@ class AblationsStudy:
     order = 38
     needs = ("culture",)
     title = "Ablations of the rule"
+    tab = "sure"
     titles: ClassVar = {
         "ablations": "Overlap with the full rule's set",
         "ablations-layers": "Neurons of the full rule's set that are not chosen without a part, by layer",

@@ -37,6 +37,7 @@ class CalibrationStudy:
     order = 15
     needs = ("culture",)
     title = "Calibration"
+    tab = "sure"
     titles: ClassVar = {
         "calibration-accuracy": "Untouched model by calibration",
         "calibration-countries": "Untouched model by country and calibration",

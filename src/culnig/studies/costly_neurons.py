@@ -47,6 +47,7 @@ class CostlyNeuronsStudy:
     order = 12
     needs = ("culture",)
     title = "Which neurons cost plain text"
+    tab = "neurons"
     titles: ClassVar = {"costly-sets": "By set", "costly-neurons": "The costliest neurons, each suppressed alone"}
 
     def select(self, run: SavedRun) -> dict[str, NeuronSet]:

@@ -12,12 +12,14 @@ from culnig.evaluation.results import SCALE_METRIC
 from culnig.formatting import at_floor, format_p, interval, p_equals, points
 from culnig.neurons import NeuronSet, number_of_neurons
 from culnig.selection import select_random
-from culnig.statistics.bootstrap import EXACT
 from culnig.statistics.tests import adjust
 from culnig.studies._base import STUDIES, UNTOUCHED, Condition, Finding, Section
+from culnig.studies._cards import base_cards, best_neurons, scores_by_country
 from culnig.studies._culture_general_set import CULTURE_GENERAL, select_culture_general
+from culnig.studies._culture_general_text import told
 from culnig.studies._facts import add_facts
 from culnig.studies._guards import add_guards, against_draws, guard_finding, guard_sentence
+from culnig.studies._tile_map import tile_map
 
 if TYPE_CHECKING:
     from culnig.studies._saved import SavedRun
@@ -43,6 +45,14 @@ class CultureGeneralStudy:
     order = 10
     needs = ("culture",)
     title = "Culture-general neurons"
+    places: ClassVar = {
+        "guard-verdicts": "sure",
+        "guards-against-random": "sure",
+        "differences": "sure",
+        "power": "sure",
+        "culture-general-by-country": "countries",
+        "top-neurons": "neurons",
+    }
     titles: ClassVar = {
         "accuracy": "Accuracy by condition",
         "guard-verdicts": "Guards: does the model still work?",
@@ -100,14 +110,19 @@ class CultureGeneralStudy:
             ),
             (
                 "Where the selected neurons sit: number in each module of each layer.",
-                figures.layer_map(neurons.counts(), shapes),
+                figures.on_tab(figures.layer_map(neurons.counts(), shapes), "where"),
             ),
             (
-                f"Change of accuracy on culture items under {run.config.done.noun}, by country.",
-                figures.change_by(section.tables["culture-general-by-country"], "country"),
+                f"Change of accuracy on culture items under {run.config.done.noun}, in points: a square a country or region."
+                " A frame marks a 95 % interval without 0. Choose a square to read its questions.",
+                tile_map(section.tables["culture-general-by-country"]),
+            ),
+            (
+                f"Change of accuracy on culture items under {run.config.done.noun}, by country, with 95 % intervals.",
+                figures.on_tab(figures.change_by(section.tables["culture-general-by-country"], "country"), "countries"),
             ),
         ]
-        section.text = [_selection_text(run), *_operation_text(run), _ruler_text(run), _correction_text(run)]
+        section.text, section.cards = told(run), base_cards(run)
         add_facts(section, run, NAME, random_names(run.config))
         names = random_names(run.config)
         guarded = add_guards(section, run, [NAME, *names])
@@ -315,12 +330,8 @@ def top_neurons(run: SavedRun, count: int = 25) -> pd.DataFrame:
     """The best neurons with their score and the countries in which they score highest."""
     neur, ctrl = run.scores("neur"), run.scores("ctrl")
     rows = []
-    ranked = sorted(run.neurons(NAME).scores.items(), key=lambda pair: -pair[1])[:count]
-    for rank, (neuron, score) in enumerate(ranked, start=1):
-        at = (slice(None), neuron.layer, neuron.index)
-        per_country = neur.sums[neur.method, neuron.module][at] / neur.count
-        if ctrl.groups == neur.groups:
-            per_country = per_country - ctrl.sums[ctrl.method, neuron.module][at] / ctrl.count
+    for rank, (neuron, score) in enumerate(best_neurons(run, count), start=1):
+        per_country = scores_by_country(neur, ctrl, neuron)
         best = per_country.argsort()[::-1][:3]
         rows.append(
             {
@@ -334,57 +345,3 @@ def top_neurons(run: SavedRun, count: int = 25) -> pd.DataFrame:
             }
         )
     return pd.DataFrame(rows)
-
-
-def _operation_text(run: SavedRun) -> list[str]:
-    """What was done to the neurons, where they were not suppressed."""
-    if run.config.operation == "suppress":
-        return []
-    return [
-        f"The operation of this run is {run.config.done.noun}. Where a text says suppressed, it means this operation."
-    ]
-
-
-def _correction_text(run: SavedRun) -> str:
-    name = {"holm": "Holm's method", "bh": "the method of Benjamini and Hochberg"}[run.config.correction]
-    return (
-        f"p-values come from the paired bootstrap, up to {EXACT} questions from the exact sign-flip test, and p mcnemar from the"
-        " exact McNemar test. Against random sets, questions and draws are both samples. \u2264 marks the least p that resampling can"
-        " give, and an empty cell a test that is not possible. The adjusted ones are corrected by"
-        f" {name}: over the test sets within each comparison and metric, and over the countries (topics) of a table."
-        " Where few answers change, as within a country, the exact test is cautious, and the bootstrap rejects too readily far below"
-        " level 0.05 (docs/method.md)."
-    )
-
-
-RULERS = {
-    "none": "by their summed log-probability, as it is",
-    "length": "by their log-probability for their length",
-    "pmi": "by their log-probability minus that without the question",
-    "contrast": "by their log-probability minus that when other countries are asked about",
-}
-
-
-def _ruler_text(run: SavedRun) -> str:
-    """How an answer is judged."""
-    result = _result(run, "culture", "none")
-    if result.meta.get("formulation") == "mcf" and result.calibration == "none":
-        return "An answer is right if the greedy next token is the label of the right option (mcf)."
-    return (
-        f"Options are compared {RULERS[result.calibration]} (calibration {result.calibration}; docs/method.md)."
-        " Items that it does not apply to are marked in the results' column `calibration`."
-    )
-
-
-def _selection_text(run: SavedRun) -> str:
-    rule = run.config.culture_general
-    sites = run.neurons(NAME).counts()
-    plain = (
-        f", and so are those in the top {rule.r_ability:.2%} on ability items" if run.config.identify.ability else ""
-    )
-    mlp = sum(count for site, count in sites.items() if site.module.startswith("mlp"))
-    return (
-        f"Neurons are ranked by S(neur) - S(ctrl): the top {rule.t_mlp:.2%} of the gate neurons and the top"
-        f" {rule.t_attn:.2%} of the query, key and value neurons are taken, and those in the top {rule.r:.2%} of their pool"
-        f" on country reading comprehension are removed{plain}. {mlp} of the {sum(sites.values())} that remain are in MLP modules."
-    )

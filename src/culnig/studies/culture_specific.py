@@ -48,6 +48,8 @@ class CultureSpecificStudy:
     order = 20
     needs = ("culture",)
     title = "Culture-specific neurons"
+    tab = "countries"
+    places: ClassVar = {"specific-guard-verdicts": "sure", "specific-guards-against-random": "sure"}
     titles: ClassVar = {
         "specific-sets": "Culture-specific sets",
         "specific-guard-verdicts": "Guards: does the model still work?",

@@ -45,6 +45,7 @@ class InstanceStudy:
     section = "instance"
     order = 35
     title = "Item by item"
+    tab = "neurons"
 
     def select(self, run: SavedRun) -> dict[str, NeuronSet]:
         return {CULTURE_GENERAL: culture_general_set(run)}

@@ -62,6 +62,7 @@ class LanguageNeuronsStudy:
     needs = ("culture",)
     measures_first = True
     title = "Language neurons"
+    tab = "neurons"
     titles: ClassVar = {
         "language-neurons": "Language neurons by language",
         "language-neurons-overlap": "Overlap of the culture sets with the language neurons",

@@ -12,17 +12,21 @@ from culnig.figures import (
     COOL,
     empty_figure,
     heat_map,
+    legend_below,
 )
 from culnig.neurons import ATTENTION_POOL, MLP_POOL, NeuronSet, Site, widths_of
 from culnig.studies._base import STUDIES, Condition, Section
 from culnig.studies._culture_general_set import CULTURE_GENERAL, culture_general_set
 from culnig.studies.culture_specific import PREFIX, set_names
+from culnig.studies.published import read_published
 
 if TYPE_CHECKING:
     from culnig.studies._saved import SavedRun
     from culnig.studies._settings import RunSettings
 
 DENSEST = 15
+PUBLISHED_LAYERS = 48
+"""Layers of the model whose published set is shown beside."""
 ALL = "all countries"
 """Row of the countries' sets added up; a neuron of two sets counts twice."""
 
@@ -35,6 +39,7 @@ class LayersStudy:
 
     order = 15
     title = "Layers and modules"
+    tab = "where"
     titles: ClassVar = {
         "layers-modules": "By module",
         "layers-densest": "Densest modules",
@@ -78,6 +83,11 @@ class LayersStudy:
             (
                 "Density by layer and module: selected of 1,000 neurons of the module.",
                 density_map(sites),
+            ),
+            (
+                "Gate neurons by depth, beside the published set of Gemma 3 12B (its densest seven layers are known): how"
+                " many times as many as an even spread of the set over all layers would give.",
+                beside_published(sites),
             ),
         ]
         top = densest.iloc[0] if len(densest) else None
@@ -178,6 +188,33 @@ def density_by_layer(sites: pd.DataFrame) -> go.Figure:
     figure.update_xaxes(title="layer")
     figure.update_yaxes(title="of 1,000 neurons")
     return figure
+
+
+def beside_published(sites: pd.DataFrame, model: str = "gemma-3-12b-it") -> go.Figure:
+    """Gate neurons of the set by relative depth, as a multiple of an even spread, and what is published of a model."""
+    gates = sites[sites["module"].isin(MLP_POOL)]
+    layers = int(sites["layer"].max()) + 1
+    published = read_published()["models"][model]
+    found, total = published["gates"], published["neurons"]
+    figure = empty_figure(300)
+    figure.add_scatter(
+        x=list(gates["layer"] / (layers - 1 or 1)),
+        y=list(layers * gates["share"]),
+        mode="lines+markers",
+        name="this run",
+        line={"color": ACCENT},
+    )
+    figure.add_scatter(
+        x=[layer / (PUBLISHED_LAYERS - 1) for layer in found],
+        y=[PUBLISHED_LAYERS * count / total for count in found.values()],
+        mode="markers",
+        name=f"published, {model}",
+        marker={"color": COOL, "size": 10, "symbol": "diamond"},
+        text=[f"layer {layer}: {count} neurons" for layer, count in found.items()],
+    )
+    figure.update_xaxes(title="depth: 0 is the first layer, 1 the last", range=[-0.03, 1.03])
+    figure.update_yaxes(title="times an even spread", rangemode="tozero")
+    return legend_below(figure)
 
 
 def density_map(sites: pd.DataFrame) -> go.Figure:

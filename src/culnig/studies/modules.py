@@ -65,6 +65,7 @@ class ModulesStudy:
     order = 30
     needs = ("culture",)
     title = "MLP against attention"
+    tab = "where"
     titles: ClassVar = {
         "modules": "Changes by part",
         "modules-specific": "Neurons of culture-specific sets by part, and drops in log-odds under each part",

@@ -51,6 +51,7 @@ class OverlapStudy:
     section = NAME
     order = 50
     title = "Overlap of sets found on different benchmarks"
+    tab = "neurons"
     titles: ClassVar = {
         "overlap": "Pairs of sets",
     }

@@ -90,6 +90,7 @@ class ProtocolStudy:
 
     order = 13
     title = "Deviations from the published protocol"
+    tab = "run"
     titles: ClassVar = {"protocol": "Setting by setting"}
 
     def select(self, run: SavedRun) -> dict[str, NeuronSet]:

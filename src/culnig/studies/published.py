@@ -27,6 +27,7 @@ class PublishedStudy:
 
     order = 12
     title = "Published and measured"
+    tab = "sure"
     titles: ClassVar = {
         "published": "Published and measured, %",
         "published-gates": "Gate neurons of the densest published layers",

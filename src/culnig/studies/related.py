@@ -36,6 +36,7 @@ class RelatedStudy:
     order = 25
     needs = ("culture",)
     title = "Related countries"
+    tab = "countries"
     titles: ClassVar = {
         "related-ranks": "Ranks of own and related countries",
         "related-distances": "Drops and distances",

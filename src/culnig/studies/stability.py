@@ -79,6 +79,7 @@ class StabilityStudy:
     section = "stability"
     order = 40
     title = "Stability of the selected neurons"
+    tab = "sure"
     titles: ClassVar = {
         "stability": "Stability of each method's set",
         "stability-specific": "Stability of the culture-specific sets",

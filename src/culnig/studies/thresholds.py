@@ -66,6 +66,7 @@ class ThresholdsStudy:
     section = "thresholds"
     order = 45
     title = "Thresholds"
+    tab = "sure"
     titles: ClassVar = {
         "thresholds-changes": "Changes by setting",
         "thresholds-specific": "Culture-specific sets by setting: mean size, and mean drop in log-odds",

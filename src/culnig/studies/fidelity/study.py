@@ -77,6 +77,7 @@ class FidelityStudy:
     section = "fidelity"
     order = 5
     title = "Fidelity: estimates against exact suppression"
+    tab = "sure"
     titles: ClassVar = {
         "fidelity": "Agreement with exact suppression",
         "fidelity-by-module-shown": "The stratified sample by module",
