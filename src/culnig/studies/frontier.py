@@ -69,6 +69,7 @@ class FrontierStudy:
     order = 12
     needs = ("culture",)
     measures_first = True
+    tab = "sure"
     title = "The frontier: culture against everything else"
     titles: ClassVar = {
         "frontier-areas": "Area under the frontier",

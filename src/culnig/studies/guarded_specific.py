@@ -65,6 +65,7 @@ class GuardedSpecificStudy:
     order = 21
     needs = ("culture",)
     measures_first = True
+    tab = "countries"
     title = "One country's neurons under a budget of harm"
     titles: ClassVar = {
         "guarded-specific-own-country": "Own-country effect",
