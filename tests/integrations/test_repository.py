@@ -72,7 +72,7 @@ def test_a_changed_or_missing_file_is_refused(made, name, capsys, monkeypatch):
 
 
 def test_another_model_is_refused(made, tmp_path, capsys, monkeypatch):
-    folder, items, *_ = made
+    folder, *_ = made
     model, tokenizer = tiny_models.build("llama"), tiny_models.tokenizer()
     model.save_pretrained(tmp_path / "other")
     tokenizer.save_pretrained(tmp_path / "other")

@@ -19,6 +19,7 @@ from culnig.cli import (
     export,
     fidelity,
     finetune,
+    lm_eval,
     merge,
     models,
     modules,
@@ -33,6 +34,7 @@ from culnig.cli import (
     select,
     stability,
     stats,
+    tasks,
 )
 from culnig.errors import CulnigError, CulnigWarning
 
@@ -65,6 +67,8 @@ for verb in (
     export,
     push,
     pull,
+    lm_eval,
+    tasks,
     modules,
     finetune,
     compare,
