@@ -143,7 +143,7 @@ def _shown(prompt: str, names: list[str], seed: int | None, as_json: bool) -> It
     def below(name: str) -> Show:
         def show(piece: str) -> None:
             if name not in begun:
-                typer.echo(f"\n[{name}]" if not begun else f"[{name}]")
+                typer.echo(f"\n\n[{name}]" if begun else f"[{name}]")
                 begun.add(name)
             typer.echo(piece, nl=False)
 
