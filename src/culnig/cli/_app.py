@@ -21,6 +21,7 @@ from culnig.cli import (
     fidelity,
     finetune,
     generate,
+    init,
     lm_eval,
     merge,
     models,
@@ -53,6 +54,7 @@ app = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 for verb in (
+    init,
     run,
     plan,
     paper_check,

@@ -35,8 +35,8 @@ def diff(
     Interrupted, it goes on when the same command is run again.
     """
     from culnig import distributed
-    from culnig.run.pipeline import run
     from culnig.run.config import load_config
+    from culnig.run.pipeline import run
 
     given = [f"model.name={_yaml(base)}", f"diff.tuned={_yaml(tuned)}", "studies=[diff]"]
     done = run(load_config(config, [*given, *(settings or [])]), out, reporter=o.reporter(as_json), redo=redo)
