@@ -61,9 +61,9 @@ def _print(folder: Path, numbers: dict[str, Any]) -> None:
 
     from culnig.formatting import interval, p_equals, points
 
-    console = Console(highlight=False)
+    console = Console(highlight=False, width=110)
     table = Table(box=None, pad_edge=False)
-    table.add_column("accuracy, %", header_style="dim")
+    table.add_column("accuracy, %", header_style="dim", no_wrap=True)
     for name in ("base", "tuned", "tuned - base (95 % interval)", "lost, gained", "p"):
         table.add_column(name, justify="right", header_style="dim", no_wrap=True)
     for row in numbers["tests"]:

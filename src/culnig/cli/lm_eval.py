@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+from collections.abc import Mapping
 from contextlib import AbstractContextManager, nullcontext, redirect_stderr
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -54,13 +55,14 @@ def lm_eval(
     if out.exists():
         raise UsageError(f"{out} exists already; choose a new folder for --out")
     intervention = intervening.read()
-    if intervention.chosen is None:
+    chosen = intervention.chosen
+    if chosen is None:
         raise UsageError("which neurons? give --neurons; `culnig select` and `culnig pull` make such files")
     show = o.reporter(as_json)
     lm = loading.load(model, show)
     intervention = intervention.prepared(lm, show)
     options: dict[str, Any] = {"random_sets": random_sets, "seed": seed, "how": intervening.how}
-    found = states(lm, intervention.chosen, intervention.operation, intervention.means, **options)
+    found = states(lm, chosen, intervention.operation, intervention.means, **options)
     given = harness(lm, arguments, bos)
     with show.step(f"lm-eval in {len(found)} states"), _quiet(as_json):
         done = _run(given, lm, found)
@@ -98,7 +100,7 @@ def _print(table: pd.DataFrame, out: Path) -> None:
         shown.add_column(name, justify="right", header_style="dim", no_wrap=True)
     shown.add_column("changed - random (95 %)", justify="right", header_style="dim", no_wrap=True)
 
-    def change(row: dict[str, Any], end: str) -> str:
+    def change(row: Mapping[Any, Any], end: str) -> str:
         value, low, high = (format_number(100 * row[f"{key}{end}"], "+.1f") for key in ("difference", "low", "high"))
         return f"{value} ({low} to {high})"
 

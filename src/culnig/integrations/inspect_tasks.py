@@ -98,7 +98,7 @@ def _sample(place: int, prompt: Prompt, policy: PromptPolicy, prefill: bool) -> 
     else:
         asked.append(ChatMessageUser(content="\n".join(part for part in (prompt.text, prompt.prefix) if part)))
     labels = [answer.strip() for answer in prompt.answers]
-    facts = {"id": item.id, "benchmark": item.benchmark, "country": item.country, "topic": item.topic}
+    facts: dict[str, Any] = {"id": item.id, "benchmark": item.benchmark, "country": item.country, "topic": item.topic}
     facts |= {"variant": item.variant, "wording": prompt.wording, "gold": prompt.gold}
     return Sample(
         id=f"{item.benchmark}/{item.id}/{prompt.wording}",
@@ -185,8 +185,8 @@ class CulnigAPI(ModelAPI):
             raise UsageError(f"unknown model argument {', '.join(unknown)}; there are {', '.join(sorted(known))}")
         loading = {key: str(model_args[key]) for key in ("dtype", "device") if key in model_args}
         self.lm = load_model(model_name, **loading)  # type: ignore[arg-type]
-        values = {key: model_args[key] for key in ("chat_template", "bos") if key in model_args}
-        self.policy = make_policy({"formulation": "short", **values})
+        values: dict[str, Any] = {key: model_args[key] for key in ("chat_template", "bos") if key in model_args}
+        self.policy = make_policy({"formulation": "short"} | values)
         self._edit = ExitStack()
         if path := model_args.get("neurons"):
             chosen, operation = NeuronSet.load(path), Operation.parse(str(model_args.get("op", "suppress")))
@@ -219,8 +219,8 @@ class CulnigAPI(ModelAPI):
     def _judge(self, asked: dict[str, Any]) -> ModelOutput:
         """Return the row of `culnig eval` for an item; inspect_ai keeps it in its log."""
         item = item_of_row(asked["item"])
-        chat = {"chat_template": self.policy.chat_template, "bos": self.policy.bos}
-        policy = make_policy(asked["policy"] | chat)
+        chat: dict[str, Any] = {"chat_template": self.policy.chat_template, "bos": self.policy.bos}
+        policy = make_policy(dict(asked["policy"]) | chat)
         result = evaluate(self.lm, [item], policy=policy)
         row = _plain(result.rows.iloc[0].to_dict())
         output = ModelOutput.from_content(self.model_name, str(row["prediction"]))
