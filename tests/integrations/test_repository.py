@@ -15,7 +15,7 @@ from culnig.neurons import GATE
 from culnig.selection import select_random
 from tests.helpers import tiny_models
 from tests.helpers.cli import invoke, use
-from tests.helpers.configs import write_items
+from tests.helpers.configs import write_config, write_items
 
 CHOSEN = {Neuron(GATE, layer, index): 1.0 for layer in (1, 2) for index in range(60)}
 
@@ -114,3 +114,20 @@ def test_what_is_no_repository_is_refused(tmp_path, capsys, monkeypatch):
         make()
         code, _, err = use(capsys, monkeypatch, "pull", tmp_path, "--out", tmp_path / "x")
         assert code == 2 and message in err
+
+
+@pytest.mark.slow
+def test_a_set_of_a_run_takes_along_what_the_run_measured(tmp_path, reference_dir):
+    config = write_config(tmp_path, reference_dir)
+    invoke("run", config, "--out", tmp_path / "run", "--set", "studies=[culture_general]", "--json")
+    facts = json.loads(
+        invoke("push", tmp_path / "run" / "neurons" / "culture-general.json", tmp_path / "shared", "--json").stdout
+    )
+    assert facts["controls"] == ["random-0", "random-1"] and facts["guards"] > 0
+    pulled = pull(str(tmp_path / "shared"), tmp_path / "mine")
+    assert pulled.config == (tmp_path / "run" / "config.yaml").read_text()
+    (row,) = [r for r in pulled.figures if r["test"].startswith("test") and r["condition"] == "suppress - untouched"]
+    results = json.loads((tmp_path / "run" / "results.json").read_text())
+    assert row["value"] == pytest.approx(results["culture_general"]["drop"]["culture"]["difference"])
+    assert {r["condition"] for r in pulled.figures} >= {"untouched", "suppress", "suppress - 2 random sets"}
+    assert "t_attn" in (tmp_path / "mine" / "README.md").read_text()

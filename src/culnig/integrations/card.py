@@ -97,10 +97,20 @@ def _controls(controls: Mapping[str, NeuronSet]) -> str:
 
 
 def _made(neurons: NeuronSet, manifest: Mapping[str, Any]) -> str:
-    made = {k: v for k, v in neurons.provenance.items() if isinstance(v, str | int | float | bool)}
-    rows = [(key, f"`{value}`") for key, value in sorted(made.items())]
+    rows = [(key, f"`{value}`") for key, value in _scalars(neurons.provenance, "")]
     rows += [(package, version) for package, version in manifest["versions"].items()]
     return "## How it was made\n\n" + _table(("what", "value"), rows)
+
+
+def _scalars(value: Mapping[str, Any], path: str) -> list[tuple[str, Any]]:
+    """Return the texts and numbers of nested mappings by their paths, sorted."""
+    found: list[tuple[str, Any]] = []
+    for key, inner in sorted(value.items()):
+        if isinstance(inner, Mapping):
+            found += _scalars(inner, f"{path}{key}.")
+        elif isinstance(inner, str | int | float | bool):
+            found.append((f"{path}{key}", inner))
+    return found
 
 
 def _number(value: Any) -> str:
