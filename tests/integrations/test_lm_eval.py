@@ -149,3 +149,35 @@ def test_equal_on_the_embedded_model(tmp_path, smol):
         "cf",
         {"correct": "none", "correct, pmi": "pmi"},
     )
+
+
+@pytest.mark.slow
+def test_a_task_of_others_is_compared_metric_by_metric(tmp_path, tiny, reference_dir):
+    """Accuracy is a number for each sample and is compared; a correlation over all samples is not, and is named."""
+    pytest.importorskip("lm_eval")
+    NeuronSet(CHOSEN, model_name=tiny.name).save(tmp_path / "g.json")
+    items = write_items(tmp_path / "words.jsonl", "test", 12)
+    invoke("tasks", "--items", items, "--formulation", "cf", "--name", "x", "--out", tmp_path, "--json")
+    rows = [{k: v for k, v in row.items() if k != "culnig_task"} for row in jsonl(tmp_path / "x_cf.jsonl")]
+    (tmp_path / "theirs.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    task = yaml.safe_load((tmp_path / "x_cf.yaml").read_text()) | {"task": "theirs"}
+    task["dataset_kwargs"] = {"data_files": {"test": str(tmp_path / "theirs.jsonl")}}
+    task["metric_list"] = [{"metric": "acc"}, {"metric": "mcc"}]
+    (tmp_path / "theirs.yaml").write_text(yaml.safe_dump(task))
+    args = [
+        "lm-eval",
+        "-m",
+        reference_dir,
+        "--neurons",
+        tmp_path / "g.json",
+        "--out",
+        tmp_path / "out",
+        "--random-sets",
+        "2",
+    ]
+    done = json.loads(invoke(*args, "--json", "--", "--tasks", tmp_path / "theirs.yaml").stdout)
+    (row,) = done["comparison"]
+    assert (row["metric"], row["samples"], row["draws"]) == ("acc", 12, 2) and done["not_compared"] == ["theirs: mcc"]
+    samples = {state: jsonl(tmp_path / "out" / state / "theirs.jsonl") for state in ("untouched", "suppress")}
+    mean = {state: np.mean([sample["acc"] for sample in each]) for state, each in samples.items()}
+    assert row["difference"] == pytest.approx(mean["suppress"] - mean["untouched"])

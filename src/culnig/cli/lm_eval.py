@@ -48,10 +48,11 @@ def lm_eval(
     """Run lm-eval's tasks in three states of a model, and compare the states sample by sample."""
     from culnig.errors import UsageError
     from culnig.integrations.conditions import states
-    from culnig.integrations.lm_eval import check_arguments, harness
+    from culnig.integrations.lm_eval import check_arguments, check_installed, harness
     from culnig.integrations.lm_eval_report import compared, write
 
     check_arguments(arguments)
+    check_installed()
     if out.exists():
         raise UsageError(f"{out} exists already; choose a new folder for --out")
     intervention = intervening.read()

@@ -62,6 +62,15 @@ class Harness(NamedTuple):
     options: dict[str, Any]
 
 
+def check_installed() -> None:
+    """Import lm-eval, before a model is loaded.
+
+    Raises:
+        UsageError: it is not installed.
+    """
+    needed("lm_eval", "lm-eval", WHO)
+
+
 def check_arguments(arguments: Sequence[str]) -> None:
     """Check that lm-eval's arguments leave model, cache and outputs to culnig.
 
@@ -145,7 +154,8 @@ def run(given: Harness, conditions: Mapping[str, AbstractContextManager[Any]]) -
     for name, block in conditions.items():
         with block:
             try:
-                done = given.module.simple_evaluate(model=given.model, **copy.copy(given.options))
+                tasks = copy.deepcopy(given.options["tasks"])  # lm-eval may change what it is given
+                done = given.module.simple_evaluate(model=given.model, **given.options | {"tasks": tasks})
             except CulnigError:
                 raise
             except Exception as error:  # a task is a program of its author and can raise any exception
