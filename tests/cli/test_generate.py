@@ -69,6 +69,7 @@ def test_what_streams_is_the_text_of_generate(tiny):
     assert text == tiny.tokenizer.decode(whole[0, len(ids) :], skip_special_tokens=True)
 
 
+@pytest.mark.slow
 def test_prompts_come_from_stdin_and_files(tmp_path, reference_dir):
     path = tmp_path / "prompts.txt"
     path.write_text("w1 w2\n\nw3\n")
@@ -96,6 +97,7 @@ def test_wrong_uses_are_one_line(args, message, reference_dir, capsys, monkeypat
     assert code == 2 and message in err and "Traceback" not in err
 
 
+@pytest.mark.slow
 def test_columns_on_a_terminal(reference_dir, neurons):
     """Run it on a pseudo-terminal: three columns, and no traceback."""
     main, other = pty.openpty()

@@ -36,6 +36,7 @@ def made(tmp_path, tiny, reference_dir):
     return tmp_path, items, figures, json.loads(done.stdout)
 
 
+@pytest.mark.slow
 def test_push_then_pull_elsewhere_gives_the_same_figures(made, reference_dir):
     folder, items, figures, facts = made
     assert (facts["figures"], facts["controls"]) == (3, ["r0"])

@@ -43,6 +43,7 @@ print(json.dumps(right))
 """
 
 
+@pytest.mark.slow
 def test_plain_transformers_gives_the_figures(tmp_path, tiny, reference_dir):
     """Another process without culnig loads the checkpoint and answers as `culnig eval` under suppression."""
     chosen = NeuronSet(dict.fromkeys(CHOSEN, 1.0) | {Neuron(GATE, 1, i): 1.0 for i in range(150)}, model_name=tiny.name)

@@ -14,6 +14,8 @@ from culnig.neurons import GATE, NeuronSet
 from tests.helpers.cli import invoke, use
 from tests.helpers.configs import write_config
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture(scope="module")
 def made(tmp_path_factory, reference_dir):
