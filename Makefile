@@ -11,7 +11,7 @@ BIN := $(VENV)/bin
 ONE_THREAD := OMP_NUM_THREADS=1
 
 .DEFAULT_GOAL := help
-.PHONY: help run quick test test-distributed check bench clean
+.PHONY: help run quick test test-distributed test-tools check bench clean
 
 help:  ## Print this list
 	@sed -nE 's/^([a-z-]+):.*## (.*)/make \1|\2/p' $(firstword $(MAKEFILE_LIST)) | awk -F'|' '{printf "%-24s%s\n", $$1, $$2}'
@@ -36,6 +36,12 @@ test: $(STAMP)  ## Run every test: the quick ones, the slow ones, the real model
 
 test-distributed: $(STAMP)  ## Run the torchrun tests alone: two processes on one job
 	$(ONE_THREAD) $(BIN)/python -m pytest -m distributed
+
+# Packages of other tools want other versions than the constraints, so they have a venv of their own.
+test-tools:  ## Run the tests of other tools (lm-eval, inspect_ai, W&B, MLflow, nnsight, TransformerLens) in .venv-tools
+	$(PYTHON) -m venv .venv-tools
+	.venv-tools/bin/python -m pip install --quiet --disable-pip-version-check --editable '.[dev,lm-eval,inspect,wandb,mlflow,nnsight,transformer-lens]'
+	$(ONE_THREAD) .venv-tools/bin/python -m pytest tests/integrations
 
 check: $(STAMP)  ## Check lint, format, types and the imports between packages
 	$(BIN)/ruff check .

@@ -79,7 +79,7 @@ def unknown_in(parts: list[str]) -> str | None:
     from culnig.cli._app import app
 
     command = typer.main.get_command(app)
-    rest = list(parts)
+    rest = parts[: parts.index("--")] if "--" in parts else list(parts)  # what follows is another tool's
     while rest and hasattr(command, "commands") and not rest[0].startswith("-"):
         for verb in rest[0].split("|"):
             if verb not in command.commands:

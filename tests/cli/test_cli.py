@@ -16,6 +16,7 @@ VERBS = [
     ["report"], ["export"], ["modules"], ["finetune"], ["compare"], ["data"], ["data", "list"], ["data", "show"], ["data", "check"], ["models"],
     ["models", "list"], ["models", "fetch"], ["models", "inspect"], ["doctor"], ["answer"], ["perplexity"], ["stats"], ["stability"],
     ["stability", "bootstrap"], ["stability", "sets"], ["stability", "size"], ["fidelity"], ["plan"], ["merge"],
+    ["push"], ["pull"], ["generate"], ["lm-eval"], ["tasks"], ["diff"], ["init"],
 ]  # fmt: skip
 
 

@@ -147,6 +147,10 @@ class Prompting:
         """
         return self._policy(lm.formulation if self.formulation == "auto" else self.formulation)
 
+    def fixed_policy(self) -> PromptPolicy:
+        """Return the prompt policy where the formulation is named, and no model decides."""
+        return self._policy(self.formulation)
+
     def scoring_policy(self, lm: LanguageModel) -> PromptPolicy:
         """The same for scores, which are not calibrated where it is left to them."""
         from culnig.prompts import SCORE_CALIBRATION

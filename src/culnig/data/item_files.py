@@ -69,6 +69,19 @@ def _parse(line: str, where: str) -> Item:
         raise DataError(f"{where}: not JSON: {error.msg} at column {error.colno}") from error
     if not isinstance(row, dict):
         raise DataError(f"{where}: a JSON object is expected, this is a {type(row).__name__}")
+    return item_of_row(row, where)
+
+
+def item_of_row(row: dict[str, Any], where: str = "row") -> Item:
+    """Return the item of a row; `item_to_row` gives the row back.
+
+    Args:
+        row: the JSON object.
+        where: file and line, for messages.
+
+    Raises:
+        DataError: a field is missing, unknown or wrong.
+    """
     if unknown := sorted(set(row) - _KNOWN):
         raise DataError(f"{where}: unknown field {', '.join(unknown)}; known: {', '.join(sorted(_KNOWN))}")
     for field in ("id", "benchmark", "country"):

@@ -1,8 +1,10 @@
-"""Generate text in batches: answers greedily, each ending at its first line, and texts of the model's own by sampling."""
+"""Generate text: answers greedily, each ending at its first line; texts of the model's own by sampling; one as it is written."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
 
 import torch
 
@@ -95,6 +97,74 @@ def sample_texts(lm: LanguageModel, count: int, tokens: int, *, seed: int = 0) -
             if len(texts) >= count:
                 return texts[:count]
     raise ModelError(f"{lm.name} ends its texts at once; give texts of your own")
+
+
+@dataclass(frozen=True)
+class Sampling:
+    """How a text is written.
+
+    Attributes:
+        tokens: new tokens at most.
+        temperature: 0 is greedy.
+        top_p: with a temperature, draw from the likeliest tokens that have this probability together.
+        seed: seed of the draws.
+    """
+
+    tokens: int = 128
+    temperature: float = 0.0
+    top_p: float = 1.0
+    seed: int = 0
+
+
+def stream_text(lm: LanguageModel, prompt: TokenRow, sampling: Sampling, show: Callable[[str], None]) -> str:
+    """Write a text after a prompt, and hand on each piece as soon as it is certain; return the whole text.
+
+    The state of torch's generators is the same afterwards.  From the model's generation config only the end tokens are
+    used.
+    """
+    from transformers import GenerationConfig
+
+    drawn = sampling.temperature > 0
+    config = GenerationConfig(
+        max_new_tokens=sampling.tokens,
+        do_sample=drawn,
+        num_beams=1,
+        repetition_penalty=1.0,
+        no_repeat_ngram_size=0,
+        eos_token_id=_end_tokens(lm) or None,
+        pad_token_id=lm.tokenizer.pad_token_id if lm.tokenizer.pad_token_id is not None else 0,
+        use_cache=True,
+        **({"temperature": sampling.temperature, "top_p": sampling.top_p, "top_k": 0} if drawn else {}),
+    )
+    pieces: list[str] = []
+
+    def piece(text: str) -> None:
+        pieces.append(text)
+        show(text)
+
+    ids = torch.tensor([list(prompt)], device=lm.device)
+    devices = [lm.device] if lm.device.type == "cuda" else []
+    with torch.random.fork_rng(devices=devices), torch.no_grad(), fast_linear(lm.device):
+        torch.manual_seed(sampling.seed)
+        lm.model.generate(
+            input_ids=ids,
+            attention_mask=torch.ones_like(ids),
+            generation_config=config,
+            streamer=_streamer(lm.tokenizer, piece),
+        )
+    return "".join(pieces)
+
+
+def _streamer(tokenizer: Any, piece: Callable[[str], None]) -> Any:
+    """Return transformers' streamer, which calls a function instead of printing."""
+    from transformers import TextStreamer
+
+    class Calling(TextStreamer):
+        def on_finalized_text(self, text: str, stream_end: bool = False) -> None:
+            if text:
+                piece(text)
+
+    return Calling(tokenizer, skip_prompt=True, skip_special_tokens=True)
 
 
 class _FirstLine:

@@ -1,6 +1,6 @@
 """Prompts: an item, a template and a policy determine the token ids that the model sees."""
 
-from culnig.prompts.encoding import Encoded, encode, encode_prompts
+from culnig.prompts.encoding import Encoded, encode, encode_prompts, prompt_texts
 from culnig.prompts.policies import (
     SCORE_CALIBRATION,
     PromptConfig,
@@ -24,6 +24,7 @@ __all__ = [
     "encode_prompts",
     "load_template",
     "make_policy",
+    "prompt_texts",
     "recorded",
     "render",
     "template_hash",

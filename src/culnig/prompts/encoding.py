@@ -153,6 +153,17 @@ class _Tokens:
         return [row if row[:1] == [self._bos] else [self._bos, *row] for row in rows]
 
 
+def prompt_texts(prompts: Sequence[Prompt], tokenizer: Any, policy: PromptPolicy) -> list[str]:
+    """Return the text before each answer, as the model sees it; without a tokenizer (None) no chat template is used.
+
+    Raises:
+        PromptError: a chat template fails.
+    """
+    if tokenizer is None:
+        return [_plain(prompt) for prompt in prompts]
+    return _texts(prompts, tokenizer, policy)[0]
+
+
 def _plain(prompt: Prompt) -> str:
     text = f"{prompt.system}\n{prompt.text}" if prompt.system else prompt.text
     return f"{text}\n{prompt.prefix}" if prompt.prefix else text

@@ -11,6 +11,7 @@ from pydantic import BaseModel
 from culnig.data import DataConfig, load_texts
 from culnig.errors import CulnigError, UsageError
 from culnig.files import safe_names
+from culnig.integrations.tracking import check_tracking
 from culnig.models.places import check_place, recommended
 from culnig.prompts import PromptPolicy, render
 from culnig.run.config import RunConfig
@@ -26,6 +27,7 @@ def check_config(config: RunConfig) -> None:
     """
     for name, study in studies_of(config):
         _check_study(name, study, config)
+    check_tracking(config.tracking)
     check_place(config.model.name)
     if config.compute.scores_from:
         RunDirectory.open(Path(config.compute.scores_from))

@@ -16,6 +16,7 @@ from culnig.data import DataConfig, Item, ItemList, load_texts
 from culnig.evaluation import EvalResult, answer, evaluate, perplexity
 from culnig.evaluation.multiple_choice import count_rows, prompts_seen
 from culnig.files import atomic_path, safe_names, write_json
+from culnig.integrations.tracking import metrics_of, track
 from culnig.intervention import Operation
 from culnig.machine import trim_memory
 from culnig.models import LanguageModel, load_model
@@ -140,6 +141,10 @@ class _Run:
         self._seconds["total"] = time.monotonic() - started
         write_manifest(self.dir, self._seconds)
         write_report(self.dir, sections)
+        if self.config.tracking.to:
+            metrics = metrics_of(self.dir.results, self.dir.manifest["seconds"])
+            facts = self.config.model_dump(mode="json")
+            track(self.config.tracking, self.dir.path, name=self.config.name, config=facts, metrics=metrics)
 
     @property
     def model(self) -> LanguageModel:

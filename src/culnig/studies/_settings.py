@@ -9,6 +9,7 @@ from pydantic import Field, ValidationInfo, field_validator
 from culnig.attribution import parse_methods
 from culnig.data import DataConfig, parse_name
 from culnig.errors import UsageError
+from culnig.integrations.tracking import TrackingConfig
 from culnig.intervention import Operation
 from culnig.models.settings import ModelConfig
 from culnig.prompts import PromptConfig
@@ -115,6 +116,7 @@ class RunSettings(Settings):
     seeds: int = Field(1, ge=1, le=100, description="fine-tunings of each arm (studies finetune and restore)")
     keep_tuned: bool = Field(False, description="keep the tuned checkpoints, not only what was measured on them")
     compute: ComputeConfig = ComputeConfig()
+    tracking: TrackingConfig = TrackingConfig()
 
     @field_validator("test")
     @classmethod
