@@ -115,14 +115,24 @@ def test_the_fine_tuning_is_checked_too():
     assert not {"finetune.rank_by", "finetune.learning_rate", "finetune.share"} & set(found)
     published = [
         "finetune.task={items: qnli_train, limit_per_country: 10000}",
+        "test.0.items=qnli",
         "finetune.training={}",
         "finetune.learning_rates=[]",
     ]
     left = settings_of("paper-finetune", *published)
     assert [setting for setting in left if setting.startswith("finetune")] == ["finetune: weights that train"]
+    assert "finetune.task, tested on" in settings_of("paper-finetune", published[0])
+    assert "finetune: wordings" in settings_of("paper-finetune-qnli", "finetune.wordings=null")
     assert "finetune.rank_by" in settings_of("finetune") and "finetune.arms: top" in settings_of(
         "finetune", "finetune.arms=[all]"
     )
+
+
+@pytest.mark.parametrize("task", ["qnli", "mrpc", "blend"])
+def test_the_published_fine_tunings_are_configs(task):
+    left = settings_of(f"paper-finetune-{task}")
+    assert list(left) == [SHORT, "finetune: weights that train"]
+    assert list(settings_of("paper-finetune-commonsenseqa")) == [SHORT, "finetune.task", "finetune: weights that train"]
 
 
 def test_command():
