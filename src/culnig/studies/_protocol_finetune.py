@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
-from culnig.data import parse_name
+from culnig.data import DataConfig, parse_name
 from culnig.studies._protocol_tasks import same_task
 from culnig.studies.finetune import FinetuneSettings
 
@@ -27,8 +27,10 @@ TRAINING = {
 }
 
 
-def _tested(task: str, test: str | None) -> str:
-    return "the task's own test set" if test and same_task(task, test) else str(test)
+def _tested(task: str, test: DataConfig | None) -> str:
+    if test is None:
+        return "left out"
+    return "the task's own test set" if same_task(task, test.items) else test.items
 
 
 def finetune_rows(config: RunSettings) -> Iterator[tuple[str, Any, Any, str]]:
@@ -46,7 +48,7 @@ def finetune_rows(config: RunSettings) -> Iterator[tuple[str, Any, Any, str]]:
     yield (
         where,
         "the task's own test set",
-        _tested(s.task.items, test and test.items),
+        _tested(s.task.items, test),
         "gain on another task is compared",
     )
     order = "the published lists rank blocks: up_proj and down_proj have the gate's count, o_proj that of q, k and v"
