@@ -16,9 +16,11 @@ from culnig.models.families import FAMILIES, Family
 from culnig.models.fingerprint import Hashes, hashes_of
 from culnig.models.sites import SiteModule, execution_device, locate, output_width
 from culnig.models.unmapped import reason_against
-from culnig.neurons import Shape, Site, number_of_neurons
+from culnig.neurons import SHARED_GATE, SHARED_UP, Shape, Site, number_of_neurons
 from culnig.prompts import SCORE_CALIBRATION, PromptPolicy, default_calibration
 
+OPTIONAL = (SHARED_GATE, SHARED_UP)
+"""Sites that a model of a family may lack: checkpoints of one architecture have a shared expert, or none."""
 Lift = Callable[[], Callable[[], None]]
 """A function that undoes an edit, and returns the function that repeats it."""
 
@@ -148,6 +150,8 @@ class LanguageModel:
     def _find_sites(self) -> Iterator[SiteModule]:
         for name in self.family.sites:
             places = [self.family.place_in(name, layer) for layer in self.layers]
+            if not any(places) and name in OPTIONAL:
+                continue
             if not any(places):
                 raise ModelError(f"no layer of {self.name} has {name} where the family says; see docs/extending.md")
             for index, (part, layer) in enumerate(zip(places, self.layers, strict=True)):
@@ -160,6 +164,8 @@ class LanguageModel:
         found: dict[str, tuple[int, int]] = {}
         for name in self.family.sites:
             widths = [s.width if (s := self.sites.get(Site(name, i))) else 0 for i in range(self.num_layers)]
+            if name in OPTIONAL and not any(widths):
+                continue
             found[name] = (self.num_layers, widths[0]) if len(set(widths)) == 1 else Shape(widths)
         return found
 
