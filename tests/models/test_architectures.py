@@ -215,17 +215,6 @@ def test_a_replaced_expert_neuron_of_llama_4_acts_where_it_is_routed_to():
     assert of_expert[routed].any(dim=-1).all() and not of_expert[~routed].any()
 
 
-def test_a_plan_of_layers_that_differ_is_refused(hybrid, tmp_path):
-    from culnig.models.settings import ModelConfig
-    from culnig.models.skeleton import skeleton
-
-    hybrid.model.save_pretrained(tmp_path)
-    hybrid.tokenizer.save_pretrained(tmp_path)
-    made = skeleton(ModelConfig(name=str(tmp_path)))
-    with pytest.raises(ModelError, match="this model's layers differ"):
-        made.truncated(1)
-
-
 def test_a_convolution_in_an_unknown_family_is_no_branch(monkeypatch):
     """A family of a plugin says nothing of its convolution; answers beside each other would run into it."""
     from culnig.passes.forward import Row, answer_logprobs

@@ -14,7 +14,7 @@ from torch import nn
 from culnig.errors import CulnigWarning, ModelError, UsageError
 from culnig.models.families import FAMILIES, Family
 from culnig.models.fingerprint import Hashes, hashes_of
-from culnig.models.sites import SiteModule, execution_device, locate, output_width
+from culnig.models.sites import SiteModule, execution_device, experts_met, is_transposed, locate, output_width
 from culnig.models.unmapped import reason_against
 from culnig.neurons import SHARED_GATE, SHARED_UP, Shape, Site, number_of_neurons
 from culnig.prompts import SCORE_CALIBRATION, PromptPolicy, default_calibration
@@ -299,9 +299,14 @@ def kept_per_token(lm: LanguageModel) -> int:
 
 def _widths(layer: nn.Module, config: Any) -> int:
     """Return the outputs of a layer's projections for one token; of stacked experts, only those routed to."""
-    projections = [m for m in layer.modules() if hasattr(m, "out_features") or hasattr(m, "nf")]
-    stacked = sum(p.shape[1] for p in layer.parameters() if p.ndim == 3)
-    return sum(map(output_width, projections)) + stacked * (getattr(config, "num_experts_per_tok", None) or 1)
+    total = 0
+    for module in layer.modules():
+        if hasattr(module, "out_features") or hasattr(module, "nf"):
+            total += output_width(module)
+        elif met := experts_met(module, config):
+            stacked = [parameter for parameter in module.parameters(recurse=False) if parameter.ndim == 3]
+            total += met * sum(weight.shape[2 if is_transposed(module) else 1] for weight in stacked)
+    return total
 
 
 def find_family(model: nn.Module) -> Family:
