@@ -9,6 +9,7 @@ from transformers import AutoModelForCausalLM
 
 import culnig
 from culnig.models import LanguageModel
+from culnig.models.downstream import output_projection
 from culnig.models.quiet import quiet
 from culnig.neurons import GATE, SHARED_GATE, SHARED_UP, Neuron, NeuronSet, Site, widths_of
 from culnig.prompts import PromptPolicy
@@ -101,3 +102,34 @@ def test_they_are_scored_and_selected_with_the_routed_ones(tmp_path):
     assert sum(n.module in (GATE, SHARED_GATE) for n in chosen) == pool // 2
     chosen.save(tmp_path / "set.json")
     assert set(NeuronSet.load(tmp_path / "set.json")) == set(chosen)
+
+
+@pytest.mark.parametrize("family", ["qwen2_moe", "deepseek_v3", "granitemoeshared"])
+def test_products_are_those_behind_the_shared_gate(family):
+    """h * dP/dh of the shared expert, for the gate and the up neuron alike, is P's derivative by what the down projection reads."""
+    with quiet():
+        lm = LanguageModel(tiny.build(family), tiny.tokenizer(), name=family)
+    item, policy = tiny.items()[:1], PromptPolicy(formulation="mcf")
+    scores = culnig.score(lm, item, policy=policy, method="culnig:sum:product")
+    gates, ups = (scores.sums["culnig:sum:product", module][0] for module in (SHARED_GATE, SHARED_UP))
+    assert gates.any() and (gates == ups).all()
+    layer = len(gates) - 1
+    reader = output_projection(lm, Site(SHARED_GATE, layer))
+    index = int(abs(gates[layer]).argmax())
+    found = []
+    for factor in (1.01, 0.99):
+        kept = reader.weight.detach().clone()
+        with torch.no_grad():
+            reader.weight[:, index] *= factor
+            found.append(culnig.evaluate(lm, item, policy=policy).rows["p_gold"].item())
+            reader.weight.copy_(kept)
+    p = culnig.evaluate(lm, item, policy=policy).rows["p_gold"].item()
+    assert gates[layer, index] == pytest.approx(p * (found[0] - found[1]) / 0.02, rel=0.03)
+
+
+@pytest.mark.parametrize("method", ["relp", "relp:product", "wanda_neuron", "ig:sum:gate:steps=2"])
+def test_other_methods_score_them_too(method):
+    with quiet():
+        lm = LanguageModel(tiny.build("qwen2_moe"), tiny.tokenizer(), name="qwen2_moe")
+    scores = culnig.score(lm, tiny.items(2), policy=PromptPolicy(formulation="mcf"), method=method)
+    assert scores.sums[scores.method, SHARED_GATE].any()
