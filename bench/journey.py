@@ -31,7 +31,7 @@ from culnig.intervention.export import export
 from culnig.models import LanguageModel
 from culnig.models.downstream import holder
 from culnig.models.quiet import quiet
-from culnig.neurons import GATE, KEY, QUERY, UP, VALUE, Site, widths_of
+from culnig.neurons import GATE, KEY, QUERY, SHARED_GATE, SHARED_UP, UP, VALUE, Site, widths_of
 from culnig.passes.answers import answers_of
 from culnig.passes.forward import no_branches
 from culnig.prompts import PromptPolicy, encode, render
@@ -196,6 +196,8 @@ def _check_sites(lm: LanguageModel) -> None:
     pairs = [(VALUE, QUERY), (VALUE, KEY), (QUERY, KEY), *([] if latent else [(KEY, QUERY)])]
     if UP in lm.shapes:
         pairs += [(GATE, UP), *([] if lm.name in ADDS_TO_UP else [(UP, GATE)])]
+    if SHARED_UP in lm.shapes:
+        pairs += [(SHARED_GATE, SHARED_UP), *([] if lm.name in ADDS_TO_UP else [(SHARED_UP, SHARED_GATE)])]
     untouched = logits(lm.model)
     for gone, idle in pairs:
         with culnig.suppress(lm, _all(lm, gone), how="hooks"):
@@ -203,14 +205,15 @@ def _check_sites(lm: LanguageModel) -> None:
             _expect(not _same(without, untouched), f"{gone} does nothing")
             with culnig.scale(lm, _all(lm, idle), 3.0, how="hooks"):
                 _expect(_same(logits(lm.model), without), f"{idle} acts where {gone} is zero")
-    if UP in lm.shapes and lm.name not in NORMED:
-        for layer in sorted({site.layer for site in lm.sites if site.module == UP}):
-            _check_gate_and_up(lm, layer)
+    for gate, up in ((GATE, UP), (SHARED_GATE, SHARED_UP)):
+        if up in lm.shapes and lm.name not in NORMED:
+            for layer in sorted({site.layer for site in lm.sites if site.module == up}):
+                _check_gate_and_up(lm, layer, gate, up)
 
 
-def _check_gate_and_up(lm: LanguageModel, layer: int) -> None:
+def _check_gate_and_up(lm: LanguageModel, layer: int, gate: str, up: str) -> None:
     """The output of an MLP is affine in its up neurons and not in its gate: they are not taken for each other."""
-    for module in (UP, GATE):
+    for module in (up, gate):
         outputs = []
         for factor in (1.0, 1.5, 2.0):
             with (
@@ -220,7 +223,7 @@ def _check_gate_and_up(lm: LanguageModel, layer: int) -> None:
                 logits(lm.model)
             outputs.append(seen[-1])
         affine = _same(outputs[2] - outputs[1] + outputs[0], outputs[1])
-        _expect(affine == (module == UP), f"gate and up of layer {layer} are taken for each other")
+        _expect(affine == (module == up), f"{gate} and {up} of layer {layer} are taken for each other")
 
 
 @contextmanager
@@ -265,11 +268,18 @@ def _check_export(lm: LanguageModel) -> None:
 
 def _mlp(lm: LanguageModel) -> str:
     kinds = {found.experts > 1 for site, found in lm.sites.items() if site.module == GATE}
-    names = {name.rpartition(".")[2] for layer in lm.layers for name, _ in layer.named_modules()}
     gate = "gate and up" if UP in lm.shapes else "no gate"
     text = gate if kinds == {False} else f"experts, {gate}"
     text += "; a plain MLP in some layers" if kinds == {True, False} else ""
-    shared = names & {"shared_expert", "shared_experts", "shared_mlp"}
+    if SHARED_GATE in lm.shapes:
+        return f"{text}; the shared expert beside them"
+    own = {id(found.module) for found in lm.sites.values()}
+    shared = [
+        name
+        for layer in lm.layers
+        for name, module in layer.named_modules()
+        if "shared" in name and id(module) not in own
+    ]
     return text + ("; the shared expert is left out" if shared and True in kinds else "")
 
 

@@ -43,7 +43,8 @@ Except for SmolLM2 and Gemma 3, the words in the last column hold: {TINY}.
 Real checkpoints may still bring surprises of tokenizers, templates and number formats.
 
 `model_type` is what a checkpoint's `config.json` says.
-Where the MLP column names a shared expert, its neurons are not scored and never selected.
+Where the MLP column names a shared expert, every token passes it beside the routed ones.
+Its neurons are the modules `mlp.shared_gate_proj` and `mlp.shared_up_proj`, and gate neurons of both are one pool.
 """
 
 

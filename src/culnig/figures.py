@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 import plotly.graph_objects as go
 
-from culnig.neurons import MODULES, Site
+from culnig.neurons import MODULES, SHARED_GATE, SHARED_UP, Site
 
 INK, MUTED, GRID = "#1f2430", "#8a8f9c", "#e8e6e1"
 ACCENT, COOL, QUIET = "#b5472f", "#2f6690", "#b9bcc4"
@@ -98,7 +98,11 @@ def accuracy_by_condition(table: pd.DataFrame) -> go.Figure:
 
 def layer_map(counts: Mapping[Site, int], shapes: Mapping[str, tuple[int, int]]) -> go.Figure:
     """Draw a heat map of the number of neurons in each module (rows) of each layer (columns)."""
-    modules = [m for m in MODULES if m in shapes and any(site.module == m for site in counts)]
+    modules = [
+        m
+        for m in (*MODULES[:2], SHARED_GATE, SHARED_UP, *MODULES[2:])
+        if m in shapes and any(site.module == m for site in counts)
+    ]
     modules += sorted({site.module for site in counts} - set(modules))
     layers = max(shapes[m][0] for m in modules) if modules else 1
     grid = np.array([[counts.get(Site(m, layer), 0) for layer in range(layers)] for m in modules])

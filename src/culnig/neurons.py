@@ -15,10 +15,19 @@ from culnig.files import read_json, write_json
 
 GATE, UP = "mlp.gate_proj", "mlp.up_proj"
 QUERY, KEY, VALUE = "self_attn.q_proj", "self_attn.k_proj", "self_attn.v_proj"
-MLP_POOL: tuple[str, ...] = (GATE,)
+SHARED_GATE, SHARED_UP = "mlp.shared_gate_proj", "mlp.shared_up_proj"
+"""The expert of a mixture that every token passes, beside the routed ones of `mlp.gate_proj`; where a model has one."""
+UP_OF = {GATE: UP, SHARED_GATE: SHARED_UP}
+"""Gate -> the up projection that it is multiplied by."""
+MLP_POOL: tuple[str, ...] = (GATE, SHARED_GATE)
 ATTENTION_POOL: tuple[str, ...] = (QUERY, KEY, VALUE)
 MODULES: tuple[str, ...] = (GATE, UP, QUERY, KEY, VALUE)
-"""The canonical modules, in the order of the reports."""
+"""The canonical modules that a model may have in every layer, in the order of the reports."""
+
+
+def mlp_of(module: str) -> tuple[str, ...]:
+    """Return the gate and the up projection of the MLP that a module is of; nothing for a module of attention."""
+    return next((pair for pair in UP_OF.items() if module in pair), ())
 
 
 class Site(NamedTuple):

@@ -126,6 +126,11 @@ def test_lambada_asks_for_the_last_word_among_those_of_the_passage(data, tmp_pat
             [ARC[0] | {"choices": None}],
             "'choices' must hold at least two labels with their texts, not None",
         ),
+        (
+            "arc_easy",
+            [ARC[0] | {"choices": {"label": ["A", "B"], "text": ["x", "y", "z"]}}],
+            "'choices' must hold at least two labels with their texts",
+        ),
         ("arc_challenge", [ARC[0], ARC[0]], "the id 'x1' occurs twice"),
         ("arc_easy", PIQA, "no column 'id'; there are: goal, sol1, sol2, label"),
         ("hellaswag", [HELLASWAG[1]], "no items in 1 rows .*; 1 left out: no answer is published"),

@@ -16,6 +16,7 @@ FIRST = {"blend": "neur", "blend_built": "neur"}
 NOT_ON_THE_HUB = {"fork", "geomlama", "world_values", "blend_short"}
 ITEMS = {
     "blend": 4, "blend_built": 14, "culturalbench": 8, "normad": 3, "commonsenseqa": 1, "qnli": 1, "mrpc": 1, "qnli_train": 1, "mrpc_train": 1,
+    "commonsenseqa_train": 1,
     "copal": 4, "global_mmlu_cs": 4, "include": 4, "mmlu": 4, "arc_easy": 2, "arc_challenge": 2, "hellaswag": 1,
     "piqa": 2, "winogrande": 1, "blimp": 6, "lambada": 1,
 }  # fmt: skip

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import random
 
 import pandas as pd
 import pytest
@@ -46,6 +47,25 @@ def test_a_batch_writes_what_each_prompt_alone_would(tiny):
     together = write_lines(tiny, ids, 6)
     assert together == [by_hand(tiny, row, 6) for row in ids]
     assert len(set(together)) == 3
+
+
+def test_all_that_is_written_and_the_models_own_way_to_generate(tiny):
+    ids = [tuple(tiny.tokenizer(text)["input_ids"]) for text in PROMPTS]
+    assert write_lines(tiny, ids, 6, whole=True) == [by_hand(tiny, row, 6) for row in ids]
+    own = tiny.model.generation_config
+    before = (own.do_sample, own.temperature)
+    state = torch.get_rng_state()
+    try:
+        own.do_sample = False
+        assert write_lines(tiny, ids, 6, whole=True, seed=42) == write_lines(tiny, ids, 6, whole=True)
+        own.do_sample, own.temperature = True, 3.0
+        sampled = [write_lines(tiny, ids, 6, whole=True, seed=seed) for seed in (42, 42, 43)]
+    finally:
+        own.do_sample, own.temperature = before
+    assert sampled[0] == sampled[1] != sampled[2] and torch.equal(state, torch.get_rng_state())
+    items = [asked(n, ("x", 1)) for n in range(3)]
+    result = answer(tiny, items, max_new_tokens=6, read="all", decoding="model")
+    assert (result.meta["read"], result.meta["decoding"]) == ("all", "model")
 
 
 def test_a_line_ends_a_row_and_blank_lines_before_it_do_not():
@@ -179,6 +199,29 @@ def test_blend_short(data):
     ]
     assert {i.language for i in english} == {"en"} and english[0].answers[0] == Answer(("clay",), (), 3)
     assert english.account.left_out["nobody gave an answer in this language"] == 2  # one has local texts only
+
+
+def test_the_published_short_answers(data):
+    """Every answered question of the test topics, with a wording drawn by the published seed and in its order."""
+    folder = data / "blend"
+    write_short(folder)
+    for country in ("US", "South_Korea"):
+        rows = [{"ID": f"Q-{n:02d}", "Topic": "Family" if n > 4 else "Food", "Question": "?"} for n in range(1, 30)]
+        write_csv(folder / f"questions/{country}_questions.csv", rows)
+        made = {
+            f"Q-{n:02d}": told(f"{country} {n}?", "?", [(2, [f"a{n}"], ["c"]), (0, ["x"], [])], idk=9)
+            for n in range(30)[1:]
+        }
+        made |= {"Q-29": told("nobody knows", "?", [(0, ["x"], ["x"])])}
+        write_json(folder / f"annotations/{country}_data.json", made)
+    items = load_items("blend_short:published")
+    rng = random.Random(42)
+    wordings = {"US": ["?", "Ask: {q}\nSay:", "Tell. {q}"], "South_Korea": ["?", "물음: {q}\n답: ", "말해요. {q}"]}
+    drawn = [rng.choice(wordings[c]).replace("{q}", f"{c} {n}?").rstrip() for c in wordings for n in range(5, 29)]
+    assert [item.prompt for item in items] == drawn and "?" in drawn  # one wording has no place for the question
+    assert items[0].answers == (Answer(("a5",), (), 2),) and [i.country for i in items[23:25]] == ["USA", "South Korea"]
+    assert items.account.rows == len(items) + sum(items.account.left_out.values()) == 58
+    assert items.account.left_out["nobody gave an answer in this language"] == 2
 
 
 def test_blend_short_says_what_is_missing(data):

@@ -122,6 +122,17 @@ HUBS = {
             }
         },
     ),
+    "commonsenseqa_train": Hub(
+        "tau/commonsense_qa",
+        {
+            "default": {
+                "train": [
+                    {"id": "c2", "question": "What?", "question_concept": "x"}
+                    | {"choices": lists("hat", "cup", "pit", "cup", "pea"), "answerKey": "A"}
+                ]
+            }
+        },
+    ),
     "qnli": Hub(
         "nyu-mll/glue",
         {"qnli": {"validation": [{"question": "Who?", "sentence": "A man.", "label": 1, "idx": 0}]}},

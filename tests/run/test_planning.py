@@ -10,6 +10,8 @@ from typer.testing import CliRunner
 
 import culnig
 from culnig.cli._app import app
+from culnig.errors import ModelError
+from culnig.models.language_model import OPTIONAL
 from culnig.models.settings import ModelConfig
 from culnig.models.skeleton import skeleton
 from culnig.passes.forward import Row
@@ -87,3 +89,76 @@ def test_command_line(config_path):
     assert json.loads(done.stdout)["flops"] > 0
     shown = CliRunner().invoke(app, ["plan", str(config_path), "--tflops", "100"])
     assert shown.exit_code == 0 and "memory" in shown.stdout and "score neur" in shown.stdout
+
+
+DIFFERING = (
+    "gemma3n_text", "nemotron_h", "falcon_h1", "gpt_oss", "qwen3_next", "deepseek_v3", "llama4_text", "granitemoehybrid",
+    "jamba", "lfm2", "minicpm3", "aria_text",
+)  # fmt: skip
+"""Layers that share keys, states beside or instead of attention, windows, experts in some layers, convolutions, latents."""
+
+
+@pytest.mark.parametrize("family", DIFFERING)
+def test_a_plan_counts_the_model_whose_layers_differ(family, tmp_path, word_items):
+    """Neurons, parameters and bytes are those of the loaded model; operations those that PyTorch counts in one pass."""
+    from bench import tiny
+    from torch.utils.flop_counter import FlopCounterMode
+
+    model = tiny.build(family)
+    model.save_pretrained(tmp_path)
+    tiny.tokenizer().save_pretrained(tmp_path)
+    lm = culnig.load_model(tmp_path, dtype="float32", device="cpu")
+    made = skeleton(ModelConfig(name=str(tmp_path), dtype="float32", device="cpu"))
+    assert made.lm.shapes == lm.shapes and made.lm.num_neurons == lm.num_neurons
+    assert made.parameters == sum(p.numel() for p in lm.model.parameters())
+    assert made.weight_bytes == sum(p.numel() * p.element_size() for p in lm.model.parameters())
+    shape = shape_of(made.lm)
+    assert shape == shape_of(lm)
+    row = Row(0, tuple(range(5, 45)), ((7,),))
+    lm.model.set_experts_implementation("eager")  # the counter does not know grouped products
+    counter = FlopCounterMode(display=False)
+    with counter, torch.no_grad():
+        lm.model(input_ids=torch.tensor([row.prompt]), logits_to_keep=1, use_cache=False)
+    # Scans over tokens and the attention of a whole square are the rest; experts may be run for all tokens (Llama 4).
+    assert shape.forward(row) == pytest.approx(counter.get_total_flops(), rel=0.35), family
+
+
+@pytest.mark.parametrize("family", ["gemma3n_text", "nemotron_h", "deepseek_v3"])
+def test_a_plan_times_the_model_whose_layers_differ(family, tmp_path, config_path):
+    from bench import tiny
+
+    deep = {
+        "gemma3n_text": {},
+        "nemotron_h": {},
+        "deepseek_v3": {"num_hidden_layers": 9},
+    }
+    tiny.build(family, **deep[family]).save_pretrained(tmp_path)
+    tiny.tokenizer().save_pretrained(tmp_path)
+    made = plan(load_config(config_path, [f"model.name={tmp_path}", "prompts.formulation=mcf"]))
+    assert made.seconds and made.memory.activations > 0 and made.neurons == culnig.load_model(tmp_path).num_neurons
+
+
+def test_the_first_layers_are_those_of_the_whole_model():
+    """Of every architecture and depth, so that what is measured is a part of what will run."""
+    from bench import tiny
+    from transformers import AutoModelForCausalLM
+
+    from culnig.models.quiet import quiet
+    from culnig.models.skeleton import Skeleton, layer_kinds
+
+    for family in DIFFERING:
+        config = tiny.config(family)
+        with quiet(), torch.device("meta"):
+            lm = culnig.LanguageModel(AutoModelForCausalLM.from_config(config), None, name=family)
+        whole = Skeleton(lm, config, torch.float32, torch.device("cpu"), None)
+        complete = next(
+            n
+            for n in range(1, 9)
+            if all(any(s.layer < n and s.module == m for s in lm.sites) for m in set(lm.shapes) - set(OPTIONAL))
+        )
+        if complete > 1:  # a model without attention, say, is none of the family
+            with pytest.raises(ModelError, match="no layer of"):
+                whole.truncated(complete - 1)
+        for layers in range(complete, lm.num_layers):
+            first = whole.truncated(layers)
+            assert first.num_layers == layers and layer_kinds(first) == layer_kinds(lm)[:layers], (family, layers)

@@ -27,7 +27,8 @@ PRESETS = {
 @pytest.mark.parametrize("name", PRESETS)
 def test_a_preset_is_complete(name, data):
     config = load_config(name)
-    assert config.name == name and "/" in config.model.name and len(config.test) == 8 and config.random_controls == 10
+    assert config.name == name and "/" in config.model.name and len(config.test) == 9 and config.random_controls == 10
+    assert (config.random_kind, config.matched_controls, config.specific_controls) == ("whole", 10, 1)
     assert config.culture_general.preset == config.culture_specific.preset == "paper"
     assert model_of(config, read_published()) == PRESETS[name]
     with pytest.raises(FetchError, match=r"blend.*hf download") as error:

@@ -51,6 +51,18 @@ def test_parts_of_a_training_need_a_constant_rate():
     FinetuneStudy().check(load_config("paper-finetune"))
 
 
+def test_a_task_is_tested_where_it_is_taught():
+    """A run that tunes on QNLI and calls another benchmark the task would compare arms at the wrong accuracy."""
+    with pytest.raises(
+        UsageError, match=r"trains on qnli_train, but .* is entail:test; set test\.0\.items to a test set of qnli"
+    ):
+        FinetuneStudy().check(load_config("paper-finetune", ["finetune.task.items=qnli_train"]))
+    FinetuneStudy().check(load_config("paper-finetune", ["finetune.task.items=qnli_train", "test.0.items=qnli"]))
+    FinetuneStudy().check(load_config("paper-finetune", ["finetune.task.items=my.jsonl"]))  # a file of one's own
+    for name in ("qnli", "mrpc", "blend", "commonsenseqa"):
+        FinetuneStudy().check(load_config(f"paper-finetune-{name}"))
+
+
 def test_a_part_of_a_training_is_its_beginning(word_items, tmp_path):
     base, task = tmp_path / "base", tmp_path / "task.jsonl"
     tiny_models.build("llama").save_pretrained(base)

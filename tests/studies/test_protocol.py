@@ -17,8 +17,7 @@ from tests.helpers.published import imported, known_as_published
 PRESETS = [
     f"paper-{name}" for name in ("gemma-3-12b", "gemma-3-27b", "qwen3-14b", "llama-3.1-8b", "phi-4", "falcon3-10b")
 ]
-SHORT = "test: BLEnD short answers"
-"""The one experiment that the presets leave to a config of its own."""
+LEMMAS = "short answers: words and lemmas"
 
 
 def settings_of(name, *overrides, about="protocol"):
@@ -27,12 +26,13 @@ def settings_of(name, *overrides, about="protocol"):
 
 @pytest.mark.parametrize("name", PRESETS)
 def test_a_preset_follows_the_protocol(name):
-    assert list(settings_of(name)) == [SHORT]
+    assert list(settings_of(name)) == []
     assert list(settings_of(name, about="texts")) == [
         "prompts: wordings",
         "prompts: beginning of the answer",
         "prompts: order of options",
         "country_rc: passages",
+        LEMMAS,
     ]
 
 
@@ -60,6 +60,12 @@ def test_a_preset_follows_the_protocol(name):
         ("test.3.items=world_values", "test: WorldValuesBench"),
         ("test.3.countries=all", "test: WorldValuesBench"),
         ("test.4.items=country_rc:test", "test: CountryRC"),
+        ("test.8.items=blend_short:test", "test: BLEnD short answers"),
+        ("test.8.draws=1", "test: BLEnD short answers"),
+        ("short_answers.max_new_tokens=32", "short_answers.max_new_tokens"),
+        ("short_answers.read=line", "short_answers.read"),
+        ("short_answers.decoding=greedy", "short_answers.decoding"),
+        ("studies=[culture_general]", "short_answers"),
     ],
 )
 def test_a_changed_setting_is_a_row(override, setting):
@@ -68,10 +74,15 @@ def test_a_changed_setting_is_a_row(override, setting):
 
 
 def test_additions_are_no_deviation():
-    more = ["matched_controls=3", "studies=[culture_general, dose]", "specific_controls=4", "block_groups=false"]
-    assert list(settings_of("paper-phi-4", *more)) == [SHORT]
+    more = [
+        "matched_controls=3",
+        "studies=[culture_general, dose, short_answers]",
+        "specific_controls=4",
+        "block_groups=false",
+    ]
+    assert list(settings_of("paper-phi-4", *more)) == []
     place = ["test.0.items=blend:test@/data/blend"]
-    assert list(settings_of("paper-phi-4", *place)) == [SHORT]
+    assert list(settings_of("paper-phi-4", *place)) == []
 
 
 @pytest.mark.parametrize("title", [title for title, tested in TESTED.items() if tested.template])
@@ -85,19 +96,19 @@ def test_a_template_that_drifts_is_a_row(title, monkeypatch):
 
     load = protocol.load_template
     monkeypatch.setattr(protocol, "load_template", fewer)
-    assert list(settings_of("paper-phi-4")) == [f"test: {title}, labels", SHORT]
+    assert list(settings_of("paper-phi-4")) == [f"test: {title}, labels"]
 
 
 def test_imported_texts_are_no_deviation(tmp_path, monkeypatch):
     known_as_published(monkeypatch, made := imported(tmp_path))
     use = [f"prompts.template={made}"]
-    assert list(settings_of("paper-phi-4", *use)) == [SHORT]
-    assert list(settings_of("paper-phi-4", *use, about="texts")) == ["country_rc: passages"]
+    assert list(settings_of("paper-phi-4", *use)) == []
+    assert list(settings_of("paper-phi-4", *use, about="texts")) == ["country_rc: passages", LEMMAS]
     (made / "normad.yaml").unlink()
     left = settings_of("paper-phi-4", *use, about="texts")
-    assert left["prompts: wordings"].here == "texts of this project in NormAd" and len(left) == 4
+    assert left["prompts: wordings"].here == "texts of this project in NormAd" and len(left) == 5
     crc = [f"identify.crc.items={made}/country_rc-neur.jsonl", f"test.4.items={made}/country_rc-test.jsonl"]
-    assert list(settings_of("paper-phi-4", *crc)) == [SHORT]
+    assert list(settings_of("paper-phi-4", *crc)) == []
     assert "country_rc: passages" not in settings_of("paper-phi-4", *crc, about="texts")
     assert "country_rc: passages" in settings_of("paper-phi-4", crc[0], about="texts")
 
@@ -115,19 +126,31 @@ def test_the_fine_tuning_is_checked_too():
     assert not {"finetune.rank_by", "finetune.learning_rate", "finetune.share"} & set(found)
     published = [
         "finetune.task={items: qnli_train, limit_per_country: 10000}",
+        "test.0.items=qnli",
         "finetune.training={}",
         "finetune.learning_rates=[]",
     ]
     left = settings_of("paper-finetune", *published)
     assert [setting for setting in left if setting.startswith("finetune")] == ["finetune: weights that train"]
+    assert "finetune.task, tested on" in settings_of("paper-finetune", published[0])
+    assert "finetune: wordings" in settings_of("paper-finetune-qnli", "finetune.wordings=null")
     assert "finetune.rank_by" in settings_of("finetune") and "finetune.arms: top" in settings_of(
         "finetune", "finetune.arms=[all]"
     )
 
 
+@pytest.mark.parametrize("task", ["qnli", "mrpc", "blend"])
+def test_the_published_fine_tunings_are_configs(task):
+    left = settings_of(f"paper-finetune-{task}")
+    elsewhere = ["test: BLEnD short answers", "short_answers"]  # an experiment of the six presets
+    assert list(left) == [*elsewhere, "finetune: weights that train"]
+    other = settings_of("paper-finetune-commonsenseqa")
+    assert list(other) == [*elsewhere, "finetune.task", "finetune: weights that train"]
+
+
 def test_command():
     facts = json.loads(invoke("paper-check", "paper-gemma-3-12b", "--json").stdout)
-    assert facts["config"] == "paper-gemma-3-12b" and facts["protocol"] == 1 and facts["texts"] == 4
+    assert facts["config"] == "paper-gemma-3-12b" and facts["protocol"] == 0 and facts["texts"] == 5
     assert {"setting", "published", "here", "why", "about"} == set(facts["deviations"][0])
     done = invoke("paper-check", "quickstart")
     assert done.exit_code == 0 and "identify.neur" in done.output and "from the published protocol" in done.output

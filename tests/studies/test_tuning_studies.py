@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import shutil
 
+import numpy as np
 import pandas as pd
 import pytest
 import torch
@@ -89,6 +90,50 @@ def test_recommendation_follows_the_numbers(finished):
         "No arm learnt the task; more updates or a higher learning rate are needed before culture can be weighed.",
         None,
     )
+
+
+def test_rows_chosen_on_other_items_and_random_rows_of_the_same_gradient(finished, config_path, tmp_path):
+    from safetensors.numpy import load_file
+
+    from culnig.data import read_items
+    from culnig.studies.restore import GRADIENT, _question, others
+
+    task = finished.config.restore.task
+    settings = [
+        "studies=[restore]",
+        f"compute.scores_from={finished.path}",
+        "restore.train_on=others",
+        "restore.random_rows=[sites, gradient]",
+        "restore.gradient_bins=3",
+        "restore.gradient_batches=2",
+        "identify.neur.limit_per_country=2",
+    ]
+    with pytest.raises(UsageError, match="scored neur with other"):
+        run(load_config(config_path, settings), tmp_path / "scored-elsewhere")
+    settings.remove(f"compute.scores_from={finished.path}")
+    made = run(load_config(config_path, settings), tmp_path / "apart")
+    chosen_on = {_question(item) for item in made.config.identify.neur.load(made.config.seed)}
+    trained_on = {_question(item) for item in read_items(made.measured_path("restore") / "task.jsonl")}
+    every = {_question(item) for item in task.load(made.config.seed)}
+    assert trained_on and chosen_on and not trained_on & chosen_on and trained_on | chosen_on == every
+    norms = load_file(made.measured_path("restore") / "gradients.safetensors")
+    sets = {name: made.neurons(name) for name in ("culture-general", "rows-0", "gradient-rows-0")}
+    places = {name: sorted((n.module, n.layer) for n in found) for name, found in sets.items()}
+    assert places["culture-general"] == places["rows-0"] == places["gradient-rows-0"]
+    assert not set(sets["culture-general"]) & set(sets["gradient-rows-0"])
+    for module, layer in set(places["culture-general"]):  # as many rows of each third of the layer's norms
+        row = norms[module][layer]
+        third = np.argsort(np.argsort(row, kind="stable"), kind="stable") * 3 // len(row)
+        held = [sorted(third[n.index] for n in sets[name] if (n.module, n.layer) == (module, layer)) for name in sets]
+        assert held[0] == held[2]
+    table = pd.read_parquet(made.path / "tables" / "restore-gradients.parquet").set_index("arm")
+    assert list(table.index) == ["only-culture", "only-random", GRADIENT] and table.loc["only-culture", "ratio"] == 1
+    arms = pd.read_parquet(made.path / "tables" / "restore-arms.parquet")
+    assert list(arms["arm"]) == ["none", "only-culture", "only-random", GRADIENT]
+    claim = json.loads((made.path / "results.json").read_text())["restore"]["claim"]
+    assert "other than those they were chosen on" in claim and "with gradients of the same size" in claim
+    with pytest.raises(UsageError, match="leaves no item to train on"):
+        others(task.load(0), task.load(0))
 
 
 def test_a_second_run_tunes_nothing_and_a_lost_result_is_made_again(finished, config_path):

@@ -15,7 +15,7 @@ from culnig.attribution.relevance import relevance_gradients
 from culnig.models import LanguageModel
 from culnig.models.downstream import is_gated, output_projection
 from culnig.models.sites import SiteModule
-from culnig.neurons import GATE, UP, VALUE, Site
+from culnig.neurons import UP_OF, VALUE, Site, mlp_of
 from culnig.passes.experts import Tap, gated, tapped
 from culnig.passes.forward import Batch, Row, answer_logprobs
 
@@ -187,7 +187,7 @@ def _run_once(
         observed = set(work.sites)
         if any(_at_product(method) for method in gradients):
             if is_gated(work.lm):
-                observed |= {Site(UP, layer) for layer in range(work.lm.num_layers)}
+                observed |= {site for site in work.lm.sites if site.module in UP_OF.values()}
             else:
                 stack.enter_context(ungated_products_reporting_to(work.lm, reduce.at_product))
         stack.enter_context(sites_reporting_to(work.lm, sink, values_to=measure, only=observed))
@@ -230,16 +230,16 @@ class _Reduction:
         self.objective = ""
 
     def __call__(self, site: Site, value: torch.Tensor, gradient: torch.Tensor | None, first: int = 0) -> None:
-        at_site = [method for method in self.methods if not (_at_product(method) and site.module in (GATE, UP))]
+        at_site = [method for method in self.methods if not (_at_product(method) and mlp_of(site.module))]
         self._reduce(at_site, self._seen(site, value, gradient, first), [site])
-        if site.module == UP:
+        if site.module in UP_OF.values():
             # h = act(gate) * up, so h * dP/dh = up * dP/dup.
             self.at_product(site, value, gradient, first)
 
     def at_product(self, site: Site, value: torch.Tensor, gradient: torch.Tensor | None, first: int = 0) -> None:
         """Take what has the contributions of products: the up site, or the product itself where there is none."""
         methods = [method for method in self.methods if _at_product(method)]
-        sites = [own for module in (GATE, UP) if (own := Site(module, site.layer)) in self.work.lm.sites]
+        sites = [own for module in mlp_of(site.module) if (own := Site(module, site.layer)) in self.work.lm.sites]
         self._reduce(methods, self._seen(site, value, gradient, first), sites)
 
     def _seen(self, site: Site, value: torch.Tensor, gradient: torch.Tensor | None, first: int) -> Seen:
@@ -306,11 +306,11 @@ def products_reporting_to(lm: LanguageModel, sink: Sink) -> Iterator[None]:
 
     In an MLP without a gate it is act of the one site.
     """
-    mlp = [module for module in (GATE, UP) if module in lm.family.sites]
     with ExitStack() as stack:
         shape = stack.enter_context(shape_of_inputs(lm.layers[0]))
-        for layer in range(lm.num_layers):
-            sites = [site for module in mlp if (site := Site(module, layer)) in lm.sites]
+        mlps = [(layer, pair) for layer in range(lm.num_layers) for pair in UP_OF.items()]
+        for layer, pair in mlps:
+            sites = [site for module in pair if (site := Site(module, layer)) in lm.sites]
             if not sites:
                 continue
             found = lm.sites[sites[0]]
@@ -331,7 +331,7 @@ def ungated_products_reporting_to(lm: LanguageModel, sink: Sink) -> Iterator[Non
     """Within the block every backward pass hands act(x) of MLPs without a gate, and its gradient, to `sink`, as the gate site."""
     with ExitStack() as stack:
         shape = stack.enter_context(shape_of_inputs(lm.layers[0]))
-        for site in [site for site in lm.sites if site.module == GATE]:
+        for site in [site for site in lm.sites if site.module in UP_OF]:
             reader = output_projection(lm, site)
             stack.callback(reader.register_forward_pre_hook(_ungated_products(site, shape, sink)).remove)
         yield

@@ -19,7 +19,7 @@ from torch import nn
 from culnig.errors import ModelError
 from culnig.models import LanguageModel
 from culnig.models.downstream import activation_of, is_gated, output_projection
-from culnig.neurons import GATE
+from culnig.neurons import UP_OF
 from culnig.passes.experts import tapped
 
 Probes = dict[Any, tuple[torch.Tensor, torch.Tensor, torch.Tensor]]
@@ -39,11 +39,11 @@ def relevance_gradients(lm: LanguageModel, probes: Probes | None = None) -> Iter
             norm that is not of the form above.
     """
     probes = {} if probes is None else probes
-    gates = [site for site in lm.sites if site.module == GATE]
+    gates = [site for site in lm.sites if site.module in UP_OF]
     with ExitStack() as stack:
         for norm in (module for module in lm.model.modules() if _is_norm(module)):
             stack.callback(norm.register_forward_hook(partial(_linear_norm, probes)).remove)
-        for activation in dict.fromkeys(activation_of(lm, site.layer) for site in gates):
+        for activation in dict.fromkeys(activation_of(lm, site.layer, site.module) for site in gates):
             stack.callback(activation.register_forward_hook(_linear_activation).remove)
         for found in [lm.sites[site] for site in gates] if is_gated(lm) else ():
             if found.stacked is not None:

@@ -25,7 +25,7 @@ from culnig.attribution.batch import FLOAT16_SCALE, Reference
 from culnig.attribution.observe import sites_reporting_to, ungated_products_reporting_to
 from culnig.models import LanguageModel
 from culnig.models.downstream import is_gated
-from culnig.neurons import GATE, UP, Site
+from culnig.neurons import UP_OF, Site, mlp_of
 from culnig.passes.forward import Row, batches
 from culnig.passes.memory import Fitting
 from culnig.passes.plain_text import pieces, token_logprobs
@@ -156,18 +156,18 @@ def _reporting_to(lm: LanguageModel, take: Take, reference: Reference | None) ->
         with sites_reporting_to(lm, _against(reference, take)):
             yield
         return
-    mlp = [module for module in (GATE, UP) if module in lm.family.sites]
 
     def at_product(site: Site, value: torch.Tensor, gradient: torch.Tensor | None, first: int = 0) -> None:
         assert gradient is not None
-        for module in mlp:
-            take(Site(module, site.layer), first, value.float() * gradient.float())
+        for module in mlp_of(site.module):
+            if (own := Site(module, site.layer)) in lm.sites:
+                take(own, first, value.float() * gradient.float())
 
     def at_site(site: Site, value: torch.Tensor, gradient: torch.Tensor | None, first: int = 0) -> None:
         assert gradient is not None
-        if site.module == UP:  # up * dL/dup = h * dL/dh
+        if site.module in UP_OF.values():  # up * dL/dup = h * dL/dh
             at_product(site, value, gradient, first)
-        elif site.module != GATE:
+        elif site.module not in UP_OF:
             take(site, first, value.float() * gradient.float())
 
     with ExitStack() as stack:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import dataclasses
 from abc import abstractmethod
 from collections.abc import Hashable, Iterable, Iterator, Sequence
+from typing import Any
 
 from culnig.data.items import Item, Split
 from culnig.data.options import first_half
@@ -79,10 +80,13 @@ def labelled_choices(row: Row, number: int | None = None) -> tuple[tuple[str, ..
         DataError: a choice has no label or no text, or there are not as many as there must be.
     """
     choices = row.get("choices")
+    pairs: list[tuple[Any, Any]] = []
     if isinstance(choices, dict):
-        pairs = list(zip(choices.get("label", ()), choices.get("text", ()), strict=False))
-    else:
-        pairs = [(c.get("label"), c.get("text")) for c in choices or () if isinstance(c, dict)]
+        labels, texts = choices.get("label"), choices.get("text")
+        if isinstance(labels, list | tuple) and isinstance(texts, list | tuple) and len(labels) == len(texts):
+            pairs = list(zip(labels, texts, strict=True))
+    elif isinstance(choices, list | tuple):
+        pairs = [(c.get("label"), c.get("text")) for c in choices if isinstance(c, dict)]
     enough = len(pairs) == number if number else len(pairs) > 1
     if not enough or not all(label and str(text or "").strip() for label, text in pairs):
         wanted = number or "at least two"

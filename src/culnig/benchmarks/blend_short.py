@@ -6,10 +6,14 @@ copy of its `prompts` folder and numbered as draws, so that `--draws 1` keeps on
 As in the published evaluation, a question is left out if nobody answered it, or if at least five people did not know.
 It is also left out if at least three people found it not applicable or gave no answer.  Every answer that
 somebody gave is right; in the local language its English spelling is right too.
+
+The split `published` is that of the published code of the paper: every question of the test topics that somebody
+answered, with one wording drawn from all that its country has.  English spellings do not count there.
 """
 
 from __future__ import annotations
 
+import random
 from collections.abc import Iterator
 from typing import ClassVar
 
@@ -27,6 +31,14 @@ UNANSWERED, UNKNOWN = 3, 5
 """A question is left out if this many people gave no answer, or this many did not know."""
 
 
+PUBLISHED_SEED = 42
+PUBLISHED_ORDER = (
+    "USA", "UK", "South Korea", "Algeria", "Indonesia", "Spain", "Iran", "Mexico", "Assam", "Greece", "Ethiopia",
+    "Nigeria", "North Korea", "West Java", "China", "Azerbaijan",
+)  # fmt: skip
+"""Countries in the order in which the published code draws their wordings."""
+
+
 class BlendShort(External):
     """Everyday knowledge of 16 countries and regions in 13 languages; see docs/benchmarks.md."""
 
@@ -40,6 +52,7 @@ class BlendShort(External):
         Split("test", "Education, Family, Holidays/Celebration/Leisure; local language"),
         Split("en-neur", "the questions of `neur` in English"),
         Split("en-test", "the questions of `test` in English"),
+        Split("published", "the questions of `test` as in the published code: one drawn wording each"),
     )
     tables: ClassVar = {
         "annotations": ANNOTATIONS,
@@ -48,6 +61,9 @@ class BlendShort(External):
     }
 
     def items(self, split: str, seed: int, source: Source) -> Iterator[Item]:
+        if split == "published":
+            yield from _published(source)
+            return
         english = split.startswith("en-")
         wanted = TOPICS[split.removeprefix("en-")]
         topic_of, wordings = topics(source), _wordings(source, english)
@@ -68,6 +84,48 @@ class BlendShort(External):
 
 
 BENCHMARKS.register("blend_short")(BlendShort())
+
+
+def _published(source: Source) -> Iterator[Item]:
+    """Yield the test questions as the published code draws them: a wording of each from all of its country, seed 42.
+
+    It leaves out only questions that nobody answered.  Answers are those in the country's language, of any vote.
+    """
+    topic_of, wordings = topics(source), _all_wordings(source)
+    by_country: dict[str, list[Row]] = {}
+    for row in source.rows("annotations"):
+        by_country.setdefault(country_name(row.table.removesuffix("_data"), row.where), []).append(row)
+    rng = random.Random(PUBLISHED_SEED)
+    for country in sorted(by_country, key=_place):
+        for row in by_country[country]:
+            number = row.text("ID")
+            if number not in topic_of:
+                raise DataError(f"{row.where}: the question {number} is not in the questions tables")
+            answers = tuple(Answer(a.texts, (), a.votes) for a in answers_of(row) if a.votes > 0 and a.texts)
+            if topic_of[number] not in TOPICS["test"]:
+                source.account.leave_out("topics of the other split")
+            elif not answers:
+                source.account.leave_out("nobody gave an answer in this language")
+            elif country not in wordings:
+                raise DataError(f"{row.where}: no prompts for {country}; its {row.table[:-5]}_prompts.csv is missing")
+            else:
+                wording = rng.choice(wordings[country])
+                # Two of Algeria's wordings have no place for the question, and the published code asks without it.
+                yield from _items(number, country, row.text("question"), answers, [wording], topic_of[number], False)
+
+
+def _place(country: str) -> tuple[int, str]:
+    """Return a country's place in the order of the published draw; others come last."""
+    return (PUBLISHED_ORDER.index(country) if country in PUBLISHED_ORDER else len(PUBLISHED_ORDER), country)
+
+
+def _all_wordings(source: Source) -> dict[str, list[str]]:
+    """Return country -> all of its wordings, in file order; those without a place for the question keep their place."""
+    found: dict[str, list[str]] = {}
+    for row in source.rows("prompts"):
+        country = country_name(row.table.removesuffix("_prompts"), row.where)
+        found.setdefault(country, []).append(row.text("Translation"))
+    return found
 
 
 def _items(

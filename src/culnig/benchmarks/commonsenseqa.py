@@ -1,4 +1,4 @@
-"""`commonsenseqa`: the validation set of CommonsenseQA, five options; it tests general ability and has no countries.
+"""`commonsenseqa`: CommonsenseQA, five options; its validation set tests general ability, and it has no countries.
 
 It reads the hub's flat rows and the nested rows of the original JSON Lines file.
 """
@@ -35,7 +35,7 @@ class CommonsenseQA(External):
 
     def items(self, split: str, seed: int, source: Source) -> Iterator[Item]:
         for row in unique(source.rows("rows"), "id"):
-            item = _item(row)
+            item = _item(row, self.name)
             if split == "distinct" and len(set(item.options)) < len(item.options):
                 source.account.leave_out("an option stands twice")
             else:
@@ -45,12 +45,34 @@ class CommonsenseQA(External):
 BENCHMARKS.register("commonsenseqa")(CommonsenseQA())
 
 
-def _item(row: Row) -> Item:
+class CommonsenseQATrain(CommonsenseQA):
+    """General commonsense, to fine-tune on."""
+
+    name = "commonsenseqa_train"
+    description = "CommonsenseQA, train: the same to fine-tune on"
+    splits = (
+        Split("all", "every row: to fine-tune on", default=True),
+        Split("distinct", "the rows with five different options: for cf, where an option cannot stand twice"),
+    )
+    tables: ClassVar = {
+        "rows": Table(
+            "train_rand_split.jsonl",
+            ("train_rand_split.jsonl", "*train*.parquet"),
+            "tau/commonsense_qa",
+            split="train",
+        )
+    }
+
+
+BENCHMARKS.register("commonsenseqa_train")(CommonsenseQATrain())
+
+
+def _item(row: Row, benchmark: str) -> Item:
     row = unnested(row)
     labels, options = labelled_choices(row, 5)
     return Item(
         id=row.text("id"),
-        benchmark="commonsenseqa",
+        benchmark=benchmark,
         country="none",
         question=row.text("question"),
         options=options,

@@ -57,6 +57,6 @@ def _show(name: str, found: list[Deviation]) -> None:
     protocol = len(found) - texts
     console.print(
         f"{name}: {protocol} deviation{'s' if protocol != 1 else ''} from the published protocol; {texts} more (dimmed)"
-        " concern the texts of prompts alone",
+        " concern texts of prompts and lists of words alone",
         soft_wrap=True,
     )

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import pandas as pd
@@ -26,6 +26,10 @@ NEW_TOKENS = 32
 """Tokens an answer may have."""
 BUDGET = 2048
 """Padded tokens a batch at least: a step of generation computes one token a row, so that rows are cheap."""
+SEED = 42
+"""Seed of the first batch where the model samples; others count on with their first prompt."""
+Read = Literal["line", "all"]
+Decoding = Literal["greedy", "model"]
 _LIST = re.compile(r"^\s*(?:\(?[1١۱১][.)]|[-*•])\s+(?=\S)")
 COLUMNS = {
     "id": "item id",
@@ -35,7 +39,7 @@ COLUMNS = {
     "topic": "topic",
     "variant": "wording that comes with the benchmark",
     "wording": "our prompt wording",
-    "text": "the first line that the model wrote",
+    "text": "the first line that the model wrote, or all that it wrote",
     "normalised": "the same as it is compared",
     "matched": "the answer that was found in it; empty if none was",
     "in_english": "found by an English spelling only, though asked in another language",
@@ -110,16 +114,21 @@ def answer(
     *,
     policy: PromptPolicy | None = None,
     max_new_tokens: int = NEW_TOKENS,
+    read: Read = "line",
+    decoding: Decoding = "greedy",
     token_budget: int | None = None,
     progress: Callable[[int], None] | None = None,
 ) -> AnswerResult:
-    """Let the model write a line for every item, and look for an accepted answer in it.
+    """Let the model write an answer to every item, and look for an accepted one in it.
 
     Args:
         lm: the model, suppressed or not.
         items: items with `answers`.
         policy: chat template, BOS, wordings; formulation "short".
         max_new_tokens: length of an answer at most.
+        read: "line" ends with the first line; "all" looks through everything that the model writes.
+        decoding: "greedy", or "model" for what the model's generation config says.  That may be to sample; the sample
+            then depends on the batches, and so on the token budget.
         token_budget: padded tokens a batch, prompt and answer; None suits the device.
         progress: called with the number of prompts done after each batch.
 
@@ -137,7 +146,8 @@ def answer(
     written: dict[int, str] = {}
 
     def run(rows: Sequence[Row]) -> None:
-        lines = write_lines(lm, [row.prompt for row in rows], max_new_tokens)
+        seed = None if decoding == "greedy" else SEED + rows[0].key
+        lines = write_lines(lm, [row.prompt for row in rows], max_new_tokens, whole=read == "all", seed=seed)
         written.update(zip((row.key for row in rows), lines, strict=True))
 
     fitting = Fitting(run)
@@ -152,6 +162,8 @@ def answer(
     meta = describe_items(lm, items, policy) | {
         "kind": "short answers",
         "max_new_tokens": max_new_tokens,
+        "read": read,
+        "decoding": decoding,
         "matchers": {name: {"used": one.used, "note": one.note} for name, one in matchers.items()},
         "rows": account,
     }

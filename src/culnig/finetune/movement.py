@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 
 import numpy as np
 import pandas as pd
@@ -30,7 +30,7 @@ def row_changes(base: LanguageModel, tuned: LanguageModel) -> Changes:
         raise UsageError(f"{base.name} and {tuned.name} have different shapes; compare a model with one tuned from it")
     changes = {module: np.full(shape, np.nan) for module, shape in base.shapes.items()}  # nan: no neuron of the layer
     for site, before in base.sites.items():
-        old, new = _rows(before), _rows(tuned.sites[site])
+        old, new = rows_of(before), rows_of(tuned.sites[site])
         moved, size = (new - old).norm(dim=1), old.norm(dim=1)
         # The relative change of a row of zeros that moved is infinite.
         relative = torch.where(moved == 0, 0.0, moved / size)
@@ -38,8 +38,20 @@ def row_changes(base: LanguageModel, tuned: LanguageModel) -> Changes:
     return changes
 
 
-def _rows(found: SiteModule) -> torch.Tensor:
-    """Return a site's rows [N, inputs (+ 1 with a bias)] in float32."""
+def _as_it_is(tensor: torch.Tensor) -> torch.Tensor:
+    return tensor
+
+
+def rows_of(found: SiteModule, of: Callable[[torch.Tensor], torch.Tensor] = _as_it_is) -> torch.Tensor:
+    """Return a site's rows [N, inputs (+ 1 with a bias)] in float32.
+
+    Args:
+        found: the site.
+        of: what to take rows of, given the weight or the bias; the tensor itself unless said otherwise.
+
+    Raises:
+        UsageError: the weight cannot be read as rows (quantised, or beside an adapter).
+    """
     from transformers.pytorch_utils import Conv1D
 
     index = found.outputs(range(found.width))
@@ -51,11 +63,13 @@ def _rows(found: SiteModule) -> torch.Tensor:
     weight = getattr(module, found.stacked or "weight", None)
     if not isinstance(weight, torch.Tensor) or not weight.is_floating_point():
         raise UsageError(f"{found.site.module} in layer {found.site.layer} is quantised; its rows cannot be compared")
+    whole = of(weight)
+    whole = (whole.transpose(1, 2) if found.transposed else whole) if found.stacked else whole
+    whole = whole.t() if not found.stacked and isinstance(module, Conv1D) else whole
     at = found.in_experts(index) if found.stacked else (index,)
-    whole = found.expert_rows if found.stacked else weight.t() if isinstance(module, Conv1D) else weight
     rows = whole.detach().cpu()[at].float()
     bias = found.expert_bias if found.stacked else getattr(module, "bias", None)
-    return rows if bias is None else torch.cat([rows, bias.detach().cpu()[at][:, None].float()], dim=1)
+    return rows if bias is None else torch.cat([rows, of(bias).detach().cpu()[at][:, None].float()], dim=1)
 
 
 def neuron_table(changes: Changes, neurons: NeuronSet, scores: tuple[Scores, Scores] | None = None) -> pd.DataFrame:

@@ -28,13 +28,13 @@ def holder(lm: LanguageModel, site: Site) -> nn.Module:
     return layer.get_submodule(part.path.rpartition(".")[0])
 
 
-def activation_of(lm: LanguageModel, layer: int) -> nn.Module:
+def activation_of(lm: LanguageModel, layer: int, gate: str = GATE) -> nn.Module:
     """Return the activation function behind a layer's gate.
 
     Raises:
         ModelError: the number of activation functions beside the gate's projection is not one.
     """
-    parent = holder(lm, Site(GATE, layer))
+    parent = holder(lm, Site(gate, layer))
     found = {child for child in parent.children() if type(child) in _activations()}
     if len(found) != 1:
         raise ModelError(

@@ -26,7 +26,7 @@ from culnig.models.layouts import (
     of_falcon,
     query_key_value,
 )
-from culnig.neurons import ATTENTION_POOL, GATE, MODULES, QUERY, UP
+from culnig.neurons import ATTENTION_POOL, GATE, MODULES, QUERY, SHARED_GATE, SHARED_UP, UP
 from culnig.registry import Registry
 
 
@@ -58,10 +58,17 @@ class Family:
 
 
 def _has(layer: Any, place: SiteLocation) -> bool:
-    for step in place.path.split("."):
+    if place.beside and _at(layer, place.beside) is None:
+        return False
+    found = _at(layer, place.path)
+    return found is not None and (place.stacked is None or hasattr(found, place.stacked))
+
+
+def _at(layer: Any, path: str) -> Any:
+    for step in path.split("."):
         if (layer := getattr(layer, step, None)) is None:
-            return False
-    return place.stacked is None or hasattr(layer, place.stacked)
+            return None
+    return layer
 
 
 FAMILIES: Registry[Family] = Registry("model family", "culnig.models.families", "culnig.model_families")
@@ -78,6 +85,17 @@ def mlp(gate: str, up: str | None = None) -> Sites:
 def experts(path: str = "mlp.experts", width: str = "moe_intermediate_size") -> Sites:
     """Return the MLP sites of stacked experts [gate | up]; neuron i of expert e has the index e * width + i."""
     return gate_up(path, width, stacked="gate_up_proj")
+
+
+def shared(path: str, *, gate: str = "gate_proj", up: str | None = "up_proj") -> Sites:
+    """Return the sites of a mixture's shared expert with separate projections; without `up`, of one without a gate."""
+    return {SHARED_GATE: SiteLocation(path + gate)} | ({SHARED_UP: SiteLocation(path + up)} if up else {})
+
+
+def shared_fused(path: str, width: str, beside: str | None = None) -> Sites:
+    """Return the sites of a mixture's shared expert whose one projection gives [gate | up]."""
+    found = gate_up(path, width)
+    return {SHARED_GATE: replace(found[GATE], beside=beside), SHARED_UP: replace(found[UP], beside=beside)}
 
 
 def attention(prefix: str = "self_attn.") -> Sites:
@@ -101,9 +119,15 @@ MAMBA = "a state space runs over its tokens one after the other"
 LLAMA = Family(layers="model.layers", sites={module: SiteLocation(module) for module in MODULES})
 """Separate projections in every layer."""
 UNGATED = at("model.layers", mlp("mlp.up_proj"), ATTENTION)
-WIDE_MIXTURE = at("model.layers", experts(width="intermediate_size"), ATTENTION)
-MIXTURE_FIRST_DENSE = at("model.layers", FIRST_DENSE, ATTENTION)
-DEEPSEEK = at("model.layers", FIRST_DENSE, LATENT)
+SHARED = either(shared("mlp.shared_experts."), shared("mlp.shared_expert."), shared("mlp.shared_mlp."))
+"""The expert of every token, in the layers that have one."""
+SHARED_GRANITE = either(
+    shared_fused("shared_mlp.input_linear", "shared_intermediate_size", beside="block_sparse_moe.experts")
+)
+"""The same; in Granite's layers without a mixture this is the MLP itself."""
+WIDE_MIXTURE = at("model.layers", experts(width="intermediate_size"), SHARED, ATTENTION)
+MIXTURE_FIRST_DENSE = at("model.layers", FIRST_DENSE, SHARED, ATTENTION)
+DEEPSEEK = at("model.layers", FIRST_DENSE, SHARED, LATENT)
 HYBRID_ATTENTION = either(ATTENTION)
 """Attention in some layers only."""
 GATED_ATTENTION = either(gated_query("self_attn.q_proj") | {name: ATTENTION[name] for name in ATTENTION_POOL[1:]})
@@ -201,13 +225,16 @@ TABLE: dict[str, Family] = {
     "minimax_m3_vl_text": at(
         "model.layers",
         either(experts(width="intermediate_size"), gate_up("mlp.gate_up_proj", "dense_intermediate_size")),
+        either(shared_fused("mlp.shared_experts.gate_up_proj", "shared_intermediate_size")),
         ATTENTION,
     ),
     "cohere2_moe": at("model.layers", either(experts(width="intermediate_size"), GATED), ATTENTION),
     "hunyuan_v1_moe": WIDE_MIXTURE,
     "aria_text": WIDE_MIXTURE,
     "granitemoe": (
-        GRANITE_MOE := at("model.layers", experts("block_sparse_moe.experts", "intermediate_size"), ATTENTION)
+        GRANITE_MOE := at(
+            "model.layers", experts("block_sparse_moe.experts", "intermediate_size"), SHARED_GRANITE, ATTENTION
+        )
     ),
     "granitemoe_swa": GRANITE_MOE,
     "granitemoeshared": GRANITE_MOE,
@@ -241,6 +268,7 @@ TABLE: dict[str, Family] = {
                 experts("feed_forward.experts", "intermediate_size"),
                 mlp("feed_forward.gate_proj", "feed_forward.up_proj"),
             ),
+            either(shared("feed_forward.shared_expert.")),
             ATTENTION,
         )
     ),
@@ -251,10 +279,10 @@ TABLE: dict[str, Family] = {
     "gemma4_text": at("model.layers", GATED, HYBRID_ATTENTION),  # where keys are the values too, there is no v
     "gemma4_unified_text": at("model.layers", GATED, HYBRID_ATTENTION),
     # Attention in some layers; the others have linear attention, a state space or a convolution.
-    "qwen3_next": at("model.layers", FIRST_DENSE, GATED_ATTENTION),
+    "qwen3_next": at("model.layers", FIRST_DENSE, SHARED, GATED_ATTENTION),
     "qwen3_5_text": (QWEN3_5 := at("model.layers", GATED, GATED_ATTENTION)),
     "qwen3_5": QWEN3_5,
-    "qwen3_5_moe_text": (QWEN3_5_MOE := at("model.layers", FIRST_DENSE, GATED_ATTENTION)),
+    "qwen3_5_moe_text": (QWEN3_5_MOE := at("model.layers", FIRST_DENSE, SHARED, GATED_ATTENTION)),
     "qwen3_5_moe": QWEN3_5_MOE,
     "olmo_hybrid": at("model.layers", GATED, HYBRID_ATTENTION),
     "minimax": at("model.layers", experts(width="intermediate_size"), HYBRID_ATTENTION),
@@ -278,6 +306,7 @@ TABLE: dict[str, Family] = {
             experts("block_sparse_moe.experts", "intermediate_size"),
             gate_up("shared_mlp.input_linear", "shared_intermediate_size"),
         ),
+        SHARED_GRANITE,
         HYBRID_ATTENTION,
     ),
     "lfm3": at("model.layers", mlp("feed_forward.w1", "feed_forward.w3"), HYBRID_ATTENTION),
@@ -285,6 +314,7 @@ TABLE: dict[str, Family] = {
     "nemotron_h": at(
         "model.layers",
         either({GATE: SiteLocation("mixer.experts", stacked="up_proj")}, mlp("mixer.up_proj")),
+        either(shared("mixer.shared_experts.", gate="up_proj", up=None)),
         either(attention("mixer.")),
         no_branches=MAMBA,
     ),

@@ -14,11 +14,13 @@ from torch import nn
 from culnig.errors import CulnigWarning, ModelError, UsageError
 from culnig.models.families import FAMILIES, Family
 from culnig.models.fingerprint import Hashes, hashes_of
-from culnig.models.sites import SiteModule, execution_device, locate, output_width
+from culnig.models.sites import SiteModule, execution_device, experts_met, is_transposed, locate, output_width
 from culnig.models.unmapped import reason_against
-from culnig.neurons import Shape, Site, number_of_neurons
+from culnig.neurons import SHARED_GATE, SHARED_UP, Shape, Site, number_of_neurons
 from culnig.prompts import SCORE_CALIBRATION, PromptPolicy, default_calibration
 
+OPTIONAL = (SHARED_GATE, SHARED_UP)
+"""Sites that a model of a family may lack: checkpoints of one architecture have a shared expert, or none."""
 Lift = Callable[[], Callable[[], None]]
 """A function that undoes an edit, and returns the function that repeats it."""
 
@@ -148,6 +150,8 @@ class LanguageModel:
     def _find_sites(self) -> Iterator[SiteModule]:
         for name in self.family.sites:
             places = [self.family.place_in(name, layer) for layer in self.layers]
+            if not any(places) and name in OPTIONAL:
+                continue
             if not any(places):
                 raise ModelError(f"no layer of {self.name} has {name} where the family says; see docs/extending.md")
             for index, (part, layer) in enumerate(zip(places, self.layers, strict=True)):
@@ -160,6 +164,8 @@ class LanguageModel:
         found: dict[str, tuple[int, int]] = {}
         for name in self.family.sites:
             widths = [s.width if (s := self.sites.get(Site(name, i))) else 0 for i in range(self.num_layers)]
+            if name in OPTIONAL and not any(widths):
+                continue
             found[name] = (self.num_layers, widths[0]) if len(set(widths)) == 1 else Shape(widths)
         return found
 
@@ -293,9 +299,14 @@ def kept_per_token(lm: LanguageModel) -> int:
 
 def _widths(layer: nn.Module, config: Any) -> int:
     """Return the outputs of a layer's projections for one token; of stacked experts, only those routed to."""
-    projections = [m for m in layer.modules() if hasattr(m, "out_features") or hasattr(m, "nf")]
-    stacked = sum(p.shape[1] for p in layer.parameters() if p.ndim == 3)
-    return sum(map(output_width, projections)) + stacked * (getattr(config, "num_experts_per_tok", None) or 1)
+    total = 0
+    for module in layer.modules():
+        if hasattr(module, "out_features") or hasattr(module, "nf"):
+            total += output_width(module)
+        elif met := experts_met(module, config):
+            stacked = [parameter for parameter in module.parameters(recurse=False) if parameter.ndim == 3]
+            total += met * sum(weight.shape[2 if is_transposed(module) else 1] for weight in stacked)
+    return total
 
 
 def find_family(model: nn.Module) -> Family:

@@ -22,11 +22,14 @@ class SiteLocation:
             all rows.  The rows are a tuple (start, stop), or a list of indices if they are not contiguous.
         stacked: name of the parameter [experts, rows, inputs] in the module at `path`, if experts are kept as one
             parameter. `rows` are then those of one expert, and the site's neurons are numbered expert * width + row.
+        beside: a module that the layer must have for the site to be there (the routed experts of a shared one); None
+            asks for nothing.
     """
 
     path: str
     rows: Rows | None = None
     stacked: str | None = None
+    beside: str | None = None
 
 
 Sites = dict[str, SiteLocation]

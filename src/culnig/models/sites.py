@@ -143,6 +143,21 @@ def runs_every_expert(module: Any) -> bool:
     return type(module).__name__ == "Llama4TextExperts"
 
 
+ROUTED = ("num_experts_per_tok", "moe_topk", "moe_k", "top_k_experts")
+"""Names that configs have for the number of experts that a token is routed to."""
+
+
+def experts_met(module: Any, config: Any) -> int | None:
+    """Return how many experts of a module a token passes through; None if the module does not hold stacked experts."""
+    stacked = [parameter for parameter in module.parameters(recurse=False) if parameter.ndim == 3]
+    if not stacked or "Experts" not in type(module).__name__:
+        return None
+    if runs_every_expert(module):
+        return len(stacked[0])
+    found = next((value for name in ROUTED if (value := getattr(config, name, None))), 1)
+    return max(found) if isinstance(found, list | tuple) else int(found)
+
+
 def execution_device(module: nn.Module) -> torch.device:
     """Return the device on which a module computes; between passes, offloaded weights are on the meta device."""
     device = next(module.parameters()).device

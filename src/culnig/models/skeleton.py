@@ -16,10 +16,12 @@ from culnig.models.loading import device_of, dtype_of, explained, place_options
 from culnig.models.places import find_place
 from culnig.models.quiet import quiet
 from culnig.models.settings import ModelConfig
-from culnig.neurons import Shape
 
 BITS = {"4bit": 4.5, "8bit": 8.5}
 """Bits of a quantised weight with its scales."""
+
+NUMBERED = ("moe_layers", "attn_layer_indices", "mlp_only_layers", "full_attn_idxs")
+"""Lists in configs that hold numbers of layers."""
 
 
 @dataclass(frozen=True)
@@ -60,21 +62,23 @@ class Skeleton:
         return int(layers * width) + (self.parameters - layers) * self.dtype.itemsize
 
     def truncated(self, layers: int) -> LanguageModel:
-        """Return a randomly initialised model of the same shape with the given number of layers, on the device.
+        """Return a randomly initialised model with this model's first layers, on the device.
 
         Raises:
-            ModelError: the layers differ, so a few of them do not stand for the others.
+            ModelError: transformers does not make the first layers as they are in the whole model.
         """
-        if any(isinstance(shape, Shape) for shape in self.lm.shapes.values()):
+        config = first_layers(self.config, layers)
+        try:
+            made = LanguageModel(self._random(config), self.lm.tokenizer, name=self.lm.name)
+        except (ValueError, TypeError, KeyError, IndexError, AttributeError, RuntimeError) as error:
+            raise ModelError(f"{self.lm.name}: no model of its first {layers} layers can be made ({error})") from error
+        if not made.sites:  # finding them raises an error where no layer has a site that the whole model has
+            raise ModelError(f"{self.lm.name}: its first {layers} layers have no neurons")
+        if layer_kinds(made) != layer_kinds(self.lm)[:layers]:
             raise ModelError(
-                f"{self.lm.name}: a plan measures a few layers, and this model's layers differ; run it on few items instead"
+                f"{self.lm.name}: its first {layers} layers alone are other layers than in the whole model"
             )
-        config = copy.deepcopy(self.config)
-        text = config.get_text_config()
-        text.num_hidden_layers = layers
-        if kinds := getattr(text, "layer_types", None):
-            text.layer_types = kinds[:layers]
-        return LanguageModel(self._random(config), self.lm.tokenizer, name=self.lm.name)
+        return made
 
     def _random(self, config: Any) -> Any:
         from transformers import AutoModelForCausalLM
@@ -83,6 +87,35 @@ class Skeleton:
             torch.manual_seed(0)
             made = AutoModelForCausalLM.from_config(config, dtype=self.dtype, trust_remote_code=self.trust_remote_code)
             return made.to(self.device)
+
+
+def layer_kinds(lm: LanguageModel) -> list[tuple[tuple[str, tuple[int, ...]], ...]]:
+    """Return what each layer is made of: the names and shapes of its matrices and convolutions, adapters left out."""
+    return [
+        tuple(
+            (name.replace(".base_layer", ""), tuple(parameter.shape))
+            for name, parameter in layer.named_parameters()
+            if parameter.ndim > 1 and ".lora_" not in name
+        )
+        for layer in lm.layers
+    ]
+
+
+def first_layers(config: Any, layers: int) -> Any:
+    """Return a copy of a config for its first layers: the number, and what is listed for each layer or by their numbers."""
+    made = copy.deepcopy(config)
+    text = made.get_text_config()
+    depth = text.num_hidden_layers
+    listed = {key: value for key, value in vars(text).items() if isinstance(value, list)}
+    text.num_hidden_layers = layers
+    for key, values in listed.items():
+        if len(values) == depth:
+            setattr(text, key, values[:layers])
+        elif key in NUMBERED:
+            setattr(text, key, [number for number in values if number < layers])
+    if shared := getattr(text, "num_kv_shared_layers", 0):
+        text.num_kv_shared_layers = max(0, layers - (depth - shared))
+    return made
 
 
 def skeleton(settings: ModelConfig, say: Any = lambda text: None) -> Skeleton:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -17,12 +18,20 @@ ATTEMPTS = 5
 """How often so many texts are sampled, where some are too short."""
 
 
-def write_lines(lm: LanguageModel, prompts: Sequence[TokenRow], max_new_tokens: int) -> list[str]:
-    """Return the model's text after each prompt: the first line that is not blank, without special tokens.
+def write_lines(
+    lm: LanguageModel, prompts: Sequence[TokenRow], max_new_tokens: int, *, whole: bool = False, seed: int | None = None
+) -> list[str]:
+    """Return the model's text after each prompt, without special tokens: the first line that is not blank.
 
-    Generation is greedy and without penalties.  From the model's generation config only the end tokens are used.
+    Args:
+        lm: the model.
+        prompts: encoded prompts.
+        max_new_tokens: length of a text at most.
+        whole: return all that the model writes, not its first line alone.
+        seed: None is greedy and without penalties, and takes the end tokens alone from the model's generation config.
+            With a seed everything is as that config says, which may be to sample.
     """
-    from transformers import GenerationConfig, StoppingCriteriaList
+    from transformers import StoppingCriteriaList
 
     width = max(map(len, prompts))
     pad = lm.tokenizer.pad_token_id if lm.tokenizer.pad_token_id is not None else 0
@@ -31,26 +40,33 @@ def write_lines(lm: LanguageModel, prompts: Sequence[TokenRow], max_new_tokens: 
     for b, prompt in enumerate(prompts):
         ids[b, width - len(prompt) :] = torch.tensor(prompt)
         mask[b, width - len(prompt) :] = 1
-    config = GenerationConfig(
+    devices = [lm.device] if lm.device.type == "cuda" else []
+    with torch.random.fork_rng(devices=devices), torch.no_grad(), fast_linear(lm.device):
+        torch.manual_seed(seed or 0)
+        written = lm.model.generate(
+            input_ids=ids.to(lm.device),
+            attention_mask=mask.to(lm.device),
+            generation_config=_writing(lm, max_new_tokens, pad, greedy=seed is None),
+            stopping_criteria=StoppingCriteriaList([] if whole else [_FirstLine(lm, width)]),
+        )
+    texts = lm.tokenizer.batch_decode(written[:, width:].cpu(), skip_special_tokens=True)
+    return [text.strip() if whole else first_line(text) for text in texts]
+
+
+def _writing(lm: LanguageModel, max_new_tokens: int, pad: int, *, greedy: bool) -> Any:
+    """Return how to generate: greedily, or as the model's own generation config says."""
+    from transformers import GenerationConfig
+
+    plain: dict[str, Any] = {"do_sample": False, "num_beams": 1, "repetition_penalty": 1.0, "no_repeat_ngram_size": 0}
+    config = GenerationConfig(**plain) if greedy else copy.deepcopy(lm.model.generation_config)
+    config.update(
         max_new_tokens=max_new_tokens,
-        do_sample=False,
-        num_beams=1,
-        repetition_penalty=1.0,
-        no_repeat_ngram_size=0,
+        max_length=None,
         eos_token_id=_end_tokens(lm) or None,
         pad_token_id=pad,
         use_cache=True,
     )
-    stop = StoppingCriteriaList([_FirstLine(lm, width)])
-    with torch.no_grad(), fast_linear(lm.device):
-        written = lm.model.generate(
-            input_ids=ids.to(lm.device),
-            attention_mask=mask.to(lm.device),
-            generation_config=config,
-            stopping_criteria=stop,
-        )
-    texts = lm.tokenizer.batch_decode(written[:, width:].cpu(), skip_special_tokens=True)
-    return [first_line(text) for text in texts]
+    return config
 
 
 def first_line(text: str) -> str:

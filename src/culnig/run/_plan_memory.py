@@ -4,13 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import torch
+from torch import nn
 
 from culnig.machine import peak_memory, total_memory
 from culnig.models import LanguageModel
 from culnig.models.language_model import kept_per_token
+from culnig.models.sites import experts_met
 from culnig.models.skeleton import Skeleton
+from culnig.neurons import QUERY, widths_of
 from culnig.passes.forward import Packed
 from culnig.passes.memory import padded_tokens
 from culnig.run._plan_tasks import Task
@@ -125,16 +129,31 @@ class Shape:
 
 def shape_of(lm: LanguageModel) -> Shape:
     """The shape of a model; its weights may be on the meta device."""
+    trunk = lm.model.get_submodule(lm.family.layers.rpartition(".")[0])
+    inside = {id(module) for layer in lm.layers for module in layer.modules()}
+    around = [module for module in trunk.modules() if id(module) not in inside and isinstance(module, nn.Linear)]
+    weights = sum(module.weight.numel() for module in around)
+    weights += sum(_met(module, lm.text_config) for layer in lm.layers for module in layer.modules())
+    return Shape(weights, lm.model.get_output_embeddings().weight.numel(), _attention(lm))
+
+
+def _met(module: nn.Module, config: Any) -> int:
+    """The matrix weights of a module itself that a token meets."""
+    routed = experts_met(module, config)
+    total = 0
+    for parameter in module.parameters(recurse=False):
+        if parameter.ndim == 3 and routed:
+            total += parameter.numel() * routed // len(parameter)
+        elif parameter.ndim in (2, 3):  # of three dimensions: convolutions, and matrices by block
+            total += parameter.numel()
+    return total
+
+
+def _attention(lm: LanguageModel) -> int:
+    """Heads times head size, summed over the layers that have attention; the mean of queries' and values' where they differ."""
     text = lm.text_config
-    experts = getattr(text, "num_local_experts", None) or getattr(text, "num_experts", None) or 1
-    routed = getattr(text, "num_experts_per_tok", None) or 1
-    weights = 0
-    for layer in lm.layers:
-        for parameter in layer.parameters():
-            if parameter.ndim == 3:  # stacked experts
-                weights += parameter.numel() * routed // experts
-            elif parameter.ndim == 2:
-                weights += parameter.numel()
-    head_size = getattr(text, "head_dim", None) or text.hidden_size // text.num_attention_heads
-    head = lm.model.get_output_embeddings().weight
-    return Shape(weights, head.numel(), lm.num_layers * text.num_attention_heads * head_size)
+    queries = sum(widths_of(lm.shapes[QUERY]))
+    if not hasattr(text, "kv_lora_rank") or not hasattr(text, "qk_rope_head_dim"):
+        return queries
+    of_query = text.qk_nope_head_dim + text.qk_rope_head_dim
+    return queries * (of_query + text.v_head_dim) // (2 * of_query)

@@ -21,6 +21,7 @@ from culnig.prompts import PromptPolicy, encode, render
 from culnig.prompts.calibration import Calibration, measured_for, needed
 from culnig.run.config import RunConfig
 from culnig.studies import STUDIES, Condition, identification_sets, merged, scored_sets, test_names
+from culnig.studies.short_answers import ShortAnswersSettings
 
 Kind = Literal["score", "calibrate", "evaluate", "read", "write"]
 
@@ -81,14 +82,18 @@ def batches_of(
     policy: PromptPolicy,
     token_budget: int,
     kinds: Sequence[Calibration] = (),
+    new_tokens: int = NEW_TOKENS,
 ) -> Sequence[Sequence[Packed]]:
-    """The batches that are made of some inputs; `lm` needs no weights.  `kinds` are the offsets that are measured."""
+    """The batches that are made of some inputs; `lm` needs no weights.  `kinds` are the offsets that are measured.
+
+    `new_tokens` is the length of a written answer.
+    """
     if kind == "read":
         texts = [Row(key, ids, ()) for key, (_, _, ids) in enumerate(pieces(lm, inputs, policy.bos))]
         return batches(texts, min(token_budget, BUDGET))
     if kind == "write":
         writing = policy.for_writing
-        return batches_to_write(lm, render(inputs, writing), writing, NEW_TOKENS, max(token_budget, WRITING))
+        return batches_to_write(lm, render(inputs, writing), writing, new_tokens, max(token_budget, WRITING))
     encoded = encode(render(inputs, policy), lm.tokenizer, policy, lm.max_length)
     if kind == "calibrate":
         return prior_batches(lm, encoded, policy, kinds, token_budget)
@@ -101,13 +106,14 @@ def tasks_of(config: RunConfig, lm: LanguageModel, policy: PromptPolicy, token_b
     """Everything that a run passes through the model."""
 
     def task(name: str, kind: Kind, times: int, inputs: list[Any], kinds: tuple[Calibration, ...] = ()) -> Task:
-        made = batches_of(kind, inputs, lm, policy, token_budget, kinds)
+        made = batches_of(kind, inputs, lm, policy, token_budget, kinds, new_tokens)
         largest = []
         if kind == "score":
             encoded = encode(render(inputs, policy), lm.tokenizer, policy, lm.max_length)
             largest = [encoded[row.key].item for row in made[0]]
         return Task(name, kind, times, inputs, largest, made, kinds)
 
+    new_tokens = config.section(ShortAnswersSettings).max_new_tokens
     calibrated = bool(needed(policy.calibration)) and policy.offsets_from == "untouched"
     offsets = needed(config.prompts.scoring_policy(policy.formulation).calibration)
     tasks = []

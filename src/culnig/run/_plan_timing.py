@@ -1,11 +1,12 @@
 """A short measurement on the device: seconds a token and bytes a batch, at two depths of the model's own shape.
 
-A random model with few layers computes what the real one does, so the cost of the real depth is a straight line through
-two depths.
+A random model of the first layers computes what the real one does, so the cost of the real depth is a straight line
+through two depths: in the weights that a token meets, where layers differ, and so in the layers, where they are alike.
 """
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -15,18 +16,23 @@ from typing import Any
 import torch
 
 from culnig.attribution import score
+from culnig.errors import ModelError
 from culnig.evaluation import answer, evaluate, perplexity
 from culnig.evaluation.short_answers import BUDGET as WRITING
 from culnig.models import LanguageModel
-from culnig.models.skeleton import Skeleton
+from culnig.models.language_model import kept_per_token
+from culnig.models.skeleton import Skeleton, layer_kinds
 from culnig.passes.calibration import offsets_of
 from culnig.passes.memory import padded_tokens
 from culnig.prompts import PromptPolicy, encode, render
 from culnig.prompts.calibration import Calibration
+from culnig.run._plan_memory import shape_of
 from culnig.run._plan_tasks import Kind, Task, batches_of
 
 SMALL_LAYER = 50_000_000
 """Parameters; layers below it are measured at depths 2 and 4, where they no longer fit in a cache, larger ones at 1 and 2."""
+LARGEST = 1_500_000_000
+"""Parameters of a measured model's layers at most, where layers differ; kinds beyond count by their weights."""
 SAMPLE_BATCHES = 3
 
 
@@ -47,25 +53,60 @@ def timed_sample(
     skeleton: Skeleton, tasks: Sequence[Task], policy: PromptPolicy, method: str, token_budget: int
 ) -> list[Measured]:
     """Run a sample of each kind of task at two depths and extrapolate to the model's own."""
-    layer = sum(p.numel() for p in skeleton.lm.layers[0].parameters())
-    depths = (2, 4) if layer < SMALL_LAYER else (1, 2)
-    depth = skeleton.lm.num_layers
-    if depth <= depths[1]:
-        depths = (max(1, depth // 2), depth)
-    at_depth = []
-    for layers in depths:
-        lm = skeleton.truncated(layers)
+    at_depth, sizes, depth = [], [], 0
+    for wanted in _depths(skeleton):
+        lm = _first_layers(skeleton, max(wanted, depth + 1))
+        depth = lm.num_layers
+        sizes.append((shape_of(lm).layer_weights, kept_per_token(lm)))
         at_depth.append(_Passes(lm, policy, method, token_budget).measure(tasks))
         del lm
     low, high = at_depth
-    steps = (depth - depths[0]) / max(1, depths[1] - depths[0])
+    whole = (shape_of(skeleton.lm).layer_weights, kept_per_token(skeleton.lm))
+    work, kept = (_steps(sizes[0][i], sizes[1][i], whole[i]) for i in (0, 1))
     return [
         Measured(
-            a.seconds + max(0.0, b.seconds - a.seconds) * steps,
-            int(a.activations + (b.activations - a.activations) * steps),
+            a.seconds + max(0.0, b.seconds - a.seconds) * work,
+            int(a.activations + (b.activations - a.activations) * kept),
         )
         for a, b in zip(low, high, strict=True)
     ]
+
+
+def _depths(skeleton: Skeleton) -> tuple[int, int]:
+    """Return the two depths to measure: the deeper one has every kind of layer, unless that is too much of the model."""
+    layer = max(sum(p.numel() for p in each.parameters()) for each in skeleton.lm.layers)
+    low, high = (2, 4) if layer < SMALL_LAYER else (1, 2)
+    kinds, depth = layer_kinds(skeleton.lm), skeleton.lm.num_layers
+    whole = next(n for n in range(1, depth + 1) if set(kinds[:n]) == set(kinds))
+    reach = next((n for n in range(depth, 0, -1) if sum(_size(k) for k in kinds[:n]) <= LARGEST), 1)
+    high = max(high, min(whole + 1, reach))
+    low = max(low, high // 2) if high > 4 else low
+    return (low, high) if depth > high else (max(1, depth // 2), depth)
+
+
+def _first_layers(skeleton: Skeleton, wanted: int) -> LanguageModel:
+    """Return a random model of so many first layers, or of as few more as can be made: some must end with a kind of layer.
+
+    Raises:
+        ModelError: none can be made.
+    """
+    depth = skeleton.lm.num_layers
+    for layers in range(min(wanted, depth), depth):
+        try:
+            return skeleton.truncated(layers)
+        except ModelError:
+            continue
+    return skeleton.truncated(depth)
+
+
+def _size(kind: tuple[tuple[str, tuple[int, ...]], ...]) -> int:
+    """Return the weights of a kind of layer."""
+    return sum(math.prod(shape) for _, shape in kind)
+
+
+def _steps(low: int, high: int, whole: int) -> float:
+    """Return how many steps from the shallow to the deep measurement lead to the whole model."""
+    return (whole - low) / (high - low) if high > low else 0.0
 
 
 class _Passes:

@@ -43,6 +43,7 @@ from culnig.studies import (
     merged,
     studies_of,
 )
+from culnig.studies.short_answers import ShortAnswersSettings
 
 __all__ = ["analyse", "run", "write_report"]
 
@@ -342,7 +343,8 @@ class _Run:
             options: dict[str, Any] = {"policy": self._policy_of(test), "token_budget": budget, "progress": progress}
             result: EvalResult
             if test.role == "short":
-                result = answer(self.model, items, **options)
+                writing = self.config.section(ShortAnswersSettings).model_dump()
+                result = answer(self.model, items, **writing, **options)
             else:
                 kinds = measured_for(test.role, self.policy.calibration)
                 result = evaluate(self.model, items, kinds=kinds, **options)

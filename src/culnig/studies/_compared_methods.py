@@ -9,7 +9,7 @@ from pydantic import Field
 
 from culnig.attribution import Scores
 from culnig.attribution.method import parse_methods
-from culnig.neurons import ATTENTION_POOL, MLP_POOL, NeuronSet
+from culnig.neurons import ATTENTION_POOL, GATE, NeuronSet
 from culnig.selection import select_at_budgets
 from culnig.settings import Settings
 
@@ -24,7 +24,7 @@ class MethodComparisonSettings(Settings):
     """Settings of the study `method_comparison`: every scoring method of the run at equal budgets."""
 
     modules: dict[str, list[str]] = Field(
-        {"gate": list(MLP_POOL), "all": [*MLP_POOL, *ATTENTION_POOL]},
+        {"gate": [GATE], "all": [GATE, *ATTENTION_POOL]},
         min_length=1,
         description="name -> modules whose neurons are suppressed; a method that does not score them all is left out",
     )

@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
-from culnig.data import parse_name
+from culnig.data import DataConfig, parse_name
+from culnig.studies._protocol_tasks import same_task
 from culnig.studies.finetune import FinetuneSettings
 
 if TYPE_CHECKING:
@@ -26,6 +27,12 @@ TRAINING = {
 }
 
 
+def _tested(task: str, test: DataConfig | None) -> str:
+    if test is None:
+        return "left out"
+    return "the task's own test set" if same_task(task, test.items) else test.items
+
+
 def finetune_rows(config: RunSettings) -> Iterator[tuple[str, Any, Any, str]]:
     """Yield (setting, published, here, why) of the fine-tuning study; a deviation where the two values differ."""
     s = config.section(FinetuneSettings)
@@ -36,6 +43,14 @@ def finetune_rows(config: RunSettings) -> Iterator[tuple[str, Any, Any, str]]:
     if task in TASKS:
         rows = "QNLI is cut to 10,000 drawn rows"
         yield "finetune.task, rows", TASKS[task] or "all", s.task.limit_per_country or "all", rows
+    test = config.test_of("task")
+    where = "finetune.task, tested on"
+    yield (
+        where,
+        "the task's own test set",
+        _tested(s.task.items, test),
+        "gain on another task is compared",
+    )
     order = "the published lists rank blocks: up_proj and down_proj have the gate's count, o_proj that of q, k and v"
     yield "finetune.rank_by", "block", s.rank_by, order
     for arm in ("top", "bottom"):
@@ -54,7 +69,8 @@ def finetune_rows(config: RunSettings) -> Iterator[tuple[str, Any, Any, str]]:
             here = s.training.batch * s.training.accumulation
             reason = f"{here} prompts an update, against 16" if here != 16 else "16 prompts an update all the same"
         yield f"finetune.training.{setting}", value, getattr(s.training, setting), reason
-    yield "finetune: wordings", 1, config.prompts.wordings, "the published code trains on the first wording alone"
+    wordings = s.wordings or config.prompts.wordings
+    yield "finetune: wordings", 1, wordings, "the published code trains on the first wording alone"
     yield (
         "finetune: weights that train",
         "bfloat16",

@@ -9,7 +9,7 @@ import plotly.graph_objects as go
 from plotly.subplots import make_subplots
 from pydantic import Field, field_validator
 
-from culnig.data import DataConfig
+from culnig.data import DataConfig, parse_name
 from culnig.errors import UsageError
 from culnig.figures import (
     GRID,
@@ -22,12 +22,14 @@ from culnig.figures import (
 from culnig.finetune.settings import FinetuneConfig, PickConfig, TrainingConfig, UpdateConfig
 from culnig.formatting import interval, p_equals, points
 from culnig.neurons import NeuronSet
+from culnig.prompts import PromptConfig
 from culnig.settings import Settings
 from culnig.studies import _tuned as a
 from culnig.studies._base import STUDIES, UNTOUCHED, Condition, Finding, Section, Tuning
 from culnig.studies._culture_general_set import CULTURE_GENERAL as NAME
 from culnig.studies._culture_general_set import culture_general_set
 from culnig.studies._equal_task import add_equal_task
+from culnig.studies._protocol_tasks import same_task
 from culnig.studies._settings import RunSettings
 
 if TYPE_CHECKING:
@@ -103,6 +105,9 @@ class FinetuneSettings(Settings):
     along: list[float] = Field(
         [], description="also tune for these shares of the training (0.25, 0.5), to compare arms at equal task accuracy"
     )
+    wordings: int | Literal["all"] | None = Field(
+        None, description="wordings of each item to train on; null trains on those of prompts.wordings"
+    )
     training: TrainingConfig = TrainingConfig()
 
     @field_validator("along")
@@ -154,12 +159,20 @@ class FinetuneStudy:
     }
 
     def check(self, config: RunSettings) -> None:
-        """Check that a part of the training is the beginning of the whole.
+        """Check that the task is tested where it is taught, and that a part of the training is the beginning of the whole.
 
         Raises:
-            UsageError: the learning rate changes with the length of the training.
+            UsageError: the task's test set is of another benchmark, or the learning rate changes with the length of the
+                training.
         """
         settings = config.section(FinetuneSettings)
+        test = config.test_of("task")
+        if test and not same_task(settings.task.items, test.items):
+            number, own = config.test.index(test), parse_name(settings.task.items).name.removesuffix("_train")
+            raise UsageError(
+                f"finetune.task trains on {settings.task.items}, but the test set with role task is {test.items};"
+                f" set test.{number}.items to a test set of {own}"
+            )
         if settings.along and not settings.training.schedule.startswith("constant"):
             raise UsageError(
                 f"finetune.along compares beginnings of one training; with training.schedule: {settings.training.schedule}"
@@ -177,6 +190,9 @@ class FinetuneStudy:
 
     def tunings(self, run: SavedRun) -> list[Tuning]:
         settings = run.config.section(FinetuneSettings)
+        prompts = run.config.prompts
+        if settings.wordings is not None:
+            prompts = PromptConfig.model_validate(prompts.model_dump() | {"wordings": settings.wordings})
         made = []
         for seed in range(run.config.seeds):
             for variant in settings.variants:
@@ -188,7 +204,7 @@ class FinetuneStudy:
                         data_seed=run.config.seed,
                         sources=run.config.sources,
                         model=run.config.model,
-                        prompts=run.config.prompts,
+                        prompts=prompts,
                         task=settings.task,
                         update=_update(run, variant.arm, run.config.seed + seed),
                         training=training,

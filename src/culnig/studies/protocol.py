@@ -19,6 +19,7 @@ from culnig.prompts import PromptPolicy, load_template
 from culnig.prompts.published import is_published, known_items
 from culnig.studies._base import STUDIES, Condition, Section
 from culnig.studies._protocol_finetune import finetune_rows
+from culnig.studies.short_answers import ShortAnswersSettings
 
 if TYPE_CHECKING:
     from culnig.studies._saved import SavedRun
@@ -33,6 +34,7 @@ MODELS = (
     "tiiuae/Falcon3-10B-Instruct",
 )
 SETS = {"neur": "blend:neur", "ctrl": "blend:ctrl", "crc": "country_rc:fifty-neur"}
+SHORT = "blend_short:published"
 SEVEN = ["China", "Indonesia", "Iran", "Mexico", "South Korea", "UK", "USA"]
 """Countries of WorldValuesBench: the eight targets without Spain, which the survey lacks."""
 
@@ -75,7 +77,7 @@ class Deviation:
         published: its value in the paper or its code.
         here: its value in the config.
         why: why it differs, or what follows from it.
-        about: "texts" where only the texts of prompts differ, which are not shipped; else "protocol".
+        about: "texts" where only texts differ that are not shipped, of prompts or lists of words; else "protocol".
     """
 
     setting: str
@@ -108,8 +110,8 @@ class ProtocolStudy:
         section.tables["protocol"] = table_of(found)
         texts = sum(one.about == "texts" for one in found)
         section.text = [
-            f"This run leaves the published protocol in {len(found) - texts} settings, and in {texts} that concern the texts of"
-            " prompts alone. `culnig paper-check config.yaml` prints the same table."
+            f"This run leaves the published protocol in {len(found) - texts} settings, and in {texts} that concern texts"
+            " of prompts and lists of words alone. `culnig paper-check config.yaml` prints the same table."
         ]
         section.numbers = {"deviations": [asdict(one) for one in found]}
         return section
@@ -130,6 +132,7 @@ def deviations(config: RunSettings) -> list[Deviation]:
         UsageError: two settings of the prompts exclude each other.
     """
     rows = [*_model(config), *_prompts(config), *_identification(config), *_selection(config), *_tests(config)]
+    rows += _short_answers(config)
     if "finetune" in config.studies:
         rows += finetune_rows(config)
     found = [
@@ -211,20 +214,19 @@ def _tests(config: RunSettings) -> Iterator[Row]:
         yield where, whole, _said(present[tested.items], None), "a part of the items, or other countries"
         if tested.template is not None:
             yield f"{where}, labels", list(tested.labels), _labels(tested.template, policy), "answers look different"
-    if not any(test.role == "short" for test in config.test):
-        yield (
-            "test: BLEnD short answers",
-            "13 languages",
-            "left out",
-            "a run of its own (config short-answers), whose matching is stricter, so that figures cannot be put side by side",
-        )
-    else:
-        yield (
-            "test: BLEnD short answers",
-            "up to 512 tokens, one drawn prompt, lemmas of other libraries",
-            "one line of 32 tokens, BLEnD's two common prompts, whole words",
-            "docs/benchmarks.md says how answers are found",
-        )
+
+
+def _short_answers(config: RunSettings) -> Iterator[Row]:
+    """The experiment with written answers, in BLEnD's 13 languages."""
+    test = config.test_of("short")
+    asked = "questions that nobody answered are left out, one drawn wording each, no English spellings"
+    yield "test: BLEnD short answers", SHORT, _said(test, None) if test else "left out", asked
+    study = "in the studies" if "short_answers" in config.studies else "left out"
+    yield "short_answers", "in the studies", study, "written answers are analysed by this study"
+    s = config.section(ShortAnswersSettings)
+    yield "short_answers.max_new_tokens", 512, s.max_new_tokens, "shorter answers may stop before the right word"
+    yield "short_answers.read", "all", s.read, "the published code looks through all that is written"
+    yield "short_answers.decoding", "model", s.decoding, "the published code generates as the model's config says"
 
 
 def _said(data: DataConfig | None, tested: Tested | None) -> str:
@@ -250,7 +252,7 @@ def _labels(template: str, policy: PromptPolicy) -> Any:
 
 
 def _texts(config: RunSettings) -> Iterator[Deviation]:
-    """What concerns the texts of prompts alone: published ones are not shipped, and can be imported."""
+    """What concerns texts that are not shipped: published prompts, which can be imported, and dictionaries of words."""
     policy = config.prompts.policy(recommended(config.model.name))
     templates = {title: tested.template for title, tested in TESTED.items() if tested.template}
     ours = [title for title, name in templates.items() if not is_published(policy.template_of(name))]
@@ -273,3 +275,11 @@ def _texts(config: RunSettings) -> Iterator[Deviation]:
             "passages are written anew: 25 and 25, ten of each with a dummy country, wrong options from 15 countries"
         )
         yield Deviation("country_rc: passages", "the authors' 50", "this project's 50", passages, "texts")
+    if config.test_of("short"):
+        yield Deviation(
+            "short answers: words and lemmas",
+            "a library or list of words for each language",
+            "others for some, and words as written in az, am, as and su",
+            "these are no packages, or not kept up; docs/benchmarks.md has the table, and an answer is found as whole words too",
+            "texts",
+        )

@@ -2,17 +2,28 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, ClassVar
+from collections.abc import Iterable
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
-from culnig.data import DataConfig
+import numpy as np
+import pandas as pd
+from pydantic import Field
+from safetensors.numpy import load_file, save_file
+
+from culnig import distributed
+from culnig.data import DataConfig, Item, write_items
+from culnig.errors import UsageError
 from culnig.figures import loss_curves
+from culnig.files import atomic_path
+from culnig.finetune.gradients import row_gradients
 from culnig.finetune.settings import FinetuneConfig, TrainingConfig, UpdateConfig
 from culnig.formatting import interval, points
 from culnig.neurons import NeuronSet
 from culnig.selection import select_random
 from culnig.settings import Settings
 from culnig.studies import _tuned as a
-from culnig.studies._base import STUDIES, UNTOUCHED, Condition, Finding, Section, Tuning
+from culnig.studies._base import STUDIES, UNTOUCHED, Condition, Finding, MeasurementContext, Section, Tuning
 from culnig.studies._culture_general_set import CULTURE_GENERAL as NAME
 from culnig.studies._culture_general_set import culture_general_set
 from culnig.studies._settings import RunSettings
@@ -21,38 +32,99 @@ if TYPE_CHECKING:
     from culnig.studies._saved import SavedRun
 
 ROLES = ("culture", "ability")
-ARMS = ["only-culture", "only-random"]
+CULTURE, RANDOM, GRADIENT = "only-culture", "only-random", "only-gradient"
+FILES = ("task.jsonl", "gradients.safetensors")
+WORDS = {
+    RANDOM: "as many random rows",
+    GRADIENT: "as many random rows with gradients of the same size",
+}
 
 
 class RestoreSettings(Settings):
     """The restoring study: only culture-general neurons' rows are trained, on cultural items."""
 
     task: DataConfig = DataConfig(items="everyday:neur")
+    train_on: Literal["all", "others"] = Field(
+        "all", description="all items of task; others: those that are not in identify.neur, where the rows were chosen"
+    )
+    random_rows: list[Literal["sites", "gradient"]] = Field(
+        ["sites"],
+        min_length=1,
+        description="random rows to compare with: sites (same modules and layers); gradient (also of the same gradient norm)",
+    )
+    gradient_bins: int = Field(
+        10, ge=1, description="quantiles of the gradient norm that a random row shares with its own"
+    )
+    gradient_batches: int = Field(16, ge=1, description="batches of training that gradient norms are means over")
     training: TrainingConfig = TrainingConfig(learning_rate=1e-3)
+
+    @property
+    def arms(self) -> list[str]:
+        """The rows that are trained: the culture-general ones first."""
+        return [CULTURE, *({"sites": RANDOM, "gradient": GRADIENT}[kind] for kind in self.random_rows)]
 
 
 class RestoreStudy:
-    """Train the rows of the culture-general set alone, and as many random rows of the same modules and layers."""
+    """Train the rows of the culture-general set alone, and as many random rows of the same modules and layers.
+
+    Rows may be trained on other items than they were chosen on, and beside random rows whose gradients are as large.
+    """
 
     settings = RestoreSettings
     section = "restore"
     order = 40
     needs = ("culture",)
     trains_weights = True
+    measures_first = True
     title = "Adding culture with few neurons"
     titles: ClassVar = {
         "restore-summary": "Rows trained: accuracy, and change with its interval",
         "restore-differences": "Rows trained: paired differences",
+        "restore-gradients": "Rows trained: norm of their gradients before training",
     }
 
+    def measured(self, run: SavedRun) -> bool:
+        return all(path.is_file() for path in _files(run))
+
+    def measure(self, run: SavedRun, context: MeasurementContext) -> None:
+        """Write the items to train on, if these are a part of the task, and the gradient norms, if rows are matched by them."""
+        settings = run.config.section(RestoreSettings)
+        items = context.items(settings.task)
+        for path in _files(run):
+            path.parent.mkdir(parents=True, exist_ok=True)
+            if path.name == FILES[0]:
+                items = others(items, context.items(run.config.identify.neur))
+                if distributed.is_main():
+                    write_items(items, path)
+                continue
+            t = settings.training
+            with context.reporter.step("measure gradients", settings.gradient_batches, "batches") as progress:
+                norms = row_gradients(
+                    context.lm,
+                    items,
+                    context.policy,
+                    batch=t.batch * t.accumulation,
+                    batches=settings.gradient_batches,
+                    seed=run.config.seed,
+                    progress=progress,
+                )
+            if distributed.is_main():
+                with atomic_path(path) as temporary:
+                    save_file(norms, temporary)
+
     def select(self, run: SavedRun) -> dict[str, NeuronSet]:
+        settings = run.config.section(RestoreSettings)
         chosen = culture_general_set(run)
         shapes = run.scores("neur").shapes()
-        seeds = range(run.config.seeds)
-        random = {
-            _rows("only-random", seed): select_random(chosen, shapes, seed=run.config.seed + seed) for seed in seeds
-        }
-        return {NAME: chosen, **random}
+        norms = load_file(run.measured_path("restore") / FILES[1]) if GRADIENT in settings.arms else None
+        made = {NAME: chosen}
+        for seed in range(run.config.seeds):
+            for arm in settings.arms[1:]:
+                how = "norm" if arm == GRADIENT else "matched"
+                made[_rows(arm, seed)] = select_random(
+                    chosen, shapes, how=how, seed=run.config.seed + seed, norms=norms, bins=settings.gradient_bins
+                )
+        return made
 
     def conditions(self, run: SavedRun) -> list[Condition]:
         return [UNTOUCHED]
@@ -64,7 +136,7 @@ class RestoreStudy:
         settings = run.config.section(RestoreSettings)
         made = []
         for seed in range(run.config.seeds):
-            for arm in ARMS:
+            for arm in settings.arms:
                 rows = _rows(arm, seed)
                 config = FinetuneConfig(
                     name=f"{arm}-{seed}",
@@ -73,7 +145,7 @@ class RestoreStudy:
                     sources=run.config.sources,
                     model=run.config.model,
                     prompts=run.config.prompts,
-                    task=settings.task,
+                    task=_task(run),
                     update=UpdateConfig(only=str(run.neurons_path(rows))),
                     training=settings.training,
                 )
@@ -83,60 +155,147 @@ class RestoreStudy:
     def analyse(self, run: SavedRun) -> Section:
         section = Section(self.title, titles=self.titles)
         roles = a.roles_of(run, ROLES)
-        pairs = [*((arm, "none") for arm in ARMS), (ARMS[0], ARMS[1])]
+        arms = run.config.section(RestoreSettings).arms
+        pairs = [*((arm, "none") for arm in arms), *((CULTURE, other) for other in arms[1:])]
         changes = a.change_table(run, pairs, roles)
-        table = a.arm_table(run, ARMS, changes, roles)
+        table = a.arm_table(run, arms, changes, roles)
         section.tables = {
             "restore-summary": a.shown(table, roles),
             "restore-arms": table,
             "restore-differences": changes,
-            "restore-seeds": a.seed_table(run, ARMS, roles),
-            "restore-moved": a.moved_table(run, ARMS),
+            "restore-seeds": a.seed_table(run, arms, roles),
+            "restore-moved": a.moved_table(run, arms),
         }
-        section.figures = [("Loss of the answers in training, first seed.", loss_curves(a.loss_tables(run, ARMS)))]
+        section.figures = [("Loss of the answers in training, first seed.", loss_curves(a.loss_tables(run, arms)))]
         correct = changes[changes["metric"] == "correct"].set_index(["pair", "role"])
-        mine, random = (correct.loc[(f"{arm} - none", "culture")] for arm in ARMS)
-        versus = correct.loc[(f"{ARMS[0]} - {ARMS[1]}", "culture")]
-        verb = "improves" if mine["low"] > 0 else "worsens" if mine["high"] < 0 else "does not measurably change"
-        section.claim = (
-            f"Training only the rows of {len(run.neurons(NAME)):,} culture-general neurons on {run.config.section(RestoreSettings).task.items}"
-            f" {verb} culture on topics it was not trained on: {points(mine['difference'])} points ({interval(mine)});"
-            f" as many random rows: {points(random['difference'])} ({interval(random)}; {run.config.seeds} draws); difference"
-            f" {points(versus['difference'])} ({interval(versus)})."
-        )
-        section.findings = [
-            Finding("trained culture rows: culture", f"{points(mine['difference'])} points", interval(mine)),
-            Finding("trained random rows: culture", f"{points(random['difference'])} points", interval(random)),
-        ]
+        section.claim = _claim(run, correct, arms, roles)
+        section.findings = [_finding(correct, CULTURE, "culture")]
+        section.findings += [_finding(correct, arm, "culture") for arm in arms[1:]]
         if "ability" in roles:
-            cost = correct.loc[(f"{ARMS[0]} - none", "ability")]
-            section.claim += f" General ability: {points(cost['difference'])} points ({interval(cost)})."
-            section.findings.append(
-                Finding("trained culture rows: ability", f"{points(cost['difference'])} points", interval(cost))
-            )
+            section.findings.append(_finding(correct, CULTURE, "ability"))
         section.text = [_text(run)]
         section.numbers = {
             "seeds": run.config.seeds,
             "arms": table.to_dict("records"),
             "differences": changes.to_dict("records"),
         }
+        if GRADIENT in arms:
+            section.tables["restore-gradients"] = gradients = _gradients(run, arms)
+            section.numbers["gradients"] = gradients.to_dict("records")
         return section
 
 
 STUDIES.register("restore")(RestoreStudy())
 
 
-def _text(run: SavedRun) -> str:
-    task, rate, seeds = (
-        run.config.section(RestoreSettings).task.items,
-        run.config.section(RestoreSettings).training.learning_rate,
-        run.config.seeds,
+def others(items: Iterable[Item], chosen_on: Iterable[Item]) -> list[Item]:
+    """Return the items that are none of those that the rows were chosen on, in any draw of their options.
+
+    Raises:
+        UsageError: none is left.
+    """
+    known = {_question(item) for item in chosen_on}
+    left = [item for item in items if _question(item) not in known]
+    if not left:
+        raise UsageError(
+            "restore.train_on: others leaves no item to train on, because rows are chosen on all of restore.task;"
+            " choose on fewer (identify.neur.limit_per_country), or train on another set"
+        )
+    return left
+
+
+def _question(item: Item) -> tuple[str, str]:
+    suffix = f"/{item.variant}"
+    return item.benchmark, item.id.removesuffix(suffix) if item.variant else item.id
+
+
+def _files(run: SavedRun) -> list[Path]:
+    """What is measured before selection: the items to train on, and the gradient norms on them."""
+    settings = run.config.section(RestoreSettings)
+    wanted = (settings.train_on == "others", GRADIENT in settings.arms)
+    folder = run.measured_path("restore")
+    return [folder / name for name, is_wanted in zip(FILES, wanted, strict=True) if is_wanted]
+
+
+def _task(run: SavedRun) -> DataConfig:
+    settings = run.config.section(RestoreSettings)
+    if settings.train_on == "all":
+        return settings.task
+    return DataConfig(items=str(run.measured_path("restore") / FILES[0]))
+
+
+def _row(correct: pd.DataFrame, arm: str, other: str, role: str) -> dict[str, Any]:
+    """Return the paired change of an arm against another."""
+    found: pd.Series = correct.xs((f"{arm} - {other}", role))
+    return {str(key): value for key, value in found.items()}
+
+
+def _finding(correct: pd.DataFrame, arm: str, role: str) -> Finding:
+    row = _row(correct, arm, "none", role)
+    label = f"trained {arm.removeprefix('only-')} rows: {role}"
+    return Finding(label, f"{points(row['difference'])} points", interval(row))
+
+
+def _claim(run: SavedRun, correct: pd.DataFrame, arms: list[str], roles: list[str]) -> str:
+    mine = _row(correct, CULTURE, "none", "culture")
+    verb = "improves" if mine["low"] > 0 else "worsens" if mine["high"] < 0 else "does not measurably change"
+    claim = (
+        f"Training only the rows of {len(run.neurons(NAME)):,} culture-general neurons on {_items(run)} {verb} culture on"
+        f" topics it was not trained on: {points(mine['difference'])} points ({interval(mine)})"
     )
+    for arm in arms[1:]:
+        other, versus = _row(correct, arm, "none", "culture"), _row(correct, CULTURE, arm, "culture")
+        claim += (
+            f"; {WORDS[arm]}: {points(other['difference'])} ({interval(other)}; {run.config.seeds} draws), difference"
+            f" {points(versus['difference'])} ({interval(versus)})"
+        )
+    if "ability" in roles:
+        cost = _row(correct, CULTURE, "none", "ability")
+        claim += f". General ability: {points(cost['difference'])} points ({interval(cost)})"
+    return f"{claim}."
+
+
+def _items(run: SavedRun) -> str:
+    """What is trained on, in words."""
+    settings = run.config.section(RestoreSettings)
     return (
-        f"Only the rows of the culture-general neurons, or as many random rows of the same modules and layers, are trained on {task}"
-        f" with learning rate {rate:g}, {seeds} seed{'s' if seeds > 1 else ''} an arm; everything else keeps its value. Changes are"
-        f" paired with the model before, and the two arms seed by seed. {_rests_on(seeds)}"
+        f"items of {settings.task.items} other than those they were chosen on"
+        if settings.train_on == "others"
+        else settings.task.items
     )
+
+
+def _gradients(run: SavedRun, arms: list[str]) -> pd.DataFrame:
+    """Return the norms of the trained rows' gradients before training: median, mean, and the mean over that of the set.
+
+    Columns: arm, draw, rows, median, mean, ratio.
+    """
+    norms = load_file(run.measured_path("restore") / FILES[1])
+    rows = []
+    for arm in arms:
+        for seed in range(1 if arm == CULTURE else run.config.seeds):
+            own = np.array([norms[n.module][n.layer, n.index] for n in run.neurons(_rows(arm, seed))])
+            rows.append(
+                {"arm": arm, "draw": seed, "rows": len(own), "median": float(np.median(own)), "mean": float(own.mean())}
+            )
+    table = pd.DataFrame(rows)
+    return table.assign(ratio=table["mean"] / table.loc[0, "mean"])
+
+
+def _text(run: SavedRun) -> str:
+    settings, seeds = run.config.section(RestoreSettings), run.config.seeds
+    compared = " and ".join(f"{WORDS[arm]} of the same modules and layers" for arm in settings.arms[1:])
+    text = (
+        f"Only the rows of the culture-general neurons, or {compared}, are trained on {_items(run)}"
+        f" with learning rate {settings.training.learning_rate:g}, {seeds} seed{'s' if seeds > 1 else ''} an arm; everything"
+        f" else keeps its value. Changes are paired with the model before, and the arms seed by seed. {_rests_on(seeds)}"
+    )
+    if GRADIENT in settings.arms:
+        text += (
+            f" A row's gradient norm is its mean over {settings.gradient_batches} batches before training; a random row shares"
+            f" its quantile of {settings.gradient_bins} within its layer. The table says how well the norms agree."
+        )
+    return text
 
 
 def _rests_on(seeds: int) -> str:
@@ -148,4 +307,4 @@ def _rests_on(seeds: int) -> str:
 
 def _rows(arm: str, seed: int) -> str:
     """Name of the neuron set that an arm trains."""
-    return NAME if arm == "only-culture" else f"rows-{seed}"
+    return {CULTURE: NAME, RANDOM: f"rows-{seed}", GRADIENT: f"gradient-rows-{seed}"}[arm]

@@ -7,9 +7,11 @@ from typing import TYPE_CHECKING, Any, ClassVar
 import numpy as np
 import pandas as pd
 import plotly.graph_objects as go
+from pydantic import Field
 
 from culnig.evaluation import AnswerResult, Comparison, compare, compare_by
 from culnig.evaluation.comparing import aligned
+from culnig.evaluation.short_answers import NEW_TOKENS, Decoding, Read
 from culnig.figures import (
     ACCENT,
     INK,
@@ -19,6 +21,7 @@ from culnig.figures import (
 )
 from culnig.formatting import interval, points
 from culnig.neurons import NeuronSet
+from culnig.settings import Settings
 from culnig.statistics.tests import adjust
 from culnig.studies._base import STUDIES, UNTOUCHED, Condition, Finding, Section
 from culnig.studies._culture_general_set import CULTURE_GENERAL
@@ -35,9 +38,21 @@ FLOOR = 0.02
 """Below this share of right answers there is nothing to lose."""
 
 
+class ShortAnswersSettings(Settings):
+    """How the model writes its answers."""
+
+    max_new_tokens: int = Field(NEW_TOKENS, ge=1, description="length of an answer at most")
+    read: Read = Field(
+        "line", description="line: an answer ends with its first line; all: everything is looked through"
+    )
+    decoding: Decoding = Field("greedy", description="greedy; model: as the model's generation config says")
+
+
 class ShortAnswersStudy:
     """The untouched model, the culture-general set and random sets of the same modules and layers, by language."""
 
+    settings = ShortAnswersSettings
+    section = "short_answers"
     order = 60
     needs = (ROLE,)
     title = "Short answers across languages"
@@ -154,8 +169,10 @@ def _text(untouched: AnswerResult, scores: pd.DataFrame) -> str:
         if len(low)
         else ""
     )
+    what = "up to its end" if untouched.meta.get("read") == "all" else "one line"
+    how = "as its generation config says" if untouched.meta.get("decoding") == "model" else "greedily"
     return (
-        "The model writes one line, greedily; it is right if the line holds, as whole words or their lemmas, an answer that"
+        f"The model writes {what}, {how}; it is right if this holds, as whole words or their lemmas, an answer that"
         f" somebody gave. {len(untouched):,} rows, at most {untouched.meta['max_new_tokens']} tokens each. Languages without"
         f" a library are compared as written, which misses inflected forms: scores of languages are not comparable.{floor}"
     )

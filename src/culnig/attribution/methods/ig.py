@@ -25,7 +25,7 @@ from culnig.attribution.observe import sites_reporting_to
 from culnig.attribution.positions import together
 from culnig.errors import ModelError
 from culnig.models.downstream import is_gated
-from culnig.neurons import ATTENTION_POOL, GATE, UP, Site
+from culnig.neurons import ATTENTION_POOL, UP_OF, Site
 from culnig.passes.from_layer import layer_inputs, starting_at
 from culnig.passes.outputs import Change, outputs_changed
 
@@ -33,7 +33,7 @@ if TYPE_CHECKING:
     from culnig.attribution.batch import ScoringBatch
     from culnig.models import LanguageModel
 
-SCOPES = {"gate": (GATE,), "mlp": (GATE, UP), "attention": ATTENTION_POOL}
+SCOPES = {"gate": tuple(UP_OF), "mlp": (*UP_OF, *UP_OF.values()), "attention": ATTENTION_POOL}
 
 
 @METHODS.register("ig")
@@ -59,8 +59,8 @@ class IntegratedGradients(Positional, SweepMethod):
             work.probability = work.objective("logp", work.logprobs()).exp()
         paths: dict[Site, list[Site]] = {}
         for site in [site for site in work.sites if site.module in self.modules(work.lm)]:
-            product = self.place == "product" and site.module == GATE
-            paths.setdefault(Site(UP, site.layer) if product else site, []).append(site)
+            up = UP_OF.get(site.module) if self.place == "product" else None
+            paths.setdefault(Site(up, site.layer) if up else site, []).append(site)
         for scaled, sites in paths.items():
             for _, first, scores in self._site(work, scaled, hidden[scaled.layer]):
                 yield from ((site, first, scores) for site in sites)

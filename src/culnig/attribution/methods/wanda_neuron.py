@@ -21,7 +21,7 @@ from culnig.attribution.method import METHODS, Seen, ValueMethod
 from culnig.attribution.positions import mean_of
 from culnig.models import LanguageModel
 from culnig.models.downstream import outgoing_norms
-from culnig.neurons import GATE, UP, VALUE
+from culnig.neurons import VALUE, mlp_of
 
 
 @METHODS.register("wanda_neuron")
@@ -31,7 +31,7 @@ class WandaNeuron(ValueMethod):
     place: ClassVar[Literal["site", "product"]] = "product"
 
     def modules(self, lm: LanguageModel) -> list[str]:
-        return [module for module in lm.shapes if module in (GATE, UP, VALUE)]
+        return [module for module in lm.shapes if mlp_of(module) or module == VALUE]
 
     def check(self, lm: LanguageModel) -> None:
         for module in self.modules(lm):
