@@ -14,8 +14,8 @@ import plotly.graph_objects as go
 
 from culnig.formatting import format_number
 
-OPEN_ROWS = 12
-"""A longer table is folded."""
+OPEN_ROWS, OPEN_COLUMNS = 12, 8
+"""A longer or wider table is folded."""
 SMALL = 0.01
 """A smaller number is written with two digits that count."""
 STYLE = "max-width:60em;line-height:1.45"
@@ -54,8 +54,13 @@ class View:
 
 
 def rounded(table: pd.DataFrame) -> pd.DataFrame:
-    """Return the table with its numbers as text: three digits, thousands marked, nothing for a missing number."""
-    return table.map(_cell).rename(columns=lambda name: str(name).replace("_", " "))
+    """Return the table with its numbers as text: three digits, thousands marked, nothing for a missing number.
+
+    Numbers of neurons are names and have no mark.  The least p-values that tests can give are left to the saved tables.
+    """
+    kept = table[[column for column in table.columns if not str(column).startswith("p_floor")]]
+    shown = {column: kept[column].map(str if column == "neuron" else _cell) for column in kept.columns}
+    return pd.DataFrame(shown).rename(columns=lambda name: str(name).replace("_", " "))
 
 
 def _cell(value: Any) -> str:
@@ -73,7 +78,7 @@ def _cell(value: Any) -> str:
 def table_html(title: str, table: pd.DataFrame) -> str:
     """Return a table under its heading as HTML, folded where it is long."""
     body = rounded(table).to_html(index=False, escape=True, border=0)
-    opened = " open" if len(table) <= OPEN_ROWS else ""
+    opened = " open" if len(table) <= OPEN_ROWS and len(table.columns) <= OPEN_COLUMNS else ""
     return f'<details{opened}><summary>{escape(title)}</summary><div style="overflow-x:auto">{body}</div></details>'
 
 
