@@ -33,14 +33,18 @@ def test_committed_notebooks_are_executed_and_small(path):
     nbformat.validate(notebook)
     cells = [cell for cell in notebook.cells if cell.cell_type == "code"]
     assert [cell.execution_count for cell in cells] == list(range(1, len(cells) + 1)), "say: python -m tools.notebooks"
-    assert not [output for output in outputs(notebook) if output.output_type == "error" or output.get("name") == "stderr"]
+    assert not [
+        output for output in outputs(notebook) if output.output_type == "error" or output.get("name") == "stderr"
+    ]
     assert path.stat().st_size < MOST
     assert any("application/vnd.plotly.v1+json" in output.get("data", {}) for output in outputs(notebook))
 
 
 @pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
 def test_committed_notebooks_name_no_machine(path):
-    found = re.findall(r"(?:/(?:root|home|tmp|work|Users|private|var)/|[A-Z]:\\\\)[\w./-]*", path.read_text(encoding="utf-8"))
+    found = re.findall(
+        r"(?:/(?:root|home|tmp|work|Users|private|var)/|[A-Z]:\\\\)[\w./-]*", path.read_text(encoding="utf-8")
+    )
     assert not found
 
 

@@ -27,8 +27,12 @@ def execute(notebook: nbformat.NotebookNode, folder: Path | str) -> nbformat.Not
     """
     # The MIME bundle alone: plotly would put its whole library of JavaScript into the first figure's HTML.
     os.environ["PLOTLY_RENDERER"] = "plotly_mimetype"
-    os.environ["PYTHONWARNINGS"] = "ignore:IProgress"  # tqdm would print a path of this machine where there are no widgets
-    client = NotebookClient(notebook, timeout=TIMEOUT, record_timing=False, resources={"metadata": {"path": str(folder)}})
+    os.environ["PYTHONWARNINGS"] = (
+        "ignore:IProgress"  # tqdm would print a path of this machine where there are no widgets
+    )
+    client = NotebookClient(
+        notebook, timeout=TIMEOUT, record_timing=False, resources={"metadata": {"path": str(folder)}}
+    )
     done = client.execute()
     done.metadata = nbformat.from_dict(
         {
