@@ -44,7 +44,7 @@ check: $(STAMP) docs  ## Check lint, format, types, the imports between packages
 	$(BIN)/lint-imports --no-logo
 
 docs: $(STAMP)  ## Build the docs as a site in site/; a broken link ends the build
-	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --quiet
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build  # not --quiet: it hides the warnings that --strict counts
 
 notebooks: $(STAMP)  ## Execute the notebooks of examples/ and write their outputs
 	$(ONE_THREAD) $(BIN)/python -m tools.notebooks

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+import shutil
 import subprocess
 import sys
 
@@ -90,3 +91,23 @@ def test_every_page_of_the_docs_is_in_the_navigation():
     text = (ROOT / "mkdocs.yml").read_text(encoding="utf-8")
     in_navigation = set(re.findall(r"[\w/-]+\.md", text.partition("\nnav:")[2]))
     assert in_navigation == {path.relative_to(ROOT / "docs").as_posix() for path in (ROOT / "docs").rglob("*.md")}
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("line", "says"), [("[x](nowhere.md)", "nowhere.md"), ("[y](method.md#nope)", "an anchor '#nope'")]
+)
+def test_a_broken_link_ends_the_build_of_the_site(line, says, tmp_path):
+    pytest.importorskip("mkdocs", reason="the site needs the extra `docs`")
+    shutil.copytree(ROOT / "docs", tmp_path / "docs")
+    shutil.copytree(ROOT / "tools", tmp_path / "tools")
+    settings = (ROOT / "mkdocs.yml").read_text(encoding="utf-8").replace("paths: [src]", f"paths: [{ROOT / 'src'}]")
+    (tmp_path / "mkdocs.yml").write_text(settings, encoding="utf-8")
+    with (tmp_path / "docs" / "index.md").open("a", encoding="utf-8") as page:
+        page.write(f"\n{line}\n")
+    recipe = re.search(
+        r"^docs:.*\n\t.*\$\(BIN\)/(mkdocs build[^#\n]*)", (ROOT / "Makefile").read_text(), flags=re.MULTILINE
+    )
+    command = [sys.executable, "-m", *recipe[1].split()]
+    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False)
+    assert done.returncode != 0 and says in done.stderr, done.stderr
