@@ -11,7 +11,7 @@ BIN := $(VENV)/bin
 ONE_THREAD := OMP_NUM_THREADS=1
 
 .DEFAULT_GOAL := help
-.PHONY: help run quick test test-distributed test-tools check bench clean
+.PHONY: help run quick test test-distributed test-tools check docs notebooks bench clean
 
 help:  ## Print this list
 	@sed -nE 's/^([a-z-]+):.*## (.*)/make \1|\2/p' $(firstword $(MAKEFILE_LIST)) | awk -F'|' '{printf "%-24s%s\n", $$1, $$2}'
@@ -19,7 +19,7 @@ help:  ## Print this list
 $(STAMP): pyproject.toml constraints.txt
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 10))' || { echo "culnig needs Python 3.10 or newer; say make PYTHON=python3.12"; exit 1; }
 	$(PYTHON) -m venv $(VENV)
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable '.[dev]'
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable '.[dev,docs]'
 	@touch $@
 
 run: $(STAMP)  ## Run the quickstart and write runs/quickstart/report.html
@@ -43,14 +43,20 @@ test-tools:  ## Run the tests of other tools (lm-eval, inspect_ai, W&B, MLflow, 
 	.venv-tools/bin/python -m pip install --quiet --disable-pip-version-check --editable '.[dev,lm-eval,inspect,wandb,mlflow,nnsight,transformer-lens]'
 	$(ONE_THREAD) .venv-tools/bin/python -m pytest tests/integrations
 
-check: $(STAMP)  ## Check lint, format, types and the imports between packages
+check: $(STAMP) docs  ## Check lint, format, types, the imports between packages, and the docs' links
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports --no-logo
 
+docs: $(STAMP)  ## Build the docs as a site in site/; a broken link ends the build
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build  # not --quiet: it hides the warnings that --strict counts
+
+notebooks: $(STAMP)  ## Execute the notebooks of examples/ and write their outputs
+	$(ONE_THREAD) $(BIN)/python -m tools.notebooks
+
 bench: $(STAMP)  ## Measure speed and memory (see bench/)
 	$(BIN)/python -m bench
 
 clean:  ## Delete the environment, runs and caches
-	rm -rf $(VENV) runs .pytest_cache .mypy_cache .ruff_cache .import_linter_cache
+	rm -rf $(VENV) runs site .pytest_cache .mypy_cache .ruff_cache .import_linter_cache

@@ -14,7 +14,7 @@ import typer
 
 ROOT = Path(__file__).resolve().parents[1]
 README = ROOT / "README.md"
-PAGES = [README, ROOT / "CONTRIBUTING.md", ROOT / "CHANGELOG.md", *sorted((ROOT / "docs").glob("*.md"))]
+PAGES = [README, ROOT / "CONTRIBUTING.md", ROOT / "CHANGELOG.md", *sorted((ROOT / "docs").rglob("*.md"))]
 LONGEST_SENTENCE = 25
 MOST_FIGURES = 8
 PREFIXES = {"torchrun", "accelerate", "python", "-m"}
@@ -28,7 +28,7 @@ def without_code_blocks(text: str) -> str:
 
 def code_blocks(text: str, *languages: str) -> list[str]:
     """The contents of the fenced blocks of some languages; "" is a block that names none."""
-    blocks = re.findall(r"^ *```(\w*)\n(.*?)^ *```$", text, flags=re.DOTALL | re.MULTILINE)
+    blocks = re.findall(r"^ *```(\w*)[^\n`]*\n(.*?)^ *```$", text, flags=re.DOTALL | re.MULTILINE)
     return [body for language, body in blocks if language in languages]
 
 
@@ -202,7 +202,7 @@ def test_the_paths_of_the_design_are_short():
         assert 0 < len(re.findall(r"^\| \d+ \| `", section[1], flags=re.MULTILINE)) <= most, heading
 
 
-@pytest.mark.parametrize("page", [README, *sorted((ROOT / "docs").glob("*.md"))], ids=lambda page: page.name)
+@pytest.mark.parametrize("page", [README, *sorted((ROOT / "docs").rglob("*.md"))], ids=lambda page: page.name)
 def test_python_uses_what_there_is(page):
     """Every import, every `culnig.name` and every keyword of a call to it in a Python snippet exists."""
     import culnig

@@ -12,6 +12,7 @@ from typing import Any, NamedTuple
 
 from culnig.errors import DataError, UsageError
 from culnig.files import read_json, write_json
+from culnig.showing import brief, show
 
 GATE, UP = "mlp.gate_proj", "mlp.up_proj"
 QUERY, KEY, VALUE = "self_attn.q_proj", "self_attn.k_proj", "self_attn.v_proj"
@@ -136,6 +137,21 @@ class NeuronSet:
 
     def __repr__(self) -> str:
         return f"NeuronSet({len(self)} neurons of {self.model_name or 'an unnamed model'})"
+
+    def _repr_html_(self) -> str:
+        return brief("neurons", self)
+
+    def show(self, *, of: Any = None, count: int = 25) -> None:
+        """Show in Jupyter where the neurons sit, and list the first; elsewhere, print them.
+
+        Args:
+            of: the model, or scores of it; then layers without a neuron are drawn, too, and densities.
+            count: neurons in the table, in the set's order.
+
+        Raises:
+            UsageError: `of` is no model and no scores, or the set does not belong to it.
+        """
+        show("neurons", self, of=of, count=count)
 
     def _kept(self, keep: Iterable[Neuron], operation: str) -> NeuronSet:
         return NeuronSet(

@@ -17,6 +17,7 @@ from culnig.data import Item
 from culnig.errors import DataError, UsageError
 from culnig.files import atomic_path, require_file
 from culnig.neurons import Shape, widths_of
+from culnig.showing import brief, show
 
 
 def own_neurons(shape: tuple[int, int]) -> np.ndarray:
@@ -56,6 +57,25 @@ class Scores:
 
     def __repr__(self) -> str:
         return f"Scores({self.meta.get('model', '?')}, {len(self.groups)} groups, {int(self.count.sum())} prompts)"
+
+    def _repr_html_(self) -> str:
+        return brief("scores", self)
+
+    def show(
+        self, *, ctrl: Scores | None = None, share: float = 0.01, method: str | None = None, count: int = 25
+    ) -> None:
+        """Show in Jupyter where the neurons with the highest scores sit, and list the first; elsewhere, print them.
+
+        Args:
+            ctrl: scores of the controls, which are then subtracted as selection does.
+            share: share of each module that counts as high.
+            method: one of the scores' methods; None is the first.
+            count: neurons in the table.
+
+        Raises:
+            UsageError: an unknown method, a share out of range, or controls of another model.
+        """
+        show("scores", self, ctrl=ctrl, share=share, method=method, count=count)
 
     @property
     def method(self) -> str:

@@ -48,7 +48,6 @@ app = typer.Typer(
     help="Find, test and protect the neurons of a language model that carry cultural understanding.",
     epilog="Start with:  culnig run     then open  runs/quickstart/report.html",
     no_args_is_help=True,
-    add_completion=False,
     rich_markup_mode="rich",
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
@@ -121,7 +120,7 @@ def main() -> None:
 def _run_verb() -> None:
     """Run the command; several processes end it together."""
     try:
-        app()
+        app(prog_name="culnig")  # also under `python -m culnig`: the scripts of completion call this name
     except SystemExit as stop:
         if stop.code:
             raise

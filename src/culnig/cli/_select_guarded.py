@@ -93,9 +93,9 @@ def guarded(
 ) -> None:
     """Choose neurons step by step that cost culture, within a budget of harm that is checked after every round.
 
-    The order of choice is kept, so every prefix of the set is a set. All data given here are development data: a third of
-    the culture questions and half of the others are for checking, and no round ranks by them. An interrupted search goes
-    on from its last round.
+    The order of choice is kept, so every prefix of the set is a set. All data given here are development data.
+    A third of the culture questions and half of the others are for checking, and no round ranks by them.
+    An interrupted search goes on from its last round.
     """
     from culnig.data import load_texts
     from culnig.files import check_writable

@@ -15,6 +15,7 @@ from culnig.errors import DataError, UsageError
 from culnig.evaluation.judging import leads, rejudged
 from culnig.files import atomic_path, require_file
 from culnig.prompts import PromptPolicy, template_hash
+from culnig.showing import brief, show
 from culnig.versions import versions
 
 if TYPE_CHECKING:
@@ -72,6 +73,21 @@ class EvalResult:
 
     def __repr__(self) -> str:
         return f"EvalResult({len(self)} rows, accuracy {self.accuracy:.1%})"
+
+    def _repr_html_(self) -> str:
+        return brief("result", self)
+
+    def show(self, *, before: EvalResult | None = None, by: str = "country") -> None:
+        """Show in Jupyter the accuracy by country, or what changed since another result; elsewhere, print it.
+
+        Args:
+            before: a result of the same items in another state of the model; then the paired change is shown.
+            by: column that splits the rows ("country", "topic", "benchmark").
+
+        Raises:
+            UsageError: no such column, or results of different items.
+        """
+        show("result", self, before=before, by=by)
 
     @property
     def accuracy(self) -> float:

@@ -20,6 +20,7 @@ from culnig.data import DataConfig
 from culnig.errors import UsageError
 from culnig.files import read_json
 from culnig.run.config import RunConfig, load_config
+from culnig.showing import brief, show
 from culnig.studies import SavedRun, scored_sets
 
 
@@ -30,6 +31,20 @@ class RunDirectory(SavedRun):
 
     def __init__(self, path: Path | str, config: RunConfig) -> None:
         super().__init__(path, config)
+
+    def _repr_html_(self) -> str:
+        return brief("run", self)
+
+    def show(self, study: str | None = None) -> None:
+        """Show in Jupyter what a study of the finished run found, as its report does; elsewhere, print it.
+
+        Args:
+            study: one of the run's studies; None is the first.
+
+        Raises:
+            UsageError: the run is unfinished, or has no such study.
+        """
+        show("run", self, study=study)
 
     @classmethod
     def open(cls, path: Path | str) -> RunDirectory:

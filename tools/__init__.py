@@ -1,0 +1,1 @@
+"""What makes files of the repository: executed notebooks, and pages of the docs."""
