@@ -16,7 +16,6 @@ from culnig.data import DataConfig, Item, ItemList, load_texts
 from culnig.evaluation import EvalResult, answer, evaluate, perplexity
 from culnig.evaluation.multiple_choice import count_rows, prompts_seen
 from culnig.files import atomic_path, safe_names, write_json
-from culnig.integrations.tracking import metrics_of, track
 from culnig.intervention import Operation
 from culnig.machine import trim_memory
 from culnig.models import LanguageModel, load_model
@@ -31,7 +30,7 @@ from culnig.run.config import RunConfig
 from culnig.run.directory import RunDirectory, before_calibration
 from culnig.run.manifest import write_manifest
 from culnig.run.provenance import Provenance, neurons_hash
-from culnig.run.reporting import analyse, write_report, write_report_so_far
+from culnig.run.reporting import analyse, tell_trackers, write_report, write_report_so_far
 from culnig.run.stages import stages_of
 from culnig.run.tuning import is_done, take_scores, tune_and_evaluate
 from culnig.studies import (
@@ -142,10 +141,7 @@ class _Run:
         self._seconds["total"] = time.monotonic() - started
         write_manifest(self.dir, self._seconds)
         write_report(self.dir, sections)
-        if self.config.tracking.to:
-            metrics = metrics_of(self.dir.results, self.dir.manifest["seconds"])
-            facts = self.config.model_dump(mode="json")
-            track(self.config.tracking, self.dir.path, name=self.config.name, config=facts, metrics=metrics)
+        tell_trackers(self.dir)
 
     @property
     def model(self) -> LanguageModel:

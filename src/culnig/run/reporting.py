@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from culnig.files import save_table, write_json
+from culnig.integrations.tracking import metrics_of, track
 from culnig.run.directory import RunDirectory
 from culnig.run.manifest import manifest_of
 from culnig.run.stages import finished_sections
@@ -42,3 +43,11 @@ def write_report(directory: RunDirectory, sections: list[Section]) -> Path:
     from culnig.report import render_report
 
     return render_report(directory, sections, directory.manifest)
+
+
+def tell_trackers(run: RunDirectory) -> None:
+    """Send the figures of a finished run to the trackers that its config names; none is the default."""
+    if run.config.tracking.to:
+        metrics = metrics_of(run.results, run.manifest["seconds"])
+        facts = run.config.model_dump(mode="json")
+        track(run.config.tracking, run.path, name=run.config.name, config=facts, metrics=metrics)
