@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import shutil
-import tempfile
 import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -12,14 +11,24 @@ import pandas as pd
 import yaml
 
 from culnig import distributed
-from culnig.errors import CulnigError, UsageError
-from culnig.files import atomic_path, check_writable, read_json, sha256_json, write_json, write_text
+from culnig.errors import CulnigError, DataError, UsageError
+from culnig.files import (
+    check_writable,
+    read_json,
+    save_table,
+    sha256_json,
+    write_json,
+    write_text,
+)
 from culnig.finetune.examples import describe, examples
 from culnig.finetune.updates import Update, merge, prepare
 from culnig.models import LanguageModel, load_model
+from culnig.models.checkpoint_files import sign
 from culnig.models.loading import quiet
+from culnig.parsing import NotParsed, parse_yaml
 from culnig.progress import Reporter, Silent
 from culnig.versions import versions
+from culnig.writing import scratch_folder, staged_folder
 
 if TYPE_CHECKING:
     from culnig.finetune.settings import FinetuneConfig
@@ -80,7 +89,10 @@ def _check_folder(folder: Path, config: FinetuneConfig) -> None:
     path = folder / CONFIG
     check_writable(path)
     if path.is_file():
-        theirs = yaml.safe_load(path.read_text(encoding="utf-8"))
+        try:
+            theirs = parse_yaml(path.read_text(encoding="utf-8"))
+        except (NotParsed, UnicodeDecodeError) as error:
+            raise DataError(f"{path}: not YAML: {' '.join(str(error).split())}") from error
         theirs = _completed(theirs if isinstance(theirs, dict) else {})
         if different := [key for key in mine if mine[key] != theirs.get(key)]:
             raise UsageError(
@@ -187,8 +199,7 @@ def _steps(rows: int, config: FinetuneConfig) -> int:
 def _save(trainer: Any, update: Update, lm: LanguageModel, folder: Path, origin: dict[str, Any]) -> None:
     """Write `model/`, with adapters merged and with the tokenizer; it is either complete or absent."""
     adapters = hasattr(update.model, "merge_and_unload")
-    with tempfile.TemporaryDirectory(dir=folder, prefix=".model-") as scratch:
-        staged = Path(scratch) / MODEL
+    with (staged_folder if distributed.is_main() else scratch_folder)(folder / MODEL) as staged:
         if adapters:
             model = merge(update)
             if distributed.is_main():
@@ -198,10 +209,8 @@ def _save(trainer: Any, update: Update, lm: LanguageModel, folder: Path, origin:
             (staged / "training_args.bin").unlink(missing_ok=True)
         if distributed.is_main():
             lm.tokenizer.save_pretrained(staged)
-            write_json(staged / "culnig.json", {**origin, "formulation": lm.formulation})
-            shutil.rmtree(folder / MODEL, ignore_errors=True)
-            shutil.move(staged, folder / MODEL)
-        distributed.wait()
+            sign(staged, {**origin, "formulation": lm.formulation})
+    distributed.wait()
 
 
 def loss_table(history: list[dict[str, Any]], stem: Path) -> pd.DataFrame:
@@ -213,10 +222,7 @@ def loss_table(history: list[dict[str, Any]], stem: Path) -> pd.DataFrame:
     keep = ["step", "epoch", "loss", "grad_norm", "learning_rate", "eval_loss"]
     rows = [{key: row[key] for key in keep if key in row} for row in history if "loss" in row or "eval_loss" in row]
     table = pd.DataFrame(rows, columns=keep).groupby("step", as_index=False).first()
-    with atomic_path(stem.with_suffix(".parquet")) as temporary:
-        table.to_parquet(temporary, index=False)
-    with atomic_path(stem.with_suffix(".csv")) as temporary:
-        table.to_csv(temporary, index=False)
+    save_table(stem, table)
     return table
 
 
