@@ -85,7 +85,7 @@ def tensor_meta(path: Path | str, what: str) -> dict[str, Any] | None:
         with safe_open(str(path), framework="numpy") as archive:
             meta = parse_json((archive.metadata() or {}).get(KEY, "null"))
     except (SafetensorError, json.JSONDecodeError, OSError) as error:
-        raise DataError(f"{path}: damaged, or not {what} ({' '.join(str(error).split())})") from error
+        raise DataError(f"{path}: not {what}, or damaged ({' '.join(str(error).split())})") from error
     return _checked(path, meta, first=True)
 
 
@@ -140,7 +140,7 @@ def load_tensors(path: Path | str, what: str) -> dict[str, Any]:
     try:
         return load_file(str(path))
     except (SafetensorError, OSError) as error:
-        raise DataError(f"{path}: damaged, or not {what} ({error})") from error
+        raise DataError(f"{path}: not {what}, or damaged ({error})") from error
 
 
 class unreadable:
@@ -160,7 +160,7 @@ class unreadable:
         damaged = (pa.ArrowException, OSError, ValueError, KeyError, IndexError, OverflowError, TypeError, MemoryError)
         if isinstance(error, damaged):
             said = " ".join(str(error).split())[:200]
-            raise DataError(f"{self._path}: damaged, or not {self._what} ({said})") from error
+            raise DataError(f"{self._path}: not {self._what}, or damaged ({said})") from error
 
 
 def _of_schema(path: Path, metadata: Mapping[bytes, bytes]) -> dict[str, Any] | None:
