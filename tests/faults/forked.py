@@ -6,6 +6,7 @@ SIGKILL ends it as it would end any.
 
 from __future__ import annotations
 
+import gc
 import os
 import signal
 import sys
@@ -40,13 +41,17 @@ def warm_up() -> None:
     import filelock
     import peft
     import plotly.offline
+    import rich.progress
     import safetensors.torch
+    import statsmodels.api
     import torch
     from transformers import AutoModelForCausalLM, AutoTokenizer, LlamaForCausalLM, Trainer
 
     _ = (culnig, datasets, filelock, peft, plotly, safetensors, AutoModelForCausalLM, AutoTokenizer)
-    _ = (LlamaForCausalLM, Trainer)
+    _ = (LlamaForCausalLM, Trainer, rich, statsmodels)
     torch.set_num_threads(1)
+    gc.collect()
+    gc.freeze()  # else each collection in a child goes through all of this again
 
 
 def start(args: Sequence[str], log: Path, prepare: Callable[[], None] | None = None) -> int:

@@ -17,7 +17,7 @@ from tests.helpers.configs import WORDS, write_config, write_items
 REFERENCE = Path(__file__).parents[1] / "files" / "reference"
 TRAINING = {"learning_rate": 0.003, "batch": 8, "accumulation": 1, "checkpoint_minutes": 0}
 MODEL = ("--model", str(REFERENCE), "--formulation", "cf")
-SMALL = ("--token-budget", "200")
+SMALL = ("--token-budget", "80")
 
 
 @dataclass(frozen=True)
@@ -61,7 +61,7 @@ STUDIES: dict[str, dict[str, Any]] = {
     "layers": {"studies": ["culture_general", "culture_specific", "layers"]},
     "method_comparison": {"scoring": "culnig,culnig:sum", "method_comparison": {"budgets": [0.05]}},
     "modules": {"modules": {"random_controls": 1}},
-    "overlap": {"overlap": {"benchmarks": {"own": {"neur": "NEUR", "ctrl": "CTRL"}}}},
+    "overlap": {"overlap": {"benchmarks": {name: {"neur": part, "ctrl": "CTRL"} for name, part in (("own", "NEUR"), ("b", "TASK"))}}},
     "protocol": {"studies": ["culture_general", "protocol"], "guards": {"text": None, "reading": "main"}},
     "related": {"studies": ["culture_general", "culture_specific", "related"]},
     "restore": {"restore": {"task": "NEUR", "training": TRAINING}},
@@ -92,7 +92,7 @@ def make(folder: Path, studies: Sequence[str] = tuple(STUDIES)) -> list[Job]:
     folder.mkdir(parents=True, exist_ok=True)
     config = write_config(folder, REFERENCE)
     items = {n: str(folder / f"{n}.jsonl") for n in ("neur", "ctrl", "crc", "test", "ability")}
-    items["task"] = write_items(folder / "task.jsonl", "task", count=32)
+    items |= {name: write_items(folder / f"{name}.jsonl", name, count=32) for name in ("task", "skills")}
     _write_texts(folder)
     _write_short(folder)
     score = ("score", *MODEL, *SMALL)
@@ -114,7 +114,7 @@ def _verbs(folder: Path, items: dict[str, str], neurons: Path) -> list[Job]:
     settings = {"model": {"name": str(REFERENCE)}, "prompts": {"formulation": "cf"}}
     settings |= {"name": "tune", "task": {"items": items["task"]}, "training": {**TRAINING, "epochs": 3}}
     tuned.write_text(yaml.safe_dump(settings))
-    guarded = ("select", "guarded", *MODEL, "--culture", items["test"], "--protect", f"skills={items['ability']}")
+    guarded = ("select", "guarded", *MODEL, "--culture", items["neur"], "--controls", items["ctrl"], "--protect", f"skills={items['skills']}")
     few = ("--max-neurons", "4", "--step", "2", "--ranked-on", "8", "--checked-on", "16")
     texts = ("--texts", str(folder / "text.txt"))
     exact = ("--layers", "1", "--top", "4", "--top-share", "10", "--groups", "2")
@@ -146,7 +146,7 @@ def _study(name: str, folder: Path, config: Path, items: dict[str, str]) -> Job:
     settings |= {"studies": [name], "random_controls": 1, "name": name, "guards": {"text": None}} | own
     settings["compute"] = {"token_budget": 400, "checkpoint_minutes": 0}
     if "guarded" in own:
-        settings["guarded"] |= {"protect": {"skills": {"items": items["ability"]}}, "own_texts": files["TEXT"]}
+        settings["guarded"] |= {"protect": {"skills": {"items": items["skills"]}}, "own_texts": files["TEXT"]}
     if name == "finetune":
         settings["test"] = [*settings["test"][:2], {"role": "task", "items": items["task"]}]
     path = folder / f"run-{name}.yaml"

@@ -51,17 +51,19 @@ class Known:
     files: dict[str, str]
     seconds: float
     events: int
+    sizes: dict[str, int]
 
 
 def uninterrupted(job: Job, folder: Path) -> Known:
-    """Run a job twice without a kill: the first tells its files, both together what differs anyway."""
+    """Run a job without a kill."""
     place = folder / "whole"
     place.mkdir(parents=True)
     ended = forked.count_events(job.command(place), folder / "log", place)
     assert ended.code == 0, f"{job.name}: {ended.said}"
     files = tree(place)
+    sizes = {name: (place / name).stat().st_size for name in files}
     shutil.rmtree(place)
-    return Known(files, ended.seconds, ended.events)
+    return Known(files, ended.seconds, ended.events, sizes)
 
 
 def kill(job: Job, known: Known, folder: Path, rng: random.Random, outcome: Outcome) -> None:
