@@ -81,8 +81,9 @@ def parse_yaml(text: str) -> Any:
 
     if len(text) > MOST_YAML:
         raise NotParsed(f"{len(text):,} characters of YAML; at most {MOST_YAML:,} are read")
-    loader = yaml.SafeLoader(text)
+    loader = None
     try:
+        loader = yaml.SafeLoader(text)
         node = loader.get_single_node()
         if node is None:
             return None
@@ -98,7 +99,8 @@ def parse_yaml(text: str) -> Any:
             raise
         raise NotParsed(f"a value cannot be read ({' '.join(str(error).split())[:120]})") from error
     finally:
-        loader.dispose()
+        if loader is not None:
+            loader.dispose()
     if _half_pair(value):
         raise NotParsed("half of a surrogate pair in a text")
     return value

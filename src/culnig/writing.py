@@ -160,7 +160,7 @@ def _number(error: BaseException) -> int | None:
     found = _NUMBER.search(str(error))
     if found and (isinstance(error, OSError) or "Safetensor" in name or "Arrow" in name):
         return int(found[1])
-    if isinstance(error, RuntimeError) and "PytorchStreamWriter" in str(error):
+    if isinstance(error, RuntimeError) and re.search("PytorchStreamWriter|inline_container", str(error)):
         return 28
     return None
 

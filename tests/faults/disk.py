@@ -188,7 +188,9 @@ def _needed(known: Known, rng: random.Random) -> int:
 @contextmanager
 def _mounted(place: Path, options: str) -> Iterator[None]:
     """A tmpfs at a place; what it holds in the end is copied to the folder below, as if room had been made."""
-    done = subprocess.run(["mount", "-t", "tmpfs", "-o", options, "tmpfs", str(place)], capture_output=True, check=False)
+    done = subprocess.run(
+        ["mount", "-t", "tmpfs", "-o", options, "tmpfs", str(place)], capture_output=True, check=False
+    )
     if done.returncode:
         raise OSError(done.stderr.decode().strip())
     aside = place.with_name(f"{place.name}.aside")

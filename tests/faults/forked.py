@@ -33,10 +33,6 @@ class Ended(NamedTuple):
 
 def warm_up() -> None:
     """Import what the verbs import, so that children need not."""
-    import culnig.cli
-    import culnig.finetune.trainer
-    import culnig.run.pipeline
-    import culnig.studies.fidelity
     import datasets
     import filelock
     import peft
@@ -46,6 +42,11 @@ def warm_up() -> None:
     import statsmodels.api
     import torch
     from transformers import AutoModelForCausalLM, AutoTokenizer, LlamaForCausalLM, Trainer
+
+    import culnig.cli
+    import culnig.finetune.trainer
+    import culnig.run.pipeline
+    import culnig.studies.fidelity
 
     _ = (culnig, datasets, filelock, peft, plotly, safetensors, AutoModelForCausalLM, AutoTokenizer)
     _ = (LlamaForCausalLM, Trainer, rich, statsmodels)

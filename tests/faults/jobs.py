@@ -61,7 +61,11 @@ STUDIES: dict[str, dict[str, Any]] = {
     "layers": {"studies": ["culture_general", "culture_specific", "layers"]},
     "method_comparison": {"scoring": "culnig,culnig:sum", "method_comparison": {"budgets": [0.05]}},
     "modules": {"modules": {"random_controls": 1}},
-    "overlap": {"overlap": {"benchmarks": {name: {"neur": part, "ctrl": "CTRL"} for name, part in (("own", "NEUR"), ("b", "TASK"))}}},
+    "overlap": {
+        "overlap": {
+            "benchmarks": {name: {"neur": part, "ctrl": "CTRL"} for name, part in (("own", "NEUR"), ("b", "TASK"))}
+        }
+    },
     "protocol": {"studies": ["culture_general", "protocol"], "guards": {"text": None, "reading": "main"}},
     "related": {"studies": ["culture_general", "culture_specific", "related"]},
     "restore": {"restore": {"task": "NEUR", "training": TRAINING}},
@@ -114,7 +118,17 @@ def _verbs(folder: Path, items: dict[str, str], neurons: Path) -> list[Job]:
     settings = {"model": {"name": str(REFERENCE)}, "prompts": {"formulation": "cf"}}
     settings |= {"name": "tune", "task": {"items": items["task"]}, "training": {**TRAINING, "epochs": 3}}
     tuned.write_text(yaml.safe_dump(settings))
-    guarded = ("select", "guarded", *MODEL, "--culture", items["neur"], "--controls", items["ctrl"], "--protect", f"skills={items['skills']}")
+    guarded = (
+        "select",
+        "guarded",
+        *MODEL,
+        "--culture",
+        items["neur"],
+        "--controls",
+        items["ctrl"],
+        "--protect",
+        f"skills={items['skills']}",
+    )
     few = ("--max-neurons", "4", "--step", "2", "--ranked-on", "8", "--checked-on", "16")
     texts = ("--texts", str(folder / "text.txt"))
     exact = ("--layers", "1", "--top", "4", "--top-share", "10", "--groups", "2")
@@ -126,7 +140,16 @@ def _verbs(folder: Path, items: dict[str, str], neurons: Path) -> list[Job]:
         Job(
             "answer",
             "answer",
-            ("answer", "--model", str(REFERENCE), *SMALL, "--items", str(folder / "short.jsonl"), "--max-new-tokens", "6"),
+            (
+                "answer",
+                "--model",
+                str(REFERENCE),
+                *SMALL,
+                "--items",
+                str(folder / "short.jsonl"),
+                "--max-new-tokens",
+                "6",
+            ),
             "a.parquet",
         ),
         Job("finetune", "finetune", ("finetune", str(tuned)), "tuned"),
@@ -166,7 +189,9 @@ def _write_texts(folder: Path) -> None:
     (folder / "texts").mkdir(exist_ok=True)
     for number, language in enumerate(("one", "two", "three")):
         words = WORDS[100 * number : 100 * number + 100]
-        (folder / "texts" / f"{language}.txt").write_text("\n\n".join(" ".join(rng.sample(words, 12)) for _ in range(6)))
+        (folder / "texts" / f"{language}.txt").write_text(
+            "\n\n".join(" ".join(rng.sample(words, 12)) for _ in range(6))
+        )
 
 
 def _write_short(folder: Path) -> None:

@@ -15,7 +15,7 @@ def write_figure(folder: Path) -> dict[str, Any]:
 
     table = load_table(folder / "loss.parquet", "the losses of a fine-tuning")
     figure = loss_curves({folder.name: table})
-    write_text(folder / "loss.html", figure.to_html(include_plotlyjs=True, full_html=True))
+    write_text(folder / "loss.html", figure.to_html(include_plotlyjs=True, full_html=True, div_id="loss"))
     losses = table["loss"].dropna()
     tenth = max(1, len(losses) // 10)
     return {"first_loss": float(losses.head(tenth).mean()), "last_loss": float(losses.tail(tenth).mean())}

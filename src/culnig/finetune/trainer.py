@@ -184,3 +184,13 @@ def last_checkpoint(folder: Path) -> Path | None:
         except (OSError, ValueError, CulnigError):
             continue
     return max(found)[1] if found else None
+
+
+def only(kept: Path | None, folder: Path) -> None:
+    """Delete all checkpoints but one.
+
+    The Trainer keeps the one of the highest number, and deletes its own for one that was never finished.
+    """
+    for path in folder.glob("checkpoint-*"):
+        if path != kept:
+            shutil.rmtree(path, ignore_errors=True)

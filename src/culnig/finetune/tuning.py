@@ -28,7 +28,7 @@ from culnig.models.loading import quiet
 from culnig.parsing import NotParsed, parse_yaml
 from culnig.progress import Reporter, Silent
 from culnig.versions import versions
-from culnig.writing import scratch_folder, staged_folder
+from culnig.writing import explained_writing, scratch_folder, staged_folder
 
 if TYPE_CHECKING:
     from culnig.finetune.settings import FinetuneConfig
@@ -125,7 +125,7 @@ def _train(
     """Train to the end, from the last checkpoint if there is one."""
     from transformers import set_seed
 
-    from culnig.finetune.trainer import Clock, last_checkpoint
+    from culnig.finetune.trainer import Clock, last_checkpoint, only
 
     policy = config.prompts.policy(lm.formulation)
     seed = config.seed if config.data_seed is None else config.data_seed
@@ -141,11 +141,16 @@ def _train(
             )
         distributed.wait()
         start = last_checkpoint(folder / CHECKPOINTS)
+        distributed.wait()
+        if distributed.is_main():
+            only(start, folder / CHECKPOINTS)
+        distributed.wait()
         if start:
             reporter.say(f"going on from update {start.name.rpartition('-')[2]}")
         with reporter.step(f"fine-tune {config.name}", _steps(len(rows), config), "updates") as progress:
             trainer.add_callback(Clock(config.training.checkpoint_minutes, progress))
-            trainer.train(resume_from_checkpoint=str(start) if start else None)
+            with explained_writing(folder / CHECKPOINTS):
+                trainer.train(resume_from_checkpoint=str(start) if start else None)
     lm.weights_changed()
     if broken := [k for k in update.kept if not k.intact()]:
         raise CulnigError(f"{len(broken)} parameters lost rows that should have been kept; this is a fault of culnig")

@@ -70,7 +70,7 @@ def load_model(
             return _from_gguf(place, kind, where) if place.gguf else _from_place(place, kind, where, revision, more)
         except CulnigError:
             raise
-        except (OSError, ValueError, RuntimeError, KeyError, ImportError) as error:
+        except Exception as error:  # a foreign file can make its reader raise anything
             raise explained(name, error) from error
 
 
