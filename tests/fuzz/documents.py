@@ -59,9 +59,7 @@ neuron_files = st.fixed_dictionaries(
     },
 )
 result_rows = st.lists(
-    st.dictionaries(
-        st.sampled_from(("id", "correct", "p_gold", "country", "gold")), text | st.integers(-2, 3)
-    ),
+    st.dictionaries(st.sampled_from(("id", "correct", "p_gold", "country", "gold")), text | st.integers(-2, 3)),
     max_size=4,
 )
 

@@ -10,6 +10,7 @@ from culnig.errors import ModelError
 from culnig.models.language_model import LanguageModel
 from culnig.passes.cpu_kernels import fast_linear
 from culnig.passes.forward import TokenRow
+from culnig.passes.numbers import no_numbers
 
 ATTEMPTS = 5
 """How often so many texts are sampled, where some are too short."""
@@ -20,8 +21,9 @@ def write_lines(lm: LanguageModel, prompts: Sequence[TokenRow], max_new_tokens: 
 
     Generation is greedy and without penalties.  From the model's generation config only the end tokens are used.
     """
-    from transformers import GenerationConfig, StoppingCriteriaList
+    from transformers import GenerationConfig, LogitsProcessorList, StoppingCriteriaList
 
+    numbers = _Numbers()
     width = max(map(len, prompts))
     pad = lm.tokenizer.pad_token_id if lm.tokenizer.pad_token_id is not None else 0
     ids = torch.full((len(prompts), width), pad)
@@ -46,7 +48,10 @@ def write_lines(lm: LanguageModel, prompts: Sequence[TokenRow], max_new_tokens: 
             attention_mask=mask.to(lm.device),
             generation_config=config,
             stopping_criteria=stop,
+            logits_processor=LogitsProcessorList([numbers]),
         )
+    if numbers.broken:
+        raise no_numbers(lm, "the log-probabilities of words")
     texts = lm.tokenizer.batch_decode(written[:, width:].cpu(), skip_special_tokens=True)
     return [first_line(text) for text in texts]
 
@@ -95,6 +100,16 @@ def sample_texts(lm: LanguageModel, count: int, tokens: int, *, seed: int = 0) -
             if len(texts) >= count:
                 return texts[:count]
     raise ModelError(f"{lm.name} ends its texts at once; give texts of your own")
+
+
+class _Numbers:
+    """Looks for NaN in the logits of each step; changes nothing."""
+
+    broken = False
+
+    def __call__(self, input_ids: torch.Tensor, scores: torch.Tensor) -> torch.Tensor:
+        self.broken = self.broken or bool(scores.isnan().any())
+        return scores
 
 
 class _FirstLine:
