@@ -65,12 +65,14 @@ def start(args: Sequence[str], log: Path, prepare: Callable[[], None] | None = N
     """
     sys.stdout.flush()
     sys.stderr.flush()
+    log.parent.mkdir(parents=True, exist_ok=True)
+    target = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o644)
     child = os.fork()
     if child:
+        os.close(target)
         return child
     code = 70
     try:
-        target = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o644)
         for stream in (1, 2):
             os.dup2(target, stream)
         os.environ["NO_COLOR"] = "1"

@@ -49,6 +49,38 @@ def verify(folder: Path) -> None:
             raise ModelError(f"{path}: damaged: its bytes are not those that were written; make the checkpoint again")
 
 
+def _safe_weights(folder: Path) -> list[Path]:
+    """Return the weight files of a folder that are safetensors."""
+    return sorted(path for path in folder.glob("*.safetensors") if path.name.startswith(_WEIGHTS))
+
+
+def check_sizes(folder: Path) -> None:
+    """Check that a folder's config describes no larger model than its weights hold, before one of that size is made.
+
+    Raises:
+        ModelError: it does, or a header is damaged.
+    """
+    from safetensors import SafetensorError, safe_open
+
+    config = read_json(folder / "config.json", "a model's config") if (folder / "config.json").is_file() else {}
+    tensors, largest = 0, 0
+    for path in _safe_weights(folder):
+        try:
+            with safe_open(str(path), framework="numpy") as archive:
+                for key in archive.keys():  # noqa: SIM118  it is no dictionary
+                    tensors, largest = tensors + 1, max(largest, *archive.get_slice(key).get_shape(), 0)
+        except (SafetensorError, OSError) as error:
+            raise ModelError(f"{path}: damaged, or no safetensors file ({' '.join(str(error).split())})") from error
+    if not isinstance(config, dict) or not tensors:
+        return
+    text = config.get("text_config")
+    for part in (config, text if isinstance(text, dict) else {}):
+        for field, most in (("num_hidden_layers", tensors), ("hidden_size", largest), ("vocab_size", largest)):
+            stated = part.get(field)
+            if isinstance(stated, int | float) and stated > most:
+                raise ModelError(f"{folder}: config.json has {field} {stated:,}, which its weights do not hold")
+
+
 def refuse_pickles(folder: Path) -> None:
     """Refuse a folder whose weights are pickled: reading a pickle can run code.
 
@@ -57,7 +89,7 @@ def refuse_pickles(folder: Path) -> None:
     Raises:
         ModelError: the folder has weights, and none of them in safetensors.
     """
-    if any(folder.glob("*.safetensors")):
+    if _safe_weights(folder):
         return
     for path in sorted(folder.iterdir()):
         if path.suffix in PICKLES and path.name.startswith(_WEIGHTS):

@@ -14,6 +14,7 @@ from typing import Any
 from culnig.errors import FetchError
 from culnig.files import cache_dir, sha256_file
 from culnig.models.catalogue import Alias, Wheel
+from culnig.models.gguf_header import check_header
 from culnig.models.quiet import quiet
 from culnig.writing import scratch_folder
 
@@ -110,6 +111,7 @@ def load_gguf(gguf: Path) -> tuple[Any, Any]:
     import torch
     from transformers import AutoModelForCausalLM, AutoTokenizer, modeling_gguf_pytorch_utils
 
+    check_header(gguf)
     # The progress bar over tensors has no switch of its own.
     modeling_gguf_pytorch_utils.tqdm = functools.partial(modeling_gguf_pytorch_utils.tqdm, disable=True)
     place = {"pretrained_model_name_or_path": str(gguf.parent), "gguf_file": gguf.name}

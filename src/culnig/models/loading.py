@@ -13,7 +13,7 @@ import torch
 from culnig import distributed
 from culnig.errors import CulnigError, ModelError, UsageError
 from culnig.models.catalogue import CATALOGUE
-from culnig.models.checkpoint_files import refuse_pickles, verify
+from culnig.models.checkpoint_files import check_sizes, refuse_pickles, verify
 from culnig.models.fetching import load_gguf
 from culnig.models.language_model import LanguageModel
 from culnig.models.places import Place, find_place
@@ -121,6 +121,11 @@ def _quantization(quantize: str | None, dtype: Any) -> Any:
 def _from_place(place: Place, dtype: Any, device: torch.device, revision: str | None, more: _Options) -> LanguageModel:
     from transformers import AutoModelForCausalLM, AutoTokenizer
 
+    for folder in {Path(place.weights), *([place.adapter] if place.adapter else [])}:
+        if folder.is_dir():
+            verify(folder)
+            refuse_pickles(folder)
+            check_sizes(folder)
     options = place_options(place, revision, more.trust)
     tokenizer = AutoTokenizer.from_pretrained(place.tokenizer, **options)
     if more.quantization is not None:
@@ -129,10 +134,6 @@ def _from_place(place: Place, dtype: Any, device: torch.device, revision: str | 
         options["device_map"] = more.device_map
     elif more.quantization is not None or device.type != "cpu":
         options["device_map"] = {"": device}  # weights go there one by one, and are never in host memory together
-    for folder in {Path(place.weights), *([place.adapter] if place.adapter else [])}:
-        if folder.is_dir():
-            verify(folder)
-            refuse_pickles(folder)
     model: Any = AutoModelForCausalLM.from_pretrained(place.weights, dtype=dtype, use_safetensors=True, **options)
     if getattr(model, "is_quantized", False):
         model = _keep_differentiable(model)
