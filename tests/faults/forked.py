@@ -13,6 +13,7 @@ import sys
 import time
 import traceback
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import NamedTuple
 
@@ -91,8 +92,9 @@ def start(args: Sequence[str], log: Path, prepare: Callable[[], None] | None = N
     except BaseException:
         traceback.print_exc()
     finally:
-        sys.stdout.flush()
-        sys.stderr.flush()
+        with suppress(OSError):  # an error here would go on as a second parent
+            sys.stdout.flush()
+            sys.stderr.flush()
         os._exit(code)
 
 
@@ -106,6 +108,8 @@ def finish(args: Sequence[str], log: Path | None = None, prepare: Callable[[], N
     where = log or Path(f"/tmp/culnig-fault-{os.getpid()}.log")
     child = start(args, where, prepare)
     _, status = os.waitpid(child, 0)
+    if prepare:
+        time.sleep(0.05)  # what hands on the child's lines may be a moment later
     said = where.read_text(errors="replace")
     code = os.waitstatus_to_exitcode(status)
     if log is None:

@@ -11,6 +11,7 @@ import warnings
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -74,6 +75,7 @@ def culnig(*args: str | Path) -> Case:
     """Run `culnig ARGS`."""
     from culnig.cli import main
 
+    _made_once()
     streams = [io.TextIOWrapper(io.BytesIO(), encoding="utf-8", write_through=True) for _ in range(2)]
     before = sys.argv
     sys.argv = ["culnig", *map(str, args)]
@@ -93,6 +95,16 @@ def culnig(*args: str | Path) -> Case:
         sys.argv = before
     out, err = (stream.buffer.getvalue().decode("utf-8", "replace") for stream in streams)  # type: ignore[attr-defined]
     return Case(code, out, err, trace)
+
+
+@cache
+def _made_once() -> None:
+    """Make the parser of the command line once: `typer.Typer` makes the same one anew at each call."""
+    from typer.main import get_command
+
+    from culnig.cli import _app
+
+    _app.app = get_command(_app.app)  # type: ignore[assignment]
 
 
 def called(function: Any, *args: Any) -> tuple[Case, Any]:
