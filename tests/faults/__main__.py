@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import math
 import sys
 import tempfile
 import time
@@ -17,6 +18,7 @@ def main() -> int:
     parser.add_argument("kills", nargs="?", type=int, default=200)
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--minutes", type=float, default=math.inf, help="end the kills after so long")
     parser.add_argument("--only", default="")
     asked = parser.parse_args()
     begun = time.monotonic()
@@ -29,7 +31,7 @@ def main() -> int:
             struck = disk.sample(_few_runs(made), asked.rounds, folder / "disk", asked.seed)
             bad |= _disk_table(struck)
         if asked.kills:
-            bad |= _table(kills.sample(made, asked.kills, folder / "kills", asked.seed))
+            bad |= _table(kills.sample(made, asked.kills, folder / "kills", asked.seed, minutes=asked.minutes))
     print(f"{time.monotonic() - begun:.0f} s, seed {asked.seed}")
     return int(bad)
 

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import hashlib
 import json
+import math
 import random
 import re
 import shutil
+import time
 from collections import Counter
 from collections.abc import Iterable
 from dataclasses import dataclass, field
@@ -72,7 +74,7 @@ def kill(job: Job, known: Known, folder: Path, rng: random.Random, outcome: Outc
     shutil.rmtree(place, ignore_errors=True)
     place.mkdir(parents=True)
     log = folder / "log"
-    for _ in range(rng.choice((1, 1, 2, 3))):
+    for _ in range(rng.randint(1, 5)):
         if rng.random() < 0.5:
             ended = forked.kill_after(job.command(place), log, rng.uniform(0, known.seconds))
             moment = "at a random time"
@@ -139,15 +141,18 @@ def _without_seconds(path: Path, content: bytes) -> bytes:
     return frame.drop(columns=["seconds"]).to_csv(index=False).encode() if "seconds" in frame else content
 
 
-def sample(jobs: Iterable[Job], number: int, folder: Path, seed: int = 0, say: Any = print) -> dict[str, Outcome]:
-    """Kill jobs in turn until so many processes have been killed; return verb -> what happened."""
+def sample(
+    jobs: Iterable[Job], number: int, folder: Path, seed: int = 0, say: Any = print, minutes: float = math.inf
+) -> dict[str, Outcome]:
+    """Kill jobs in turn until so many processes have been killed, or the time is over; return verb -> what happened."""
+    end = time.monotonic() + 60 * minutes
     rng = random.Random(seed)
     jobs = list(jobs)
     known: dict[str, Known] = {}
     outcomes = {job.verb: Outcome() for job in jobs}
     order = _spread(jobs)
     turn = 0
-    while sum(each.kills for each in outcomes.values()) < number:
+    while sum(each.kills for each in outcomes.values()) < number and time.monotonic() < end:
         job = order[turn % len(order)]
         place = folder / job.name.replace(" ", "-")
         if job.name not in known:
