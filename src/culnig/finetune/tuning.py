@@ -98,8 +98,13 @@ def _check_folder(folder: Path, config: FinetuneConfig) -> None:
             raise UsageError(
                 f"{folder} holds a fine-tuning with other settings ({', '.join(different)}); choose another --out, or delete it"
             )
-    elif folder.exists() and any(folder.iterdir()):
-        raise UsageError(f"{folder} holds other files ({next(folder.iterdir()).name}, ...); choose an empty --out")
+    elif others := [path for path in folder.iterdir() if not _begun(path)] if folder.exists() else []:
+        raise UsageError(f"{folder} holds other files ({others[0].name}, ...); choose an empty --out")
+
+
+def _begun(path: Path) -> bool:
+    """Whether a fine-tuning that was killed before it wrote its config left this behind."""
+    return path.name.startswith(".") or (path.name == CHECKPOINTS and path.is_dir() and not any(path.iterdir()))
 
 
 def _completed(saved: dict[str, Any]) -> dict[str, Any]:
