@@ -11,7 +11,7 @@ BIN := $(VENV)/bin
 ONE_THREAD := OMP_NUM_THREADS=1
 
 .DEFAULT_GOAL := help
-.PHONY: help run quick test test-distributed test-tools check docs notebooks bench clean
+.PHONY: help run quick test test-distributed test-tools check audit faults fuzz docs notebooks bench clean
 
 help:  ## Print this list
 	@sed -nE 's/^([a-z-]+):.*## (.*)/make \1|\2/p' $(firstword $(MAKEFILE_LIST)) | awk -F'|' '{printf "%-24s%s\n", $$1, $$2}'
@@ -48,6 +48,16 @@ check: $(STAMP) docs  ## Check lint, format, types, the imports between packages
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports --no-logo
+	$(BIN)/bandit --quiet --configfile pyproject.toml --recursive src
+
+audit: $(STAMP)  ## Look up known vulnerabilities of the pinned packages (needs a network)
+	$(BIN)/pip-audit --requirement constraints.txt --no-deps --disable-pip
+
+faults: $(STAMP)  ## Kill 200 commands, fill and break disks under others; print the counts (half an hour)
+	$(ONE_THREAD) PYTHONPATH=. $(BIN)/python -m tests.faults
+
+fuzz: $(STAMP)  ## Feed 10,000 odd files and command lines to the command line; print the counts (ten minutes)
+	$(ONE_THREAD) PYTHONPATH=. $(BIN)/python -m tests.fuzz
 
 docs: $(STAMP)  ## Build the docs as a site in site/; a broken link ends the build
 	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build  # not --quiet: it hides the warnings that --strict counts

@@ -25,6 +25,7 @@ def test_json_holds_what_json_does_not_know(tmp_path):
         raise AssertionError(f"{text} is no JSON")
 
     strict = json.loads((tmp_path / "a.json").read_text(), parse_constant=refuse)
+    assert strict.pop("checksum").startswith("sha256:")
     assert (
         strict
         == read_json(tmp_path / "a.json", "a test")

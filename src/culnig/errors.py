@@ -23,6 +23,10 @@ class DataError(CulnigError):
     """A file whose content is broken; the message names file, row and reason."""
 
 
+class WriteError(CulnigError):
+    """A file that cannot be written: a full disk, a quota, a folder that is read-only, a device that fails."""
+
+
 class ModelError(CulnigError):
     """A model that cannot be found, loaded or instrumented."""
 

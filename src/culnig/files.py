@@ -8,14 +8,18 @@ import math
 import os
 import re
 import unicodedata
-import uuid
-from collections.abc import Callable, Iterable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from urllib.parse import unquote
 
 from culnig.errors import DataError, UsageError
+from culnig.parsing import parse_json
+from culnig.parsing import require_file as require_file
+from culnig.sealed import save_rows
+from culnig.writing import atomic_path as atomic_path
+from culnig.writing import check_writable as check_writable
+from culnig.writing import staged_folder as staged_folder
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -36,52 +40,6 @@ def data_dir() -> Path:
     return Path(override) if override else cache_dir() / "data"
 
 
-@contextmanager
-def atomic_path(path: Path | str) -> Iterator[Path]:
-    """Yield a temporary sibling of `path`; rename it to `path` if the body succeeds, delete it otherwise.
-
-    Raises:
-        UsageError: the folder cannot be created or written.
-    """
-    path = Path(path)
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise UsageError(f"cannot create the folder {path.parent}: {error.strerror}; choose another --out") from error
-    if path.is_dir():
-        raise UsageError(f"{path} is a folder; give the name of a file to write")
-    temporary = path.with_name(f".{path.name}.{os.getpid()}-{uuid.uuid4().hex[:8]}.part")
-    try:
-        yield temporary
-        temporary.replace(path)
-    except OSError as error:
-        if isinstance(error, PermissionError) or error.errno in (13, 28, 30):
-            raise UsageError(f"cannot write {path}: {error.strerror}; choose another place") from error
-        raise
-    finally:
-        temporary.unlink(missing_ok=True)
-
-
-def check_writable(path: Path | str) -> None:
-    """Raise an error now, not after an hour of work, if `path` cannot be written.
-
-    Raises:
-        UsageError: as `atomic_path` would raise at the end.
-    """
-    path = Path(path)
-    if path.is_dir():
-        raise UsageError(f"{path} is a folder; give the name of a file to write")
-    folder = path.parent
-    while not folder.exists() and folder != folder.parent:
-        folder = folder.parent
-    probe = folder / f".culnig-{uuid.uuid4().hex[:8]}"
-    try:
-        probe.touch()
-        probe.unlink()
-    except OSError as error:
-        raise UsageError(f"cannot write into {folder}: {error.strerror}; choose another --out") from error
-
-
 def write_text(path: Path | str, text: str) -> None:
     """Write a text file, atomically."""
     with atomic_path(path) as temporary:
@@ -90,15 +48,75 @@ def write_text(path: Path | str, text: str) -> None:
 
 def save_table(stem: Path, frame: pd.DataFrame) -> None:
     """Write a data frame as `stem`.parquet and `stem`.csv, atomically."""
-    with atomic_path(stem.with_name(f"{stem.name}.parquet")) as temporary:
-        frame.to_parquet(temporary, index=False)
-    with atomic_path(stem.with_name(f"{stem.name}.csv")) as temporary:
-        frame.to_csv(temporary, index=False)
+    save_rows(stem.with_name(f"{stem.name}.parquet"), frame)
+    write_csv(stem.with_name(f"{stem.name}.csv"), frame)
+
+
+def write_csv(path: Path | str, frame: pd.DataFrame) -> None:
+    """Write a data frame as CSV, atomically, with no cell that a spreadsheet would run as a formula.
+
+    A text that begins as a formula does (=, +, -, @, tab, carriage return), and is no number, gets an apostrophe in front.
+    """
+    shown = frame.rename(columns=_harmless)
+    for place, kind in enumerate(shown.dtypes):
+        if kind.kind not in "biufcmM":
+            shown.isetitem(place, shown.iloc[:, place].map(_harmless))
+    with atomic_path(path) as temporary:
+        shown.to_csv(temporary, index=False)
+
+
+_FORMULA = re.compile(r"[=@\t\r]|[+-](?![\d.,]+(?:[eE][+-]?\d+)?(?: ?%)?$)")
+
+
+def _harmless(cell: Any) -> Any:
+    return f"'{cell}" if isinstance(cell, str) and _FORMULA.match(cell) else cell
+
+
+CHECKSUM = "checksum"
+"""Last field of a JSON object that we write: the hash of all the others, which `read_json` checks."""
+_SUM = re.compile(r"sha256:[0-9a-f]{64}")
 
 
 def write_json(path: Path | str, value: Any) -> None:
-    """Write a JSON file, atomically; see `json_text` for NaN, infinity and numpy's numbers."""
+    """Write a JSON file, atomically; see `json_text` for NaN, infinity and numpy's numbers.
+
+    An object gets a last field `checksum`, which `read_json` checks and takes away.
+    """
+    value = _plain(value)
+    if isinstance(value, dict):
+        value = _without_sum(value)
+        value[CHECKSUM] = _sum_of(value)
     write_text(path, json_text(value) + "\n")
+
+
+def _without_sum(value: dict[str, Any]) -> dict[str, Any]:
+    return {key: part for key, part in value.items() if key != CHECKSUM}
+
+
+def _sum_of(value: dict[str, Any]) -> str:
+    """Return the checksum of an object: of what JSON makes of it, so that a file that was read has it too."""
+    return f"sha256:{sha256_json(json.loads(json.dumps(value)))}"
+
+
+def _checked(path: Path, value: Any) -> Any:
+    """Return a value that was read, without its checksum.
+
+    Raises:
+        DataError: the checksum is wrong.
+    """
+    if not isinstance(value, dict):
+        return value
+    stated = value.get(CHECKSUM)
+    if stated is None:
+        last = next(reversed(value.values())) if value else None
+        if not (isinstance(last, str) and _SUM.fullmatch(last)):
+            return value  # a file of an earlier version, or of somebody else
+    rest = _without_sum(value)
+    if stated != _sum_of(rest):
+        raise DataError(
+            f"{path}: damaged or changed by hand: it does not have its `checksum`; make it again, or delete that field if you changed it"
+        )
+    return rest
 
 
 def json_text(value: Any, default: Callable[[Any], Any] | None = None) -> str:
@@ -131,30 +149,18 @@ def read_json(path: Path | str, what: str) -> Any:
 
     Raises:
         UsageError: the file does not exist.
-        DataError: it is not JSON; the message gives line and column.
+        DataError: it is not JSON, or its checksum is wrong; the message gives line and column.
     """
     path = Path(path)
     require_file(path, what)
     try:
-        return json.loads(path.read_text(encoding="utf-8"))
+        return _checked(path, parse_json(path.read_text(encoding="utf-8")))
+    except OSError as error:
+        raise DataError(f"{path}: cannot be read ({error.strerror})") from error
     except UnicodeDecodeError as error:
         raise DataError(f"{path}: not UTF-8 text (byte {error.start}); is this {what}?") from error
     except json.JSONDecodeError as error:
         raise DataError(f"{path}:{error.lineno}:{error.colno}: not JSON ({error.msg})") from error
-
-
-def require_file(path: Path | str, what: str) -> Path:
-    """Return the path if it is a file.
-
-    Raises:
-        UsageError: the path does not exist, or is a folder.
-    """
-    path = Path(path)
-    if path.is_dir():
-        raise UsageError(f"{path} is a folder, not {what}")
-    if not path.exists():
-        raise UsageError(f"no such file: {path} ({what} was expected)")
-    return path
 
 
 def sha256_file(path: Path | str) -> str:

@@ -243,14 +243,25 @@ class NeuronSet:
             if rest:
                 extra[neuron] = rest
         ids = data.get("dataset_ids") or {}
+        widths = data.get("expert_widths") or {}
+        provenance = data.get("provenance") or {"file": str(path), "origin": "published implementation"}
+        if not (isinstance(ids, dict | list) and isinstance(provenance, dict) and _are_widths(widths)):
+            raise DataError(f"{path}: not a neuron set: dataset_ids, provenance or expert_widths is of another kind")
         return cls(
             scores,
             model_name=str(data.get("model_name", "")),
             dataset_ids=ids if isinstance(ids, dict) else {"": list(ids)},
-            provenance=data.get("provenance") or {"file": str(path), "origin": "published implementation"},
+            provenance=provenance,
             extra=extra,
-            expert_widths=data.get("expert_widths"),
+            expert_widths=widths,
         )
+
+
+def _are_widths(value: Any) -> bool:
+    return isinstance(value, dict) and all(type(width) is int and width >= 0 for width in value.values())
+
+
+INFINITIES = {"Infinity": float("inf"), "-Infinity": -float("inf")}
 
 
 def _parse_row(row: Any, where: str) -> tuple[Neuron, float, dict[str, Any]]:
@@ -258,10 +269,14 @@ def _parse_row(row: Any, where: str) -> tuple[Neuron, float, dict[str, Any]]:
     if not isinstance(row, dict) or any(field not in row for field in fields):
         raise DataError(f"{where}: needs {', '.join(fields)}")
     module, layer, index = (row[field] for field in fields)
-    if not isinstance(module, str) or not all(isinstance(v, int) and v >= 0 for v in (layer, index)):
+    if not isinstance(module, str) or not all(type(v) is int and v >= 0 for v in (layer, index)):
         raise DataError(f"{where}: module_name must be text, layer_idx and neuron_idx whole numbers >= 0")
     known = {*fields, "attribute_score", "expert_idx"}
     score = row.get("attribute_score")
+    if isinstance(score, bool | str | list | dict):
+        score = INFINITIES.get(str(score))  # JSON has no infinity, so it is written as text
+        if score is None:
+            raise DataError(f"{where}: attribute_score must be a number, not {row['attribute_score']!r}")
     rest = {key: value for key, value in row.items() if key not in known}
     return Neuron(module, layer, index), float("nan") if score is None else float(score), rest
 

@@ -7,6 +7,8 @@ from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
 from typing import Protocol
 
+from culnig import stopping
+
 Advance = Callable[[int], None]
 
 
@@ -29,8 +31,8 @@ class Silent:
 
     @contextmanager
     def step(self, name: str, total: int | None = None, unit: str = "") -> Iterator[Advance]:
-        """Show nothing."""
-        yield lambda done: None
+        """Show nothing; stop between two calls if a signal has asked for it."""
+        yield _advancing(lambda done: None)
 
 
 class Terminal:
@@ -50,11 +52,11 @@ class Terminal:
         """Show a bar if the total is known, and a line with the time taken at the end."""
         begun = time.monotonic()
         if total is None or not self.console.is_terminal:
-            yield lambda done: None
+            yield _advancing(lambda done: None)
         else:
             with self._bar() as bar:
                 task = bar.add_task(name, total=total)
-                yield lambda done: bar.advance(task, done)
+                yield _advancing(lambda done: bar.advance(task, done))
         seconds = time.monotonic() - begun
         amount = f"{total:,} {unit}, " if total else ""
         self.console.print(f"[green]✓[/green] {name} [dim]({amount}{seconds:.1f} s)[/dim]")
@@ -70,6 +72,16 @@ class Terminal:
             console=self.console,
             transient=True,
         )
+
+
+def _advancing(show: Advance) -> Advance:
+    """Return a function that shows what is done, and stops there if a signal has asked for it."""
+
+    def advance(done: int) -> None:
+        show(done)
+        stopping.here()
+
+    return advance
 
 
 class Occasionally:

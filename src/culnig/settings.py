@@ -10,6 +10,7 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 
 from culnig.errors import DataError, UsageError
 from culnig.files import require_file
+from culnig.parsing import NotParsed, parse_yaml
 
 
 class Settings(BaseModel):
@@ -65,13 +66,11 @@ def embedded_names(folder: Path) -> list[str]:
 
 def _mapping(path: str | Path, embedded: Path | None, translate: Translate) -> tuple[str, dict[str, Any]]:
     """Return a file's name and its settings, merged over those of the embedded file that `base:` names."""
-    import yaml
-
     source, text = _read(path, embedded)
     try:
-        data = yaml.safe_load(text)
-    except yaml.YAMLError as error:
-        raise DataError(f"{source}: not YAML: {' '.join(str(error).split())}") from error
+        data = parse_yaml(text)
+    except NotParsed as error:
+        raise DataError(f"{source}: not YAML: {error}") from error
     if not isinstance(data, dict):
         raise DataError(f"{source}: a mapping of settings is expected; see `culnig run --help`")
     base = data.pop("base", None)
@@ -109,15 +108,13 @@ def _over(base: dict[str, Any], own: dict[str, Any]) -> dict[str, Any]:
 
 def _override(data: dict[str, Any], setting: str) -> None:
     """Set one `a.b=value` in the settings."""
-    import yaml
-
     path, equals, text = setting.partition("=")
     steps = path.split(".")
     if not equals or not all(steps):
         raise UsageError(f"--set {setting}: give it as name.of.setting=value")
     try:
-        value = yaml.safe_load(text)
-    except yaml.YAMLError as error:
+        value = parse_yaml(text)
+    except NotParsed as error:
         raise UsageError(f"--set {setting}: the value is not YAML") from error
     *parents, last = steps
     place: Any = data

@@ -86,7 +86,7 @@ def cases(tmp_path, reference_dir, reference_files):
         "no neuron file": ([*evaluate, "--neurons", good], 1, "not a neuron set"),
         "unknown operation": ([*evaluate, "--neurons", neurons, "--op", "delete"], 2, "unknown operation 'delete'"),
         "threshold out of range": ([*select, "--t-mlp", "2"], 2, "no such file"),
-        "not a score file": (["select", "general", "--neur", three[0], "--ctrl", three[1], "--crc", three[2], "--out", out], 1, "not a readable score file"),
+        "not a score file": (["select", "general", "--neur", three[0], "--ctrl", three[1], "--crc", three[2], "--out", out], 1, "not a score file"),
         "random without a set": (["select", "random", "--out", out], 2, "give --like"),
         "unknown setting": (["run", tmp_path / "config.yaml", "--out", tmp_path / "r"], 2, "sead"),
         "broken YAML": (["run", tmp_path / "badyaml.yaml"], 1, "not YAML"),
@@ -144,7 +144,7 @@ def test_read_only_output(tmp_path):
     target = locked / "n.json" if os.geteuid() else Path("/proc/culnig/n.json")
     args = ["select", "random", "--like", "x", "--scores", "y", "--out", str(target)]
     done = subprocess.run([sys.executable, "-m", "culnig", *args], capture_output=True, text=True, check=False)
-    assert done.returncode == 2 and "cannot" in done.stderr and len(done.stderr.splitlines()) == 1
+    assert done.returncode == 1 and "cannot" in done.stderr and len(done.stderr.splitlines()) == 1
 
 
 def test_unknown_architecture_lists_its_modules(tmp_path, capsys, monkeypatch, reference_dir):

@@ -17,6 +17,7 @@ from culnig.models import LanguageModel
 from culnig.neurons import ATTENTION_POOL, MLP_POOL, Site
 from culnig.passes.forward import Row
 from culnig.passes.memory import Fitting
+from culnig.passes.numbers import no_numbers
 
 
 @dataclass(frozen=True)
@@ -104,6 +105,7 @@ class Accumulator:
         self._staged.clear()
         work = ScoringBatch(self.lm, self.prompts, rows, modules=self._scored, budget=self.budget)
         self._passes(work)
+        self._check_numbers(work)
         # Only now: a pass that fails half-way must leave no trace in the sums.
         self._commit(work.keys)
         self._staged.clear()
@@ -123,6 +125,24 @@ class Accumulator:
             if isinstance(method, SweepMethod):
                 for site, first, scores in method.sweep(work):
                     emit(method.name, site, first, scores)
+
+    def _check_numbers(self, work: ScoringBatch) -> None:
+        """Check that a batch's scores are numbers; the host waits for each device once.
+
+        Methods that sweep score a sample of the neurons, and check what they compute themselves.
+
+        Raises:
+            ModelError: NaN or infinity in activations or gradients; nothing of the batch has been added up.
+        """
+        sampled = {method.name for method in self.methods if isinstance(method, SweepMethod)}
+        sums: dict[torch.device, torch.Tensor] = {}
+        for statistic, _, _, scores in self._staged:
+            if statistic not in sampled:
+                # NaN and infinity survive multiplication by 0, and adding up; numbers become 0.
+                flag = (scores * 0).sum(dtype=torch.float32)
+                sums[scores.device] = sums[scores.device] + flag if scores.device in sums else flag
+        if not all(bool(flag == 0) for flag in sums.values()):
+            raise no_numbers(self.lm, f"the scores of a batch with item {self.prompts.encoded[work.keys[0]].item.id}")
 
     def _stage(self, statistic: str, site: Site, first: int, scores: torch.Tensor) -> None:
         """Keep a site's [B, N] (from neuron `first` on) until the batch is through."""

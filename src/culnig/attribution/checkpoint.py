@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 import time
 from collections.abc import Mapping
@@ -11,7 +10,11 @@ from typing import Any
 
 import torch
 
-from culnig.files import atomic_path, sha256_json
+from culnig import stopping
+from culnig.errors import DataError
+from culnig.files import sha256_json
+from culnig.sealed import save_tensors, tensor_meta
+from culnig.writing import sweep
 
 
 class Checkpoint:
@@ -38,27 +41,24 @@ class Checkpoint:
         if self.path is None or not self.path.is_file():
             return 0
         try:
+            header = tensor_meta(self.path, "the progress of scoring") or {}
             with safe_open(str(self.path), framework="pt") as archive:
-                header = archive.metadata() or {}
                 tensors = {key: archive.get_tensor(key) for key in sums}
-        except (SafetensorError, OSError):
+        except (DataError, SafetensorError, OSError):
             return 0
-        if header.get("job") != self.job or header.get("checksum") != _checksum(tensors):
+        # Files of version 0.1 have their checksum elsewhere; their work is done again.
+        if header.get("job") != self.job:
             return 0
         for key, tensor in tensors.items():
             sums[key].copy_(tensor)
         return int(header["batches"])
 
     def keep(self, sums: Mapping[str, torch.Tensor], batches: int) -> None:
-        """Write the sums if the last time is long enough ago."""
-        if self.path is None or time.monotonic() - self._last < self.seconds:
+        """Write the sums if the last time is long enough ago, or a signal has asked for a stop."""
+        if self.path is None or (time.monotonic() - self._last < self.seconds and not stopping.requested()):
             return
-        from safetensors.torch import save_file
-
         tensors = {key: tensor.detach().cpu().contiguous() for key, tensor in sums.items()}
-        header = {"job": self.job, "batches": str(batches), "checksum": _checksum(tensors)}
-        with atomic_path(self.path) as temporary:
-            save_file(tensors, str(temporary), metadata=header)
+        save_tensors(self.path, tensors, {"job": self.job, "batches": batches})
         self._last = time.monotonic()
 
 
@@ -72,10 +72,4 @@ def forget(out: Path | str) -> None:
     """Delete the progress of a score file: the result has been saved."""
     for path in checkpoint_of(out).parent.glob(f"{checkpoint_of(out).name}*"):
         path.unlink(missing_ok=True)
-
-
-def _checksum(tensors: Mapping[str, torch.Tensor]) -> str:
-    digest = hashlib.sha256()
-    for key in sorted(tensors):
-        digest.update(key.encode() + tensors[key].numpy().tobytes())
-    return digest.hexdigest()
+    sweep(checkpoint_of(out).parent)

@@ -24,6 +24,7 @@ from culnig.passes.experts import Tap, tapped
 from culnig.passes.forward import Row, answer_logprobs, batches
 from culnig.passes.from_layer import layer_inputs, starting_at
 from culnig.passes.memory import Fitting
+from culnig.passes.numbers import no_numbers
 from culnig.prompts import PromptPolicy
 
 Places = Sequence[tuple[int, int]]
@@ -111,6 +112,8 @@ def oracle(
         for column, values in changes(work, chosen, target, reference):
             change[work.keys, column] = values.numpy()
         probability[work.keys] = work.probability.cpu().double().numpy()
+        if np.isnan(probability[work.keys]).any() or np.isnan(change[work.keys]).any():
+            raise no_numbers(lm, "the probabilities of answers")
 
     fitting = Fitting(run)
     for chunk in distributed.share(batches(rows, token_budget or lm.token_budget)):

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import json
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -15,8 +14,9 @@ from culnig.attribution.batch import Prompts
 from culnig.attribution.names import parse_name
 from culnig.data import Item
 from culnig.errors import DataError, UsageError
-from culnig.files import atomic_path, require_file
 from culnig.neurons import Shape, widths_of
+from culnig.parsing import parse_json
+from culnig.sealed import save_tensors, tensor_meta
 from culnig.showing import brief, show
 
 
@@ -188,8 +188,6 @@ class Scores:
 
         Where they are there, `tokens`, `block/...`, `block_count`, `group_block/...` and `group_block_count` are written too.
         """
-        from safetensors.numpy import save_file
-
         kinds = {"sum": self.sums, "block": self.blocks, "group_block": self.group_blocks}
         tensors = {
             f"{kind}/{method}/{module}": np.ascontiguousarray(v)
@@ -199,9 +197,7 @@ class Scores:
         tensors["count"] = self.count.astype(np.int64)
         optional = {name: getattr(self, name) for name in COUNTS}
         tensors |= {key: value.astype(np.int64) for key, value in optional.items() if value is not None}
-        header = {"culnig": json.dumps({"groups": self.groups, **self.meta}, ensure_ascii=False)}
-        with atomic_path(path) as temporary:
-            save_file(tensors, str(temporary), metadata=header)
+        save_tensors(path, tensors, {"groups": self.groups, **self.meta})
 
     @classmethod
     def load(cls, path: Path | str) -> Scores:
@@ -211,17 +207,10 @@ class Scores:
             UsageError: no such file.
             DataError: not a score file, or a damaged one.
         """
-        from safetensors import SafetensorError, safe_open
-
-        path = require_file(path, "a score file (.safetensors)")
-        try:
-            with safe_open(str(path), framework="numpy") as archive:
-                meta = json.loads((archive.metadata() or {}).get("culnig", "null"))
-                mapped = _mapped(path)
-                tensors = {key: mapped[key] for key in archive.keys()}  # noqa: SIM118
-        except (SafetensorError, json.JSONDecodeError) as error:
-            raise DataError(f"{path}: not a readable score file ({error})") from error
-        if not isinstance(meta, dict) or "count" not in tensors or "groups" not in meta:
+        path = Path(path)
+        meta = tensor_meta(path, "a score file")
+        tensors = _mapped(path)
+        if meta is None or "count" not in tensors or not isinstance(meta.get("groups"), list):
             raise DataError(f"{path}: not a score file: no `culnig` header; `culnig score` writes such files")
         kinds: dict[str, dict[tuple[str, str], np.ndarray]] = {"sum": {}, "block": {}, "group_block": {}}
         for key, tensor in tensors.items():
@@ -264,7 +253,7 @@ def _mapped(path: Path) -> dict[str, np.ndarray]:
     """
     with path.open("rb") as stream:
         size = int.from_bytes(stream.read(8), "little")
-        header = json.loads(stream.read(size))
+        header = parse_json(stream.read(size))
     kinds = {"F32": np.float32, "F64": np.float64, "I64": np.int64}
     found = {}
     for key, entry in header.items():

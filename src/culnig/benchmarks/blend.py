@@ -23,6 +23,7 @@ from culnig.data.items import BENCHMARKS, Item, Split
 from culnig.data.sources import External, Source, Table, unique
 from culnig.data.tables import Row
 from culnig.errors import DataError
+from culnig.parsing import parse_json
 
 PER_QUESTION = 5
 INSTRUCTION = "Without any explanation"
@@ -133,7 +134,7 @@ def _object(row: Row, column: str) -> dict[str, Any]:
     """Return the JSON object of a column."""
     value = row.get(column)
     try:
-        found = json.loads(value) if isinstance(value, str) else value
+        found = parse_json(value) if isinstance(value, str) else value
     except json.JSONDecodeError as error:
         raise DataError(f"{row.where}: '{column}' is not JSON: {error.msg}") from error
     if not isinstance(found, dict):

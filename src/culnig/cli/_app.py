@@ -9,7 +9,7 @@ from typing import Any
 
 import typer
 
-from culnig import distributed
+from culnig import distributed, stopping
 from culnig.cli import (
     answer,
     compare,
@@ -39,6 +39,7 @@ from culnig.cli import (
     stats,
     tasks,
 )
+from culnig.cli._lines import explained, printable, without_secrets
 from culnig.errors import CulnigError, CulnigWarning
 
 INTERRUPTED = 130
@@ -99,22 +100,32 @@ def main() -> None:
     """Run the command; report an expected error as one line and an exit code, never as a traceback."""
     warnings.showwarning = _one_line(warnings.showwarning)
     try:
-        with distributed.guard():
+        with stopping.on_signals(), distributed.guard():
             _run_verb()
     except CulnigError as error:
-        typer.secho(f"culnig: {error}", fg="red", err=True)
+        _say(str(error))
         distributed.leave(error.exit_code)
+    except stopping.Stopped as stop:
+        _say(f"stopped by {stop}; what is done is kept, and the same command goes on from there")
+        distributed.leave(stop.exit_code)
     except (KeyboardInterrupt, SystemExit) as stop:
         # Without this, typer would turn Ctrl-C into exit code 130 and print nothing.
         if isinstance(stop, SystemExit) and stop.code != INTERRUPTED:
             raise
-        typer.secho("culnig: interrupted; run the same command again to go on", fg="red", err=True)
+        _say("interrupted; run the same command again to go on")
         distributed.leave(INTERRUPTED)
-    except Exception:
+    except Exception as error:
+        if (reason := explained(error)) is not None:
+            _say(reason)
+            distributed.leave(1)
         if distributed.size() == 1:
             raise
         traceback.print_exc()
         distributed.leave(1)
+
+
+def _say(line: str) -> None:
+    typer.secho(f"culnig: {without_secrets(printable(line))}", fg="red", err=True)
 
 
 def _run_verb() -> None:
@@ -132,7 +143,7 @@ def _one_line(shown: Callable[..., Any]) -> Callable[..., Any]:
 
     def show(message: Any, category: type[Warning], *where: Any, **more: Any) -> None:
         if issubclass(category, CulnigWarning):
-            typer.secho(f"  note: {message}", fg="bright_black", err=True)
+            typer.secho(f"  note: {without_secrets(printable(str(message)))}", fg="bright_black", err=True)
         else:
             shown(message, category, *where, **more)
 

@@ -87,13 +87,10 @@ def _scored(lm: LanguageModel, rows: list[Item], policy: PromptPolicy, show: Rep
 
 
 def _write(table: Any, out: Path) -> None:
-    from culnig.files import atomic_path
+    from culnig.files import write_csv
+    from culnig.sealed import save_rows
 
-    with atomic_path(out) as temporary:
-        if out.suffix == ".csv":
-            table.to_csv(temporary, index=False)
-        else:
-            table.to_parquet(temporary, index=False)
+    write_csv(out, table) if out.suffix == ".csv" else save_rows(out, table)
 
 
 def _show(totals: Any, table: Any, random_sets: int, out: Path | None) -> None:

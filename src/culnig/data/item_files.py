@@ -17,6 +17,7 @@ from culnig.data.countries import canonical
 from culnig.data.items import Answer, Item
 from culnig.errors import DataError
 from culnig.files import require_file, sha256_json, write_text
+from culnig.parsing import parse_json
 
 HASHED_AS = {"ability": "general"}
 """Present name of a benchmark -> the name under which it is hashed."""
@@ -64,7 +65,7 @@ def read_items(path: Path | str) -> list[Item]:
 
 def _parse(line: str, where: str) -> Item:
     try:
-        row = json.loads(line)
+        row = parse_json(line)
     except json.JSONDecodeError as error:
         raise DataError(f"{where}: not JSON: {error.msg} at column {error.colno}") from error
     if not isinstance(row, dict):

@@ -15,6 +15,8 @@ from typing import Any, NamedTuple
 
 from culnig.data.countries import resolve
 from culnig.errors import DataError, UsageError
+from culnig.parsing import parse_json
+from culnig.sealed import unreadable
 
 _NOT_DATA = {
     "<!doctype html": "an HTML page (a web page was saved instead of the file)",
@@ -177,7 +179,7 @@ def _read_jsonl(path: Path) -> Iterator[Row]:
     for number, line in enumerate(read_text(path).split("\n"), start=1):
         if line.strip():
             try:
-                values = json.loads(line)
+                values = parse_json(line)
             except json.JSONDecodeError as error:
                 raise DataError(f"{path}:{number}: not JSON: {error.msg} at column {error.colno}") from error
             yield _json_row(f"{path}:{number}", path.stem, values)
@@ -195,7 +197,7 @@ def _read_json(path: Path) -> Iterator[Row]:
         return values
 
     try:
-        data = json.loads(read_text(path), object_pairs_hook=once)
+        data = parse_json(read_text(path), once)
     except json.JSONDecodeError as error:
         raise DataError(f"{path}:{error.lineno}: not JSON: {error.msg} at column {error.colno}") from error
     if isinstance(data, list):
@@ -216,17 +218,20 @@ def _json_row(where: str, table: str, values: Any) -> Row:
 
 
 def _read_parquet(path: Path) -> Iterator[Row]:
-    import pyarrow as pa
     import pyarrow.parquet as pq
 
     number = 0
-    try:
-        for batch in pq.ParquetFile(path).iter_batches():
-            for values in batch.to_pylist():
-                number += 1
-                yield Row(f"{path} row {number}", path.stem, values)
-    except (pa.ArrowInvalid, OSError) as error:
-        raise DataError(f"{path}: not a Parquet file ({' '.join(str(error).split())})") from error
+    with unreadable(path, "a Parquet file"):
+        batches = iter(pq.ParquetFile(path).iter_batches())
+    while True:
+        with unreadable(path, "a Parquet file"):
+            batch = next(batches, None)
+            rows = batch.to_pylist() if batch is not None else []
+        if batch is None:
+            return
+        for values in rows:
+            number += 1
+            yield Row(f"{path} row {number}", path.stem, values)
 
 
 _READERS: dict[str, Callable[..., Iterator[Row]]] = {

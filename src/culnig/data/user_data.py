@@ -18,6 +18,7 @@ from culnig.data.sources import hub_rows
 from culnig.data.tables import Row, markup_in, read_table
 from culnig.errors import DataError
 from culnig.files import require_file
+from culnig.parsing import NotParsed, parse_yaml
 
 _SLOT = re.compile(r"\{([^{}]+)\}")
 CONTROL = "ctrl"
@@ -98,17 +99,15 @@ def read_user_benchmark(path: str) -> UserBenchmark:
         UsageError: the file does not exist.
         DataError: the file is not YAML, or a setting is wrong; the message names it.
     """
-    import yaml
-
     try:
         text = require_file(path, "a description of a data set (YAML)").read_text(encoding="utf-8")
-        data = UserData.model_validate(yaml.safe_load(text))
+        data = UserData.model_validate(parse_yaml(text))
     except ValidationError as error:
         first = error.errors()[0]
         where = ".".join(map(str, first["loc"]))
         message = first["msg"].removeprefix("Value error, ")
         raise DataError(f"{path}: {where + ': ' if where else ''}{message}; see docs/extending.md") from error
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
+    except (NotParsed, UnicodeDecodeError) as error:
         raise DataError(f"{path}: not YAML: {' '.join(str(error).split())}") from error
     return UserBenchmark(data, Path(path))
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -13,8 +12,8 @@ from culnig.data import Item, items_hash
 from culnig.data.load import OLD_BENCHMARKS
 from culnig.errors import DataError, UsageError
 from culnig.evaluation.judging import leads, rejudged
-from culnig.files import atomic_path, require_file
 from culnig.prompts import PromptPolicy, template_hash
+from culnig.sealed import load_rows, read_rows_meta, save_rows, unreadable
 from culnig.showing import brief, show
 from culnig.versions import versions
 
@@ -217,32 +216,17 @@ def _margins(rows: pd.DataFrame) -> np.ndarray:
 
 def write_rows(path: Path | str, rows: pd.DataFrame, meta: dict[str, Any]) -> None:
     """Write rows and their description, atomically."""
-    import pyarrow as pa
-    import pyarrow.parquet as pq
-
-    table = pa.Table.from_pandas(rows, preserve_index=False)
-    metadata = {
-        **(table.schema.metadata or {}),
-        b"culnig": json.dumps({"format": FORMAT} | meta, ensure_ascii=False).encode(),
-    }
-    with atomic_path(path) as temporary:
-        pq.write_table(table.replace_schema_metadata(metadata), temporary)
+    save_rows(path, rows, {"format": FORMAT} | meta)
 
 
 def read_meta(path: Path | str) -> dict[str, Any]:
     """Read the description of a result file, without its rows.
 
     Raises:
-        DataError: not a result file.
+        DataError: not a result file, or a damaged one.
     """
-    import pyarrow as pa
-    import pyarrow.parquet as pq
-
-    try:
-        meta = json.loads((pq.read_schema(path).metadata or {}).get(b"culnig", b"null"))
-    except (pa.ArrowInvalid, OSError) as error:
-        raise DataError(f"{path}: not a Parquet file ({' '.join(str(error).split())})") from error
-    if not isinstance(meta, dict):
+    meta = read_rows_meta(path, "a result file")
+    if not meta:
         raise DataError(f"{path}: not a result file of culnig")
     return meta
 
@@ -260,18 +244,11 @@ def read_rows(path: Path | str, what: str, needed: set[str], verb: str) -> tuple
         UsageError: no such file.
         DataError: not Parquet, or another kind of file.
     """
-    import pyarrow as pa
-    import pyarrow.parquet as pq
-
-    path = require_file(path, f"{what} (.parquet)")
-    try:
-        table = pq.read_table(path)
-    except (pa.ArrowInvalid, OSError) as error:
-        raise DataError(f"{path}: not a Parquet file ({' '.join(str(error).split())})") from error
-    meta = json.loads((table.schema.metadata or {}).get(b"culnig", b"null"))
-    if meta is None or not needed <= set(table.column_names):
+    table, meta = load_rows(path, what)
+    if not meta or not needed <= set(table.column_names):
         raise DataError(f"{path}: not {what}; `culnig {verb}` writes such files")
-    rows = table.to_pandas()
+    with unreadable(path, what):
+        rows = table.to_pandas()
     if meta.get("format", 1) < FORMAT and "benchmark" in rows:
         rows["benchmark"] = rows["benchmark"].replace(OLD_BENCHMARKS)
     return rows, meta

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import json
 import math
+import shutil
 import time
 from collections.abc import Callable, Sequence
 from contextlib import nullcontext
@@ -14,11 +14,12 @@ import torch
 from transformers import Trainer, TrainerCallback, TrainingArguments
 from transformers.trainer_callback import PrinterCallback
 
-from culnig import distributed
+from culnig import distributed, stopping
 from culnig.errors import CulnigError, UsageError
 from culnig.finetune.examples import answer_positions, collate
 from culnig.finetune.kept_rows import Kept
 from culnig.finetune.settings import TrainingConfig
+from culnig.models.checkpoint_files import is_signed, sign, verify
 from culnig.passes.cpu_kernels import fast_linear
 from culnig.passes.forward import logits_only_at
 
@@ -145,13 +146,24 @@ class Clock(TrainerCallback):
         self._progress(state.global_step)
 
     def on_step_end(self, args: Any, state: Any, control: Any, **kwargs: Any) -> Any:
-        """Advance the progress bar after every update, and request a checkpoint if one is due."""
-        self._progress(1)
-        due = time.monotonic() - self._last >= self._seconds and state.global_step < state.max_steps
+        """Advance the progress bar after every update, and request a checkpoint if one is due.
+
+        A checkpoint is due after some time, and when a signal has asked for a stop.
+        """
+        with stopping.deferred():
+            self._progress(1)
+        late = time.monotonic() - self._last >= self._seconds or stopping.requested()
+        due = late and state.global_step < state.max_steps
         if distributed.decided_by_main(due):  # all processes take part in saving, but their clocks differ
             self._last = time.monotonic()
             control.should_save = True
         return control
+
+    def on_save(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
+        """Sign the checkpoint once it is written; stop there if a signal has asked for it."""
+        if distributed.is_main():
+            sign(Path(args.output_dir) / f"checkpoint-{state.global_step}", {"updates": state.global_step})
+        stopping.here()
 
     def on_log(self, args: Any, state: Any, control: Any, logs: dict[str, Any] | None = None, **kwargs: Any) -> None:
         """Raise an error if training has broken down, because nothing after it would be usable."""
@@ -163,12 +175,23 @@ class Clock(TrainerCallback):
 
 
 def last_checkpoint(folder: Path) -> Path | None:
-    """Return the newest complete checkpoint, or None; the Trainer writes its state last."""
+    """Return the newest complete and undamaged checkpoint, or None; `Clock` signs it last."""
     found = []
     for path in folder.glob("checkpoint-*"):
         try:
-            json.loads((path / "trainer_state.json").read_text(encoding="utf-8"))
-            found.append((int(path.name.rpartition("-")[2]), path))
-        except (OSError, ValueError):
+            if is_signed(path):
+                verify(path)
+                found.append((int(path.name.rpartition("-")[2]), path))
+        except (OSError, ValueError, CulnigError):
             continue
     return max(found)[1] if found else None
+
+
+def only(kept: Path | None, folder: Path) -> None:
+    """Delete all checkpoints but one.
+
+    The Trainer keeps the one of the highest number, and deletes its own for one that was never finished.
+    """
+    for path in folder.glob("checkpoint-*"):
+        if path != kept:
+            shutil.rmtree(path, ignore_errors=True)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import shutil
-import tempfile
 import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -12,14 +11,24 @@ import pandas as pd
 import yaml
 
 from culnig import distributed
-from culnig.errors import CulnigError, UsageError
-from culnig.files import atomic_path, check_writable, read_json, sha256_json, write_json, write_text
+from culnig.errors import CulnigError, DataError, UsageError
+from culnig.files import (
+    check_writable,
+    read_json,
+    save_table,
+    sha256_json,
+    write_json,
+    write_text,
+)
 from culnig.finetune.examples import describe, examples
 from culnig.finetune.updates import Update, merge, prepare
 from culnig.models import LanguageModel, load_model
+from culnig.models.checkpoint_files import sign
 from culnig.models.loading import quiet
+from culnig.parsing import NotParsed, parse_yaml
 from culnig.progress import Reporter, Silent
 from culnig.versions import versions
+from culnig.writing import explained_writing, scratch_folder, staged_folder
 
 if TYPE_CHECKING:
     from culnig.finetune.settings import FinetuneConfig
@@ -80,14 +89,22 @@ def _check_folder(folder: Path, config: FinetuneConfig) -> None:
     path = folder / CONFIG
     check_writable(path)
     if path.is_file():
-        theirs = yaml.safe_load(path.read_text(encoding="utf-8"))
+        try:
+            theirs = parse_yaml(path.read_text(encoding="utf-8"))
+        except (NotParsed, UnicodeDecodeError) as error:
+            raise DataError(f"{path}: not YAML: {' '.join(str(error).split())}") from error
         theirs = _completed(theirs if isinstance(theirs, dict) else {})
         if different := [key for key in mine if mine[key] != theirs.get(key)]:
             raise UsageError(
                 f"{folder} holds a fine-tuning with other settings ({', '.join(different)}); choose another --out, or delete it"
             )
-    elif folder.exists() and any(folder.iterdir()):
-        raise UsageError(f"{folder} holds other files ({next(folder.iterdir()).name}, ...); choose an empty --out")
+    elif others := [path for path in folder.iterdir() if not _begun(path)] if folder.exists() else []:
+        raise UsageError(f"{folder} holds other files ({others[0].name}, ...); choose an empty --out")
+
+
+def _begun(path: Path) -> bool:
+    """Whether a fine-tuning that was killed before it wrote its config left this behind."""
+    return path.name.startswith(".") or (path.name == CHECKPOINTS and path.is_dir() and not any(path.iterdir()))
 
 
 def _completed(saved: dict[str, Any]) -> dict[str, Any]:
@@ -113,7 +130,7 @@ def _train(
     """Train to the end, from the last checkpoint if there is one."""
     from transformers import set_seed
 
-    from culnig.finetune.trainer import Clock, last_checkpoint
+    from culnig.finetune.trainer import Clock, last_checkpoint, only
 
     policy = config.prompts.policy(lm.formulation)
     seed = config.seed if config.data_seed is None else config.data_seed
@@ -129,11 +146,16 @@ def _train(
             )
         distributed.wait()
         start = last_checkpoint(folder / CHECKPOINTS)
+        distributed.wait()
+        if distributed.is_main():
+            only(start, folder / CHECKPOINTS)
+        distributed.wait()
         if start:
             reporter.say(f"going on from update {start.name.rpartition('-')[2]}")
         with reporter.step(f"fine-tune {config.name}", _steps(len(rows), config), "updates") as progress:
             trainer.add_callback(Clock(config.training.checkpoint_minutes, progress))
-            trainer.train(resume_from_checkpoint=str(start) if start else None)
+            with explained_writing(folder / CHECKPOINTS):
+                trainer.train(resume_from_checkpoint=str(start) if start else None)
     lm.weights_changed()
     if broken := [k for k in update.kept if not k.intact()]:
         raise CulnigError(f"{len(broken)} parameters lost rows that should have been kept; this is a fault of culnig")
@@ -187,8 +209,7 @@ def _steps(rows: int, config: FinetuneConfig) -> int:
 def _save(trainer: Any, update: Update, lm: LanguageModel, folder: Path, origin: dict[str, Any]) -> None:
     """Write `model/`, with adapters merged and with the tokenizer; it is either complete or absent."""
     adapters = hasattr(update.model, "merge_and_unload")
-    with tempfile.TemporaryDirectory(dir=folder, prefix=".model-") as scratch:
-        staged = Path(scratch) / MODEL
+    with (staged_folder if distributed.is_main() else scratch_folder)(folder / MODEL) as staged:
         if adapters:
             model = merge(update)
             if distributed.is_main():
@@ -198,10 +219,8 @@ def _save(trainer: Any, update: Update, lm: LanguageModel, folder: Path, origin:
             (staged / "training_args.bin").unlink(missing_ok=True)
         if distributed.is_main():
             lm.tokenizer.save_pretrained(staged)
-            write_json(staged / "culnig.json", {**origin, "formulation": lm.formulation})
-            shutil.rmtree(folder / MODEL, ignore_errors=True)
-            shutil.move(staged, folder / MODEL)
-        distributed.wait()
+            sign(staged, {**origin, "formulation": lm.formulation})
+    distributed.wait()
 
 
 def loss_table(history: list[dict[str, Any]], stem: Path) -> pd.DataFrame:
@@ -213,10 +232,7 @@ def loss_table(history: list[dict[str, Any]], stem: Path) -> pd.DataFrame:
     keep = ["step", "epoch", "loss", "grad_norm", "learning_rate", "eval_loss"]
     rows = [{key: row[key] for key in keep if key in row} for row in history if "loss" in row or "eval_loss" in row]
     table = pd.DataFrame(rows, columns=keep).groupby("step", as_index=False).first()
-    with atomic_path(stem.with_suffix(".parquet")) as temporary:
-        table.to_parquet(temporary, index=False)
-    with atomic_path(stem.with_suffix(".csv")) as temporary:
-        table.to_csv(temporary, index=False)
+    save_table(stem, table)
     return table
 
 

@@ -14,7 +14,7 @@ from culnig import distributed
 from culnig.attribution import Means, mean_values
 from culnig.attribution.method import ValueTimesGradient, parse_method
 from culnig.data import items_hash
-from culnig.errors import ModelError, UsageError
+from culnig.errors import DataError, ModelError, UsageError
 from culnig.files import read_json, sha256_json, write_json
 from culnig.guarded.checks import Change, Checks, crossed
 from culnig.guarded.damping import FACTOR, damped
@@ -308,8 +308,11 @@ class _Search:
         """Take up the rounds of an earlier search, if they belong to this one."""
         if checkpoint is None or not Path(checkpoint).is_file():
             return
-        saved = read_json(Path(checkpoint), "the progress of a guarded selection")
-        if saved.get("job") == self.job:
+        try:
+            saved = read_json(Path(checkpoint), "the progress of a guarded selection")
+        except DataError:
+            return  # damaged: the search begins again, which costs time and no result
+        if isinstance(saved, dict) and saved.get("job") == self.job:
             rounds = [Round.from_json(each) for each in saved["rounds"]]
             self.path = GuardedPath(rounds, saved["stopped"], done=saved["done"])
             self.order = {Neuron(*neuron): gain for *neuron, gain in saved["order"]}

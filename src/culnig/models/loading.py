@@ -13,6 +13,7 @@ import torch
 from culnig import distributed
 from culnig.errors import CulnigError, ModelError, UsageError
 from culnig.models.catalogue import CATALOGUE
+from culnig.models.checkpoint_files import check_sizes, refuse_pickles, verify
 from culnig.models.fetching import load_gguf
 from culnig.models.language_model import LanguageModel
 from culnig.models.places import Place, find_place
@@ -69,7 +70,7 @@ def load_model(
             return _from_gguf(place, kind, where) if place.gguf else _from_place(place, kind, where, revision, more)
         except CulnigError:
             raise
-        except (OSError, ValueError, RuntimeError, KeyError, ImportError) as error:
+        except Exception as error:  # a foreign file can make its reader raise anything
             raise explained(name, error) from error
 
 
@@ -120,6 +121,11 @@ def _quantization(quantize: str | None, dtype: Any) -> Any:
 def _from_place(place: Place, dtype: Any, device: torch.device, revision: str | None, more: _Options) -> LanguageModel:
     from transformers import AutoModelForCausalLM, AutoTokenizer
 
+    for folder in {Path(place.weights), *([place.adapter] if place.adapter else [])}:
+        if folder.is_dir():
+            verify(folder)
+            refuse_pickles(folder)
+            check_sizes(folder)
     options = place_options(place, revision, more.trust)
     tokenizer = AutoTokenizer.from_pretrained(place.tokenizer, **options)
     if more.quantization is not None:
@@ -128,7 +134,7 @@ def _from_place(place: Place, dtype: Any, device: torch.device, revision: str | 
         options["device_map"] = more.device_map
     elif more.quantization is not None or device.type != "cpu":
         options["device_map"] = {"": device}  # weights go there one by one, and are never in host memory together
-    model: Any = AutoModelForCausalLM.from_pretrained(place.weights, dtype=dtype, **options)
+    model: Any = AutoModelForCausalLM.from_pretrained(place.weights, dtype=dtype, use_safetensors=True, **options)
     if getattr(model, "is_quantized", False):
         model = _keep_differentiable(model)
     elif more.device_map is None:

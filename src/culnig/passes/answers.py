@@ -11,6 +11,7 @@ from culnig import distributed
 from culnig.models import LanguageModel
 from culnig.passes.forward import Batch, Row, answer_logprobs, batches, collate
 from culnig.passes.memory import Fitting
+from culnig.passes.numbers import no_numbers
 from culnig.passes.trees import LARGEST, Tree, collate_trees, trees_of
 from culnig.prompts import Encoded
 
@@ -82,6 +83,8 @@ def answers_of(
         with torch.no_grad():
             answers = answer_logprobs(lm, batch)
         values, tops = answers.answer_logprobs.double().cpu().numpy(), answers.top_ids.cpu().tolist()
+        if np.isnan(values).any():
+            raise no_numbers(lm, "the log-probabilities of answers")
         for number, row in enumerate(batch.rows):
             logprobs[row.key] = values[batch.first_answer[number] : batch.first_answer[number + 1]]
             top_ids[row.key] = tops[number]

@@ -14,12 +14,13 @@ import numpy as np
 
 from culnig import distributed
 from culnig.errors import DataError
-from culnig.files import atomic_path, sha256_json
+from culnig.files import sha256_json
 from culnig.models import LanguageModel
 from culnig.passes.answers import answer_batches, answers_of
 from culnig.passes.forward import Packed
 from culnig.prompts import Encoded, PromptPolicy, encode, load_template, render
 from culnig.prompts.calibration import Calibration, Offsets, needed, prior_items
+from culnig.sealed import load_rows, save_rows
 
 CHUNK = 256
 """After this many prompts, the known offsets may be saved."""
@@ -155,7 +156,6 @@ def _keys(encoded: Sequence[Encoded], policy: PromptPolicy) -> list[str]:
 def save_offsets(lm: LanguageModel, path: Path) -> None:
     """Write a model's known offsets as Parquet, atomically; only the main process writes."""
     import pyarrow as pa
-    import pyarrow.parquet as pq
 
     if not distributed.is_main():
         return
@@ -166,9 +166,8 @@ def save_offsets(lm: LanguageModel, path: Path) -> None:
             "kind": [kind for _, kind, _ in rows],
             "offsets": pa.array([values for _, _, values in rows], pa.list_(pa.float64())),
         }
-    ).replace_schema_metadata({b"culnig": json.dumps({"format": 1, **lm.description}).encode()})
-    with atomic_path(path) as temporary:
-        pq.write_table(table, temporary)
+    )
+    save_rows(path, table, {"format": 1, **lm.description})
 
 
 def load_offsets(lm: LanguageModel, path: Path, *, of_base: bool = False) -> bool:
@@ -183,16 +182,12 @@ def load_offsets(lm: LanguageModel, path: Path, *, of_base: bool = False) -> boo
     Raises:
         DataError: the file is not a file of offsets.
     """
-    import pyarrow as pa
-    import pyarrow.parquet as pq
-
     try:
-        table = pq.read_table(path)
-        meta = json.loads((table.schema.metadata or {})[b"culnig"])
+        table, meta = load_rows(path, "a file of offsets")
         rows = list(zip(*(table[name].to_pylist() for name in ("prompt", "kind", "offsets")), strict=True))
-    except (pa.ArrowInvalid, OSError, KeyError, ValueError) as error:
-        raise DataError(f"{path}: not a file of offsets; delete it, and it is measured again") from error
-    if not of_base and not lm.is_model(meta["model_hash"]):
+    except (DataError, KeyError, ValueError) as error:
+        raise DataError(f"{path}: damaged, or not a file of offsets; delete it, and it is measured again") from error
+    if not of_base and not lm.is_model((meta or {})["model_hash"]):
         return False
     for key, kind, values in rows:
         lm.offsets.setdefault(key, {})[kind] = None if values is None else tuple(values)

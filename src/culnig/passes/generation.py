@@ -13,6 +13,7 @@ from culnig.errors import ModelError
 from culnig.models.language_model import LanguageModel
 from culnig.passes.cpu_kernels import fast_linear
 from culnig.passes.forward import TokenRow
+from culnig.passes.numbers import no_numbers
 
 ATTEMPTS = 5
 """How often so many texts are sampled, where some are too short."""
@@ -31,8 +32,9 @@ def write_lines(
         seed: None is greedy and without penalties, and takes the end tokens alone from the model's generation config.
             With a seed everything is as that config says, which may be to sample.
     """
-    from transformers import StoppingCriteriaList
+    from transformers import LogitsProcessorList, StoppingCriteriaList
 
+    numbers = _Numbers()
     width = max(map(len, prompts))
     pad = lm.tokenizer.pad_token_id if lm.tokenizer.pad_token_id is not None else 0
     ids = torch.full((len(prompts), width), pad)
@@ -48,7 +50,10 @@ def write_lines(
             attention_mask=mask.to(lm.device),
             generation_config=_writing(lm, max_new_tokens, pad, greedy=seed is None),
             stopping_criteria=StoppingCriteriaList([] if whole else [_FirstLine(lm, width)]),
+            logits_processor=LogitsProcessorList([numbers]),
         )
+    if numbers.broken:
+        raise no_numbers(lm, "the log-probabilities of words")
     texts = lm.tokenizer.batch_decode(written[:, width:].cpu(), skip_special_tokens=True)
     return [text.strip() if whole else first_line(text) for text in texts]
 
@@ -181,6 +186,16 @@ def _streamer(tokenizer: Any, piece: Callable[[str], None]) -> Any:
                 piece(text)
 
     return Calling(tokenizer, skip_prompt=True, skip_special_tokens=True)
+
+
+class _Numbers:
+    """Looks for NaN in the logits of each step; changes nothing."""
+
+    broken = False
+
+    def __call__(self, input_ids: torch.Tensor, scores: torch.Tensor) -> torch.Tensor:
+        self.broken = self.broken or bool(scores.isnan().any())
+        return scores
 
 
 class _FirstLine:

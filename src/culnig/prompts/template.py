@@ -12,6 +12,7 @@ from typing import Any, Literal
 from pydantic import BaseModel, ConfigDict, Field, SerializerFunctionWrapHandler, ValidationError, model_serializer
 
 from culnig.errors import DataError, UsageError
+from culnig.parsing import NotParsed, parse_yaml
 
 LATER = {"separator": "\n", "lines": [], "countries": {}, "spelling": "phrase", "drawn_by": "", "draws": "options"}
 """Fields that earlier versions did not have: dumped where they are used, so that hashes of other templates stay."""
@@ -138,12 +139,10 @@ def template_names() -> list[str]:
 
 def _parse(name: str, source: Any) -> Template:
     """Read a template from a file of the package or of the user."""
-    import yaml
-
     try:
-        return Template.model_validate(yaml.safe_load(source.read_text(encoding="utf-8")))
+        return Template.model_validate(parse_yaml(source.read_text(encoding="utf-8")))
     except ValidationError as error:
         first = error.errors()[0]
         raise DataError(f"{name}: {'.'.join(map(str, first['loc']))}: {first['msg']}") from error
-    except yaml.YAMLError as error:
+    except (NotParsed, UnicodeDecodeError, OSError) as error:
         raise DataError(f"{name}: not YAML: {' '.join(str(error).split())}") from error

@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING, Any
 
 import pandas as pd
 
+from culnig.sealed import load_table
+
 if TYPE_CHECKING:
     from rich.table import Table
 
@@ -24,7 +26,7 @@ def print_summary(folder: Path, results: dict[str, Any]) -> None:
     console = Console(highlight=False)
     path = folder / "tables" / "accuracy.parquet"
     if path.is_file():
-        accuracy = pd.read_parquet(path)
+        accuracy = load_table(path, "a table of a run")
         table = Table(box=None, pad_edge=False, title_justify="left")
         table.add_column("accuracy, %", header_style="dim")
         tests = dict(zip(accuracy["test"], accuracy["role"], strict=True))
@@ -42,7 +44,7 @@ def print_summary(folder: Path, results: dict[str, Any]) -> None:
     for name in ARMS:
         path = folder / "tables" / f"{name}.parquet"
         if path.is_file():
-            console.print(_arms(pd.read_parquet(path)))
+            console.print(_arms(load_table(path, "a table of a run")))
     for numbers in results.values():
         if numbers.get("claim"):
             console.print(f"\n{numbers['claim']}")

@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any
 
 import yaml
 
-from culnig.errors import UsageError
-from culnig.files import write_text
+from culnig.errors import UsageError, WriteError
+from culnig.files import check_writable, write_text
 from culnig.run.directory import RunDirectory
 
 GROWING = ("studies", "seeds", "guards")
@@ -45,11 +44,9 @@ def _check_writable(directory: RunDirectory) -> None:
     """Make the folder, and write into it once: clearer than an error from deep inside a step."""
     try:
         directory.path.mkdir(parents=True, exist_ok=True)
-        probe = directory.path / f".probe-{os.getpid()}"
-        probe.touch()
-        probe.unlink()
     except OSError as error:
-        raise UsageError(f"cannot write into {directory.path}: {error.strerror}; choose another --out") from error
+        raise WriteError(f"cannot write into {directory.path}: {error.strerror}; choose another --out") from error
+    check_writable(directory.path / "config.yaml")
 
 
 def _claim(directory: RunDirectory) -> None:

@@ -17,8 +17,9 @@ from pathlib import Path
 from typing import Any
 
 from culnig.data import DataConfig
-from culnig.errors import UsageError
+from culnig.errors import DataError, UsageError
 from culnig.files import read_json
+from culnig.parsing import NotParsed, parse_yaml
 from culnig.run.config import RunConfig, load_config
 from culnig.showing import brief, show
 from culnig.studies import SavedRun, scored_sets
@@ -87,7 +88,8 @@ class RunDirectory(SavedRun):
 
 def before_calibration(path: Path) -> bool:
     """Return whether a run was begun by a version that knew no calibration; its figures are without."""
-    import yaml
-
-    saved = yaml.safe_load((path / "config.yaml").read_text(encoding="utf-8"))
+    try:
+        saved = parse_yaml((path / "config.yaml").read_text(encoding="utf-8"))
+    except (NotParsed, UnicodeDecodeError) as error:
+        raise DataError(f"{path / 'config.yaml'}: not YAML: {' '.join(str(error).split())}") from error
     return isinstance(saved, dict) and "calibration" not in (saved.get("prompts") or {})

@@ -30,7 +30,8 @@ def manifest_of(run: RunDirectory, seconds: Mapping[str, float]) -> dict[str, An
         "format": 1,
         "finished": dt.datetime.now(dt.timezone.utc).isoformat(timespec="seconds"),
         "config_hash": sha256_json(run.config.model_dump(mode="json")),
-        "model": {key: neur[key] for key in ("model", "model_hash", "revision", "dtype")},
+        "model": {key: neur[key] for key in ("model", "model_hash", "revision", "dtype")}
+        | {"trust_remote_code": run.config.model.trust_remote_code},
         "prompts": neur["prompts"],
         "seed": run.config.seed,
         "data": {part: _data_entry(run.scores(part).meta) for part in scored}

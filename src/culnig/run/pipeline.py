@@ -326,9 +326,9 @@ class _Run:
                 context = MeasurementContext(
                     self.model, self.policy, self.scoring_policy, self._items, self.reporter, budget
                 )
-                study.measure(self.dir, context)
-                if distributed.is_main():
+                if distributed.is_main():  # before: a run that is killed in between must not lack it
                     self.provenance.record_measured(name, study, self.model)
+                study.measure(self.dir, context)
                 trim_memory()
                 self._seconds[f"measure {name}"] = time.monotonic() - begun
                 distributed.wait()

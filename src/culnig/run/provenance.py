@@ -7,7 +7,6 @@ rely on, so a small JSON file beside them does: `neurons/.<study>.done`, `measur
 from __future__ import annotations
 
 import dataclasses
-import json
 import shutil
 from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
@@ -317,7 +316,7 @@ def _earlier_hash(items: Iterable[Item]) -> str:
 def _read_marker(path: Path) -> dict[str, Any]:
     """The record in a marker; empty for one of an earlier version."""
     text = path.read_text(encoding="utf-8")
-    return json.loads(text) if text.strip() else {}
+    return read_json(path, "what sets were selected from") if text.strip() else {}
 
 
 def _remove(path: Path) -> None:

@@ -22,6 +22,7 @@ from culnig.progress import Reporter
 from culnig.prompts import PromptPolicy
 from culnig.run.directory import RunDirectory
 from culnig.run.provenance import Provenance, words
+from culnig.sealed import save_rows
 from culnig.studies import Tuning
 
 MOVED = "moved.parquet"
@@ -72,8 +73,7 @@ def tune_and_evaluate(
         # Rows are compared on the CPU, so the base model need not go to a GPU.
         base = load_model(**m.model_dump() | {"device": "cpu", "device_map": None})
         moved = summary(row_changes(base, tuned), run.neurons(tuning.watched), base.shapes)
-        with atomic_path(folder / MOVED) as temporary:
-            moved.to_parquet(temporary, index=False)
+        save_rows(folder / MOVED, moved)
         if not run.config.keep_tuned:
             shutil.rmtree(model)
     distributed.wait()

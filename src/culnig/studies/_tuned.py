@@ -10,6 +10,7 @@ import pandas as pd
 from culnig.evaluation import EvalResult, compare
 from culnig.evaluation.results import METRICS
 from culnig.formatting import points
+from culnig.sealed import load_table
 
 if TYPE_CHECKING:
     from culnig.studies._saved import SavedRun
@@ -108,7 +109,7 @@ def moved_table(run: SavedRun, arms: list[str]) -> pd.DataFrame:
     frames = []
     for arm in arms:
         for seed in range(run.config.seeds):
-            frame = pd.read_parquet(run.tuned_path(f"{arm}-{seed}") / "moved.parquet")
+            frame = load_table(run.tuned_path(f"{arm}-{seed}") / "moved.parquet", "what a tuning moved")
             frames.append(frame.assign(arm=arm))
     table = pd.concat(frames).groupby(["arm", "what"], sort=False).mean(numeric_only=True).reset_index()
     return table
@@ -116,7 +117,7 @@ def moved_table(run: SavedRun, arms: list[str]) -> pd.DataFrame:
 
 def loss_tables(run: SavedRun, arms: list[str]) -> dict[str, pd.DataFrame]:
     """Arm -> loss curve of its first seed."""
-    return {arm: pd.read_parquet(run.tuned_path(f"{arm}-0") / "loss.parquet") for arm in arms}
+    return {arm: load_table(run.tuned_path(f"{arm}-0") / "loss.parquet", "the losses of a tuning") for arm in arms}
 
 
 def _trainable(run: SavedRun, arm: str) -> int:

@@ -14,9 +14,9 @@ from culnig.errors import UsageError
 from culnig.evaluation import EvalResult, compare, estimate
 from culnig.evaluation.judging import kept
 from culnig.figures import PALETTE, empty_figure, legend_below
-from culnig.files import atomic_path
 from culnig.neurons import NeuronSet
 from culnig.prompts.calibration import CALIBRATIONS, Calibration
+from culnig.sealed import load_table, save_rows
 from culnig.studies._base import STUDIES, UNTOUCHED, Condition, MeasurementContext, Section
 from culnig.studies._culture_general_set import CULTURE_GENERAL
 
@@ -75,8 +75,7 @@ class CalibrationStudy:
             ]
             if distributed.is_main():
                 _path(run, test).parent.mkdir(parents=True, exist_ok=True)
-                with atomic_path(_path(run, test)) as temporary:
-                    pd.DataFrame(rows).to_parquet(temporary, index=False)
+                save_rows(_path(run, test), pd.DataFrame(rows))
 
     def analyse(self, run: SavedRun) -> Section:
         section = Section(self.title, titles=self.titles)
@@ -116,7 +115,7 @@ def _path(run: SavedRun, test: TestConfig) -> Path:
 
 def results(run: SavedRun, test: TestConfig, condition: str) -> Iterator[tuple[str, EvalResult]]:
     """A condition's rows judged under every calibration that applies to any of them."""
-    offsets = pd.read_parquet(_path(run, test))
+    offsets = load_table(_path(run, test), "offsets of a calibration")
     result = run.result_on(test, condition).with_offsets(offsets)
     for kind in CALIBRATIONS:
         try:

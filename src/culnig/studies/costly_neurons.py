@@ -12,9 +12,9 @@ from culnig.data import load_texts
 from culnig.errors import UsageError
 from culnig.evaluation import compare_text, costliest
 from culnig.figures import short_module
-from culnig.files import atomic_path
 from culnig.formatting import percent, points
 from culnig.neurons import NeuronSet
+from culnig.sealed import load_table, save_rows
 from culnig.settings import Settings
 from culnig.studies._base import STUDIES, Condition, MeasurementContext, Section
 from culnig.studies._culture_general_set import CULTURE_GENERAL
@@ -84,13 +84,12 @@ class CostlyNeuronsStudy:
                 )
                 tables.append(found.assign(set=name))
         if distributed.is_main():
-            with atomic_path(_path(run)) as temporary:
-                pd.concat(tables, ignore_index=True).to_parquet(temporary, index=False)
+            save_rows(_path(run), pd.concat(tables, ignore_index=True))
 
     def analyse(self, run: SavedRun) -> Section:
         section = Section(self.title, titles=self.titles)
         settings = run.config.section(CostlyNeuronsSettings)
-        rows = pd.read_parquet(_path(run))
+        rows = load_table(_path(run), "costs of neurons")
         section.text = [
             "Each neuron's cost is estimated from one backward pass over the plain text: the first-order change O of the loss"
             " a token, plus half the diagonal Fisher Q. The first neurons are then suppressed one at a time. Listed are the"

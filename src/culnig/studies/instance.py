@@ -16,8 +16,8 @@ from culnig.figures import (
     ACCENT,
     empty_figure,
 )
-from culnig.files import atomic_path
 from culnig.neurons import NeuronSet
+from culnig.sealed import load_tensors, save_tensors
 from culnig.settings import Settings
 from culnig.studies._base import STUDIES, Condition, MeasurementContext, Section
 from culnig.studies._culture_general_set import CULTURE_GENERAL, culture_general_set
@@ -60,7 +60,6 @@ class InstanceStudy:
         return run.per_item_path.is_file()
 
     def measure(self, run: SavedRun, context: MeasurementContext) -> None:
-        from safetensors.numpy import save_file
 
         from culnig.attribution.per_item import score_items
 
@@ -85,13 +84,10 @@ class InstanceStudy:
         if not (aligned(asked["neur"], asked["ctrl"]) and len(control) == len(found["neur"])):
             control = control.mean(axis=0, keepdims=True)
         if distributed.is_main():
-            with atomic_path(run.per_item_path) as temporary:
-                save_file({"scores": found["neur"], "control": control}, str(temporary))
+            save_tensors(run.per_item_path, {"scores": found["neur"], "control": control}, {"kind": "per item"})
 
     def analyse(self, run: SavedRun) -> Section:
-        from safetensors.numpy import load_file
-
-        saved, best = load_file(str(run.per_item_path)), _best(run)
+        saved, best = load_tensors(run.per_item_path, "scores of items"), _best(run)
         values = saved["scores"]
         share = (values > 0).mean(axis=0)
         table = pd.DataFrame(

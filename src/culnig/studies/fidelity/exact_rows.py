@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import shutil
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -14,11 +13,13 @@ from culnig import distributed
 from culnig.attribution import oracle
 from culnig.attribution.store import question_id
 from culnig.data import Item, items_hash
-from culnig.files import atomic_path, sha256_json
+from culnig.errors import DataError
+from culnig.files import sha256_json
 from culnig.models import LanguageModel
 from culnig.neurons import Neuron
 from culnig.progress import Reporter
 from culnig.prompts import PromptPolicy
+from culnig.sealed import save_tensors, tensor_meta
 
 BLOCK = 32
 """Neurons of a block.  Each block costs one untouched pass, so smaller ones keep progress at a higher price."""
@@ -123,16 +124,13 @@ def _read(path: Path | None) -> Block | None:
     if path is None or not path.is_file():
         return None
     try:
+        meta = tensor_meta(path, "a block of exact effects")
         with safe_open(str(path), framework="numpy") as archive:
-            return json.loads((archive.metadata() or {})["prompts"]), archive.get_tensor("change")
-    except (SafetensorError, OSError, KeyError, ValueError):
+            return (meta or {})["prompts"], archive.get_tensor("change")
+    except (DataError, SafetensorError, OSError, KeyError, ValueError):
         return None
 
 
 def _keep(path: Path | None, block: Block) -> None:
-    from safetensors.numpy import save_file
-
-    if path is None or not distributed.is_main():
-        return
-    with atomic_path(path) as temporary:
-        save_file({"change": block[1]}, str(temporary), metadata={"prompts": json.dumps(block[0])})
+    if path is not None and distributed.is_main():
+        save_tensors(path, {"change": block[1]}, {"prompts": block[0]})

@@ -94,14 +94,14 @@ class Fidelity:
 
     def save(self, folder: Path | str) -> None:
         """Write neurons, prompts, effects and groups (.parquet) and fidelity.json, the last of all, into a folder."""
-        from culnig.files import atomic_path, write_json
+        from culnig.files import write_json
+        from culnig.sealed import save_rows
 
         tables = {"neurons": self.neurons, "groups": self.groups}
         if self.prompts is not None:
             tables |= {"prompts": self.prompts, "effects": self._long()}
         for name, table in tables.items():
-            with atomic_path(Path(folder) / f"{name}.parquet") as temporary:
-                table.to_parquet(temporary, index=False)
+            save_rows(Path(folder) / f"{name}.parquet", table)
         write_json(Path(folder) / "fidelity.json", self.meta)
 
     def _long(self) -> pd.DataFrame:
@@ -135,15 +135,12 @@ class Fidelity:
 
 
 def _read(path: Path, needed: Sequence[str]) -> pd.DataFrame:
-    import pyarrow as pa
-
     from culnig.errors import DataError
-    from culnig.files import require_file
+    from culnig.sealed import load_rows, unreadable
 
-    try:
-        table = pd.read_parquet(require_file(path, "rows of a fidelity measurement (.parquet)"))
-    except (pa.ArrowInvalid, OSError) as error:
-        raise DataError(f"{path}: not a Parquet file ({' '.join(str(error).split())})") from error
+    found, _ = load_rows(path, "rows of a fidelity measurement")
+    with unreadable(path, "rows of a fidelity measurement"):
+        table = found.to_pandas()
     if missing := [column for column in needed if column not in table]:
         raise DataError(f"{path}: no column {', '.join(missing)}; `culnig fidelity` writes such files")
     return table

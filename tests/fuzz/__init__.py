@@ -1,0 +1,1 @@
+"""Bad input: generated and mutated files and command lines, counted by kind and outcome."""
