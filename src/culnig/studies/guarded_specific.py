@@ -43,13 +43,15 @@ class GuardedSpecificSettings(GuardedSettings):
         {PERPLEXITY: 0.02, OTHERS: 0.02},
         description="guard -> the most that it may get worse, as a share; `others` are the other countries' items",
     )
-    max_neurons: int = Field(40, ge=1, description="neurons in each country's set at most")
+    max_neurons: int = Field(20, ge=1, description="neurons in each country's set at most")
     step: int = Field(10, ge=1, description="neurons that a round adds")
     items: int = Field(
-        160, ge=4, description="items of each set that a round ranks by, at most: the country's, the others'"
+        120, ge=4, description="items of each set that a round ranks by, at most: the country's, the others'"
     )
     texts: int = Field(24, ge=2, description="texts sampled from the model that a round's text cost is taken on")
     checked: int = Field(160, ge=8, description="items of each data set that a round is checked on")
+    patience: int = Field(2, ge=1, description="rounds in a row that may be taken back before the search stops")
+    backward: bool = Field(False, description="at the end, drop the neurons that are not needed")
     countries: list[str] | None = Field(None, description="countries to search for; null: the target countries of neur")
     protect: dict[str, DataConfig] = Field(
         {}, description="name -> items of what should stay besides the other countries; development sets"
