@@ -160,8 +160,8 @@ def _number(error: BaseException) -> int | None:
     found = _NUMBER.search(str(error))
     if found and (isinstance(error, OSError) or "Safetensor" in name or "Arrow" in name):
         return int(found[1])
-    if isinstance(error, RuntimeError) and re.search("PytorchStreamWriter|inline_container", str(error)):
-        return 28
+    if isinstance(error, RuntimeError) and re.search("PytorchStreamWriter|inline_container|iostream error", str(error)):
+        return 5  # torch.save does not tell which error it was
     return None
 
 

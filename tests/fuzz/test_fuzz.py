@@ -109,3 +109,12 @@ def test_halves_of_surrogate_pairs_in_items(tmp_path):
     (tmp_path / "i.jsonl").write_text(row)
     with pytest.raises(DataError, match=r"i\.jsonl:1: not JSON: half of a surrogate pair"):
         load_items(str(tmp_path / "i.jsonl"))
+
+
+def test_a_failed_write_of_torch_is_one_line(tmp_path):
+    """Was a bare RuntimeError of a C++ stream, without the system's number."""
+    from culnig.errors import WriteError
+    from culnig.writing import explained_writing
+
+    with pytest.raises(WriteError, match="cannot write"), explained_writing(tmp_path / "optimizer.pt"):
+        raise RuntimeError("basic_ios::clear: iostream error")
