@@ -182,7 +182,7 @@ def _lens(lm: LanguageModel, neurons: list[Neuron], count: int) -> pd.DataFrame:
                 row = {"key": key_of(neuron), "kind": kind, "rank": rank, "token": lm.tokenizer.decode([token])}
                 rows.append(row | {"token_id": token, "logit": float(logits[token])})
     columns = ["key", "kind", "rank", "token", "token_id", "logit", "why"]
-    return pd.DataFrame(rows, columns=columns).astype({"rank": "Int64", "token_id": "Int64"})
+    return pd.DataFrame(rows, columns=columns).astype(dict.fromkeys(("rank", "token_id"), "Int64"))
 
 
 def _alone(run: SavedRun, context: MeasurementContext, neurons: list[Neuron]) -> tuple[pd.DataFrame, pd.DataFrame]:
