@@ -60,3 +60,8 @@ def test_wrong_settings_are_one_line(config):
         run(load_config(config, ["guarded_specific.harm.school=0.01"]), config.parent / "other")
     with pytest.raises(UsageError, match=r"guarded_specific\.countries: identify\.neur has no items of Atlantis"):
         run(load_config(config, ["guarded_specific.countries=[Atlantis]"]), config.parent / "atlantis")
+    test = load_config(config).test[1].items
+    with pytest.raises(UsageError, match=r"guarded_specific\.protect\.skills is a test set"):
+        run(load_config(config, [f"guarded_specific.protect={{skills: {{items: {test}}}}}"]), config.parent / "tested")
+    with pytest.raises(UsageError, match=r"guarded_specific\.operation: mean"):
+        run(load_config(config, ["guarded_specific.operation=mean"]), config.parent / "mean")

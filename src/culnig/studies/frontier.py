@@ -79,7 +79,7 @@ class FrontierStudy:
 
     def check(self, config: RunSettings) -> None:
         """Check before a model is loaded what is protected, and that there is a cost to compare by."""
-        check_protected(config)
+        check_protected(config, GUARDED, config.section(GuardedStudySettings))
         known = (PERPLEXITY, *ROLES[1:])
         for name, most in config.section(FrontierSettings).most.items():
             if name not in known or most <= 0:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, ClassVar, Literal
+from typing import TYPE_CHECKING, Any, ClassVar, Literal, Protocol
 
 import pandas as pd
 import plotly.graph_objects as go
@@ -15,10 +15,10 @@ from culnig.evaluation import compare, compare_text
 from culnig.figures import ACCENT, COOL, INK, empty_figure, error_bars, legend_below
 from culnig.files import read_json, write_json
 from culnig.formatting import interval, points
-from culnig.guarded import GuardedPath, GuardedSettings, guarded_data, select_guarded
+from culnig.guarded import GuardedData, GuardedPath, GuardedSettings, guarded_data, select_guarded
 from culnig.guarded.data import name_countries
 from culnig.guarded.path import Round
-from culnig.guarded.settings import PERPLEXITY
+from culnig.guarded.settings import PERPLEXITY, Replacement
 from culnig.intervention import Operation
 from culnig.neurons import NeuronSet
 from culnig.selection import select_random
@@ -28,7 +28,7 @@ from culnig.studies._guards import add_guards
 from culnig.studies.culture_general import random_names
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Mapping, Sequence
     from pathlib import Path
 
     from culnig.data import Item
@@ -76,7 +76,7 @@ class GuardedStudy:
 
     def check(self, config: RunSettings) -> None:
         """Check before a model is loaded that every budget is of something protected."""
-        check_protected(config)
+        check_protected(config, NAME, config.section(GuardedStudySettings))
 
     def measured(self, run: SavedRun) -> bool:
         return guarded_set_path(run).is_file()
@@ -146,25 +146,40 @@ class GuardedStudy:
 STUDIES.register(NAME)(GuardedStudy())
 
 
-def check_protected(config: RunSettings) -> None:
+class ProtectingSettings(Protocol):
+    """What the sections of all guarded studies hold."""
+
+    harm: dict[str, float]
+    operation: Replacement
+    protect: dict[str, DataConfig]
+
+
+def check_protected(
+    config: RunSettings, section: str, settings: ProtectingSettings, besides: Sequence[str] = ()
+) -> None:
     """Check that every budget is of something protected, and that no test set of the run is.
+
+    Args:
+        config: the run's settings.
+        section, settings: a guarded study's section, and its name.
+        besides: what the study protects of itself, besides `perplexity` and `protect`.
 
     Raises:
         UsageError: it is not so, or the search would do something else to neurons than the run.
     """
-    settings = config.section(GuardedStudySettings)
-    if unknown := [name for name in settings.harm if name not in (PERPLEXITY, *settings.protect)]:
-        raise UsageError(f"guarded.harm: nothing called {unknown[0]} is protected; see guarded.protect")
-    if settings.operation not in (GuardedSettings().operation, guarded_operation(config)):
+    known = (PERPLEXITY, *besides, *settings.protect)
+    if unknown := [name for name in settings.harm if name not in known]:
+        raise UsageError(f"{section}.harm: nothing called {unknown[0]} is protected; there are {', '.join(known)}")
+    if settings.operation not in (GuardedSettings().operation, _operation(config)):
         raise UsageError(
-            f"guarded.operation: {settings.operation}, but the run's operation is {config.operation}; set `operation` alone"
+            f"{section}.operation: {settings.operation}, but the run's operation is {config.operation}; set `operation` alone"
         )
     tested = {test.items for test in config.test}
     if shared := [name for name, data in settings.protect.items() if data.items in tested]:
-        raise UsageError(f"guarded.protect.{shared[0]} is a test set of this run; protect by development items")
+        raise UsageError(f"{section}.protect.{shared[0]} is a test set of this run; protect by development items")
 
 
-def guarded_operation(config: RunSettings) -> str:
+def _operation(config: RunSettings) -> str:
     """Return what the search does to neurons: what the run's conditions do, or suppression where they scale."""
     return config.operation if Operation.parse(config.operation).reference else "suppress"
 
@@ -195,10 +210,26 @@ def search(run: SavedRun, context: MeasurementContext, changes: Mapping[str, Any
             checked=settings.checked,
             seed=settings.seed,
         )
-    options = settings.model_dump(include=set(GuardedSettings.model_fields)) | {
-        "operation": guarded_operation(run.config)
-    }
-    plain = GuardedSettings(**(options | dict(changes)))
+    return searched(run, context, settings, data, progress, changes)
+
+
+def searched(
+    run: SavedRun,
+    context: MeasurementContext,
+    settings: GuardedSettings,
+    data: GuardedData,
+    progress: Path,
+    changes: Mapping[str, Any] | None = None,
+) -> GuardedPath:
+    """Search as a study's settings say, under the operation of the run.
+
+    Args:
+        run, context, progress, changes: as for `search`.
+        settings: a study's settings; those of the search are taken from it.
+        data: the development data.
+    """
+    options = settings.model_dump(include=set(GuardedSettings.model_fields))
+    plain = GuardedSettings(**(options | {"operation": _operation(run.config)} | dict(changes or {})))
     return select_guarded(
         context.lm, data, plain, policy=context.policy, checkpoint=progress, reporter=context.reporter
     )

@@ -14,7 +14,7 @@ from culnig.data.countries import TARGETS
 from culnig.errors import UsageError
 from culnig.files import read_json, safe_name, write_json
 from culnig.formatting import points
-from culnig.guarded import GuardedSettings, guarded_data, select_guarded
+from culnig.guarded import GuardedSettings, guarded_data
 from culnig.guarded.data import OWN_TEXTS, OWN_TOKENS, name_countries
 from culnig.guarded.settings import PERPLEXITY
 from culnig.neurons import NeuronSet
@@ -23,7 +23,7 @@ from culnig.studies._base import STUDIES, Condition, Finding, MeasurementContext
 from culnig.studies._guards import add_guards
 from culnig.studies._own_country import UNITS, drop_matrix, own_country, set_names, targets_of
 from culnig.studies.culture_specific import country_conditions, drop_map
-from culnig.studies.guarded import guarded_operation
+from culnig.studies.guarded import check_protected, searched
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -76,11 +76,8 @@ class GuardedSpecificStudy:
     }
 
     def check(self, config: RunSettings) -> None:
-        """Check before a model is loaded that every budget is of something protected."""
-        settings = config.section(GuardedSpecificSettings)
-        known = (PERPLEXITY, OTHERS, *settings.protect)
-        if unknown := [name for name in settings.harm if name not in known]:
-            raise UsageError(f"{NAME}.harm: nothing called {unknown[0]} is protected; there are {', '.join(known)}")
+        """Check before a model is loaded that every budget is of something protected, and no test set is."""
+        check_protected(config, NAME, config.section(GuardedSpecificSettings), besides=[OTHERS])
 
     def measured(self, run: SavedRun) -> bool:
         return _done_path(run).is_file()
@@ -97,9 +94,7 @@ class GuardedSpecificStudy:
             texts = load_texts(settings.own_texts)
         else:
             texts = sample_texts(context.lm, OWN_TEXTS, OWN_TOKENS, seed=settings.seed)
-        told = {}
-        for country in wanted:
-            told[country] = self._search(run, context, settings, country, texts)
+        told = {country: self._search(run, context, settings, country, texts) for country in wanted}
         if distributed.is_main():
             write_json(_done_path(run), told)
 
@@ -129,13 +124,9 @@ class GuardedSpecificStudy:
             checked=settings.checked,
             seed=settings.seed,
         )
-        options = settings.model_dump(include=set(GuardedSettings.model_fields))
-        plain = GuardedSettings(**(options | {"operation": guarded_operation(run.config)}))
         progress = path.with_suffix(".progress")
         context.reporter.say(f"{country}: search")
-        found = select_guarded(
-            context.lm, data, plain, policy=context.policy, checkpoint=progress, reporter=context.reporter
-        )
+        found = searched(run, context, settings, data, progress)
         rounds = [each.row() for each in found.rounds]
         if distributed.is_main():
             found.neurons.save(path)
