@@ -15,7 +15,7 @@ from types import FrameType
 from typing import Any
 
 EXIT_CODE = 75
-"""EX_TEMPFAIL of sysexits.h: nothing is wrong, try again.  A job script requeues on it (docs/clusters.md)."""
+"""EX_TEMPFAIL of sysexits.h: nothing is wrong, try again.  A job script requeues on it (docs/tutorials/cluster.md)."""
 GRACE = 20.0
 """Seconds until work that has reached no good place is stopped; SLURM kills 30 seconds after SIGTERM (KillWait)."""
 SIGNALS = tuple(getattr(signal, name) for name in ("SIGTERM", "SIGUSR1") if hasattr(signal, name))
