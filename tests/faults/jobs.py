@@ -82,6 +82,15 @@ STUDIES: dict[str, dict[str, Any]] = {
         "guards": {"text": "TEXT"},
         "guarded": {"items": 8, "texts": 6, "step": 1, "steps": 2, "max_neurons": 2},
     },
+    "guarded_specific": {
+        "guarded_specific": {"items": 8, "texts": 6, "step": 2, "max_neurons": 2, "own_texts": "TEXT", "harm": {}},
+    },
+    "neuron_cards": {
+        "studies": ["culture_general", "neuron_cards"],
+        "guards": {"text": "TEXT"},
+        "neuron_cards": {"top": 3, "per_country": 2, "alone": 1},
+    },
+    "diff": {"studies": ["culture_general", "diff"], "diff": {"tuned": "MODEL", "random_sets": 1}},
 }
 """Study -> its settings; words in capitals stand for files."""
 NEEDS_MORE = {
@@ -164,7 +173,7 @@ def _study(name: str, folder: Path, config: Path, items: dict[str, str]) -> Job:
     """A run of one study; sets of items that a study names are those of the folder."""
     settings = yaml.safe_load(config.read_text())
     files: dict[str, Any] = {part.upper(): {"items": path} for part, path in items.items()}
-    files |= {"TEXT": str(folder / "text.txt"), "TEXTS": str(folder / "texts")}
+    files |= {"TEXT": str(folder / "text.txt"), "TEXTS": str(folder / "texts"), "MODEL": str(REFERENCE)}
     own = _filled(STUDIES[name], files)
     settings |= {"studies": [name], "random_controls": 1, "name": name, "guards": {"text": None}} | own
     settings["compute"] = {"token_budget": 400, "checkpoint_minutes": 0}

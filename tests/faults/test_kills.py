@@ -75,9 +75,10 @@ def test_signals_of_a_scheduler(number, name, made, tmp_path):
 
 def test_scoring_goes_on_from_the_signal(made, tmp_path):
     """With checkpoints an hour apart, the signal itself makes one."""
+    known = kills.uninterrupted(made["score"], tmp_path / "a")
     args = [word if word != "0" else "60" for word in made["score"].command(tmp_path)]
-    for share in (0.5, 0.6, 0.7, 0.8):
-        ended = forked.kill_after(args, tmp_path / "log", share * 0.5, signal.SIGUSR1)
+    for share in (0.5, 0.6, 0.7, 0.8, 0.9):
+        ended = forked.kill_after(args, tmp_path / "log", share * known.seconds, signal.SIGUSR1)
         if ended.code == EXIT_CODE and (tmp_path / ".s.safetensors.progress").is_file():
             break
         (tmp_path / "s.safetensors").unlink(missing_ok=True)

@@ -14,6 +14,7 @@ from dataclasses import dataclass, field
 from functools import cache
 from pathlib import Path
 from typing import Any
+from unittest import mock
 
 
 @dataclass
@@ -73,16 +74,19 @@ class Tally:
 
 def culnig(*args: str | Path) -> Case:
     """Run `culnig ARGS`."""
-    from culnig.cli import main
+    from culnig.cli import _app, main
 
-    _made_once()
     streams = [io.TextIOWrapper(io.BytesIO(), encoding="utf-8", write_through=True) for _ in range(2)]
     before = sys.argv
     sys.argv = ["culnig", *map(str, args)]
     code: int | None = 0
     trace = ""
     try:
-        with contextlib.redirect_stdout(streams[0]), contextlib.redirect_stderr(streams[1]), warnings.catch_warnings():
+        with contextlib.ExitStack() as stack:
+            stack.enter_context(contextlib.redirect_stdout(streams[0]))
+            stack.enter_context(contextlib.redirect_stderr(streams[1]))
+            stack.enter_context(mock.patch.object(_app, "app", _parser()))
+            stack.enter_context(warnings.catch_warnings())
             warnings.simplefilter("ignore")
             main()
     except SystemExit as stop:
@@ -98,13 +102,13 @@ def culnig(*args: str | Path) -> Case:
 
 
 @cache
-def _made_once() -> None:
+def _parser() -> Any:
     """Make the parser of the command line once: `typer.Typer` makes the same one anew at each call."""
     from typer.main import get_command
 
     from culnig.cli import _app
 
-    _app.app = get_command(_app.app)  # type: ignore[assignment]
+    return get_command(_app.app)
 
 
 def called(function: Any, *args: Any) -> tuple[Case, Any]:

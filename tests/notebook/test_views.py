@@ -119,7 +119,7 @@ def test_a_change_is_that_of_compare(results):
 def test_a_run_shows_its_report(run):
     view = view_run(run)
     saved = run.results["culture_general"]["claim"]
-    assert saved in view.text and len(view.figures) == 3 and "Accuracy by condition" in view.tables
+    assert saved in view.text and len(view.figures) == 4 and "Accuracy by condition" in view.tables
     assert escape(saved) in run._repr_html_()
     with pytest.raises(UsageError, match="it has culture_general"):
         view_run(run, "dose")

@@ -155,7 +155,7 @@ def test_a_floor_is_said():
     exact = compare(made(~base[:EXACT]), made(base[:EXACT]))
     assert exact.p_floor == 0 and p_equals(exact.to_dict()) == "p = 1.9e-06"
     assert p_equals({"p": float("nan")}) == "no test"
-    from culnig.report.page import _cell
+    from culnig.report.tables import _cell
 
     row = pd.DataFrame([{"p": 0.0004, "p_adjusted": 0.0008, "p_floor": 0.0004}]).to_dict("records")[0]
     assert _cell(0.0008, "p_adjusted", row)["text"] == "≤ 0.0008"

@@ -16,6 +16,9 @@ from culnig.files import sha256_json
 from culnig.sealed import save_tensors, tensor_meta
 from culnig.writing import sweep
 
+BATCHES = "batches done"
+"""Key of the number of batches that the sums hold."""
+
 
 class Checkpoint:
     """The sums after so many batches, in full precision, under the fingerprint of the job they belong to.
@@ -43,22 +46,24 @@ class Checkpoint:
         try:
             header = tensor_meta(self.path, "the progress of scoring") or {}
             with safe_open(str(self.path), framework="pt") as archive:
+                # Sums and their number by one handle: another process may put its own progress in the file's place.
                 tensors = {key: archive.get_tensor(key) for key in sums}
+                batches = int(archive.get_tensor(BATCHES))
         except (DataError, SafetensorError, OSError):
             return 0
-        # Files of version 0.1 have their checksum elsewhere; their work is done again.
+        # Files of version 0.1 lack the key; their work is done again.
         if header.get("job") != self.job:
             return 0
         for key, tensor in tensors.items():
             sums[key].copy_(tensor)
-        return int(header["batches"])
+        return batches
 
     def keep(self, sums: Mapping[str, torch.Tensor], batches: int) -> None:
         """Write the sums if the last time is long enough ago, or a signal has asked for a stop."""
         if self.path is None or (time.monotonic() - self._last < self.seconds and not stopping.requested()):
             return
         tensors = {key: tensor.detach().cpu().contiguous() for key, tensor in sums.items()}
-        save_tensors(self.path, tensors, {"job": self.job, "batches": batches})
+        save_tensors(self.path, tensors | {BATCHES: torch.tensor(batches)}, {"job": self.job})
         self._last = time.monotonic()
 
 
