@@ -11,7 +11,8 @@ ENTRY = re.compile(r"\s*([-*]|\d+\.) ")
 def on_page_markdown(markdown: str, **context: Any) -> str:
     """Return a page without its marks for the tests and without links into the source and the examples; a list begins a paragraph."""
     text = re.sub(r"^<!-- .*? -->\n", "", markdown, flags=re.MULTILINE)
-    text = re.sub(r"\[([^\]\n]+)\]\((?:\.\./)+(?:src|examples)/[^)\n]*\)", r"\1", text)  # the site does not hold the source
+    # The site does not hold the source.
+    text = re.sub(r"\[([^\]\n]+)\]\((?:\.\./)+(?:src|examples)/[^)\n]*\)", r"\1", text)
     return "\n".join(_with_blank_lines(text.split("\n")))
 
 

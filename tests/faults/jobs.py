@@ -90,7 +90,7 @@ STUDIES: dict[str, dict[str, Any]] = {
         "guards": {"text": "TEXT"},
         "neuron_cards": {"top": 3, "per_country": 2, "alone": 1},
     },
-    "diff": {"studies": ["culture_general", "diff"], "diff": {"tuned": "MODEL", "random_sets": 1}},
+    "diff": {"studies": ["culture_general", "diff"], "diff": {"tuned": "TUNED", "random_sets": 1}},
 }
 """Study -> its settings; words in capitals stand for files."""
 NEEDS_MORE = {
@@ -118,6 +118,8 @@ def make(folder: Path, studies: Sequence[str] = tuple(STUDIES)) -> list[Job]:
     parts = [word for part in ("neur", "ctrl", "crc") for word in (f"--{part}", str(folder / f"{part}.safetensors"))]
     neurons = folder / "neurons.json"
     forked.finish(["select", "general", *parts, "--t-attn", "0.01", "--out", str(neurons)])
+    if "diff" in studies:
+        forked.finish(["export", "--model", str(REFERENCE), "--neurons", str(neurons), "--out", str(folder / "tuned")])
     return [*_verbs(folder, items, neurons), *(_study(name, folder, config, items) for name in studies)]
 
 
@@ -173,7 +175,7 @@ def _study(name: str, folder: Path, config: Path, items: dict[str, str]) -> Job:
     """A run of one study; sets of items that a study names are those of the folder."""
     settings = yaml.safe_load(config.read_text())
     files: dict[str, Any] = {part.upper(): {"items": path} for part, path in items.items()}
-    files |= {"TEXT": str(folder / "text.txt"), "TEXTS": str(folder / "texts"), "MODEL": str(REFERENCE)}
+    files |= {"TEXT": str(folder / "text.txt"), "TEXTS": str(folder / "texts"), "TUNED": str(folder / "tuned")}
     own = _filled(STUDIES[name], files)
     settings |= {"studies": [name], "random_controls": 1, "name": name, "guards": {"text": None}} | own
     settings["compute"] = {"token_budget": 400, "checkpoint_minutes": 0}

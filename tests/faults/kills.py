@@ -118,7 +118,8 @@ def _without_times(path: Path) -> bytes:
         return json.dumps(_timeless(json.loads(content)), sort_keys=True).encode()
     if path.suffix == ".html":
         text = re.sub(r"\d{4}-\d\d-\d\dT[\d:+.]+", "", content.decode())
-        text = re.sub(r"\s*<dt>(Time|Stages)</dt><dd>[^<]*</dd>\s*", "", text)  # a run that was killed lacks a stage's seconds
+        # A run that was killed lacks a stage's seconds.
+        text = re.sub(r"\s*<dt>(Time|Stages)</dt><dd>[^<]*</dd>\s*", "", text)
         rounds = r'<td class="number"[^>]*>[^<]*</td>'
         return re.sub(rounds, "", text).encode() if "guarded" in text else text.encode()
     if path.suffix in (".parquet", ".csv"):

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -55,7 +55,7 @@ def offsets_of(
     known: Known = {} if anew else lm.offsets
     if not wanted:
         return [Offsets(e.lengths) for e in encoded]
-    keys = _keys(encoded, policy)
+    keys = offset_keys(encoded, policy)
     todo = list(_lacking(known, keys, encoded, wanted).items())
     if progress:
         progress(len(keys) - len(todo))
@@ -84,7 +84,7 @@ def lacks_offsets(
     lm: LanguageModel, encoded: Sequence[Encoded], policy: PromptPolicy, kinds: Sequence[Calibration]
 ) -> bool:
     """Return whether some offsets of these kinds are unknown."""
-    return bool(_lacking(lm.offsets, _keys(encoded, policy), encoded, kinds))
+    return bool(_lacking(lm.offsets, offset_keys(encoded, policy), encoded, kinds))
 
 
 def _lacking(
@@ -139,7 +139,7 @@ def _twins(
     return [[next(made) for _ in range(count)] for count in number]
 
 
-def _keys(encoded: Sequence[Encoded], policy: PromptPolicy) -> list[str]:
+def offset_keys(encoded: Sequence[Encoded], policy: PromptPolicy) -> list[str]:
     """Return the key of each prompt's offsets: the hash of its tokens, its country and its template."""
     templates: dict[str, str] = {}
     keys = []
@@ -153,13 +153,20 @@ def _keys(encoded: Sequence[Encoded], policy: PromptPolicy) -> list[str]:
     return keys
 
 
-def save_offsets(lm: LanguageModel, path: Path) -> None:
-    """Write a model's known offsets as Parquet, atomically; only the main process writes."""
+def save_offsets(lm: LanguageModel, path: Path, only: Collection[str] | None = None) -> None:
+    """Write a model's known offsets as Parquet, atomically; only the main process writes.
+
+    Args:
+        lm: the model.
+        path: the file.
+        only: keys of prompts (`offset_keys`); None is all.
+    """
     import pyarrow as pa
 
     if not distributed.is_main():
         return
-    rows = [(key, kind, values) for key, kinds in sorted(lm.offsets.items()) for kind, values in kinds.items()]
+    known = [(key, lm.offsets[key]) for key in sorted(lm.offsets) if only is None or key in only]
+    rows = [(key, kind, values) for key, kinds in known for kind, values in kinds.items()]
     table = pa.table(
         {
             "prompt": [key for key, _, _ in rows],

@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
-from functools import cache
+from functools import cache, partial
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +19,7 @@ from culnig.files import atomic_path, safe_names, write_json
 from culnig.intervention import Operation
 from culnig.machine import trim_memory
 from culnig.models import LanguageModel, load_model
-from culnig.passes.calibration import lacks_offsets, load_offsets, offsets_of, save_offsets
+from culnig.passes.calibration import lacks_offsets, load_offsets, offset_keys, offsets_of, save_offsets
 from culnig.passes.memory import free_unused
 from culnig.progress import Occasionally, Reporter, Silent
 from culnig.prompts import PromptPolicy, encode, render
@@ -33,15 +33,7 @@ from culnig.run.provenance import Provenance, neurons_hash
 from culnig.run.reporting import analyse, tell_trackers, write_report, write_report_so_far
 from culnig.run.stages import stages_of
 from culnig.run.tuning import is_done, take_scores, tune_and_evaluate
-from culnig.studies import (
-    Condition,
-    MeasurementContext,
-    Measuring,
-    TestConfig,
-    TuningStudy,
-    merged,
-    studies_of,
-)
+from culnig.studies import Condition, MeasurementContext, Measuring, TestConfig, TuningStudy, merged, studies_of
 from culnig.studies.short_answers import ShortAnswersSettings
 
 __all__ = ["analyse", "run", "write_report"]
@@ -95,6 +87,7 @@ class _Run:
         self.provenance = Provenance(directory, reporter.say, redo=redo)
         self._model: LanguageModel | None = None
         self._seconds: dict[str, float] = {}
+        self._calibrated: set[str] = set()  # without a search's own prompts, which a run that goes on lacks
         self._reported: tuple[tuple[str, bool], ...] = ()
 
     def go(self) -> None:
@@ -154,6 +147,7 @@ class _Run:
             distributed.wait()
             if self.dir.offsets_path.is_file():
                 load_offsets(self._model, self.dir.offsets_path)
+                self._calibrated.update(self._model.offsets)
         return self._model
 
     @property
@@ -208,14 +202,16 @@ class _Run:
             return
         model = self.model
         encoded = encode(render(items, policy), model.tokenizer, policy, model.max_length)
+        self._calibrated.update(offset_keys(encoded, policy))
         if not lacks_offsets(model, encoded, policy, kinds):
             return
+        save = partial(save_offsets, model, self.dir.offsets_path, self._calibrated)
         begun = time.monotonic()
         with self.reporter.step(f"calibrate {name}", len(encoded), "prompts") as progress:
             budget = self.config.compute.token_budget
-            save = Occasionally(60.0, lambda: save_offsets(model, self.dir.offsets_path))
-            offsets_of(model, encoded, policy, kinds=kinds, token_budget=budget, progress=progress, save=save)
-        save_offsets(model, self.dir.offsets_path)
+            often = Occasionally(60.0, save)
+            offsets_of(model, encoded, policy, kinds=kinds, token_budget=budget, progress=progress, save=often)
+        save()
         self._seconds[f"calibrate {name}"] = time.monotonic() - begun
 
     def _items(self, data: DataConfig) -> list[Item]:
