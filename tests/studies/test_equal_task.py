@@ -12,6 +12,7 @@ from pydantic import ValidationError
 from culnig.data import write_items as save_items
 from culnig.errors import UsageError
 from culnig.finetune import manifest, tune
+from culnig.progress import Silent
 from culnig.run.config import load_config
 from culnig.run.pipeline import run
 from culnig.studies._equal_task import crossing
@@ -82,6 +83,33 @@ def test_a_part_of_a_training_is_its_beginning(word_items, tmp_path):
     a, b = (weights(tmp_path / name / "model") for name in ("half", "stopped"))
     assert all(torch.equal(a[name], b[name]) for name in a)
     assert manifest(tmp_path / "half")["updates"] == len(tables[1])
+
+
+@pytest.mark.parametrize("update", [{}, {"what": "lora", "modules": ".*q_proj"}], ids=["all", "lora"])
+def test_a_longer_training_goes_on_from_a_shorter_one(update, word_items, tmp_path):
+    """Its updates are not done again, and its weights, losses and record are those of a training in one go."""
+    base, task, said = tmp_path / "base", tmp_path / "task.jsonl", []
+    tiny_models.build("llama").save_pretrained(base)
+    tiny_models.tokenizer().save_pretrained(base)
+    save_items(word_items, task)
+    whole = config(base, str(task), update, epochs=2)
+    shorter = whole.model_copy(update={"training": FinetuneSettings(training=whole.training).part(0.75)})
+    tune(whole, tmp_path / "whole")
+    tune(shorter, tmp_path / "alone")
+    tune(shorter, tmp_path / "short", to_go_on=True)
+    reporter = Silent()
+    reporter.say = said.append
+    tune(whole, tmp_path / "long", after=tmp_path / "short", reporter=reporter)
+    updates = manifest(tmp_path / "short")["updates"]
+    assert said == [f"going on from update {updates}"]
+    for one, other in (("whole", "long"), ("alone", "short")):
+        a, b = (weights(tmp_path / name / "model") for name in (one, other))
+        assert all(torch.equal(a[name], b[name]) for name in a)
+        losses = [pd.read_parquet(tmp_path / name / "loss.parquet") for name in (one, other)]
+        assert losses[0].equals(losses[1])
+    # A state that is no beginning of this training is left alone: the Trainer would add an update to it.
+    tune(shorter, tmp_path / "again", after=tmp_path / "short", reporter=reporter)
+    assert len(said) == 1 and manifest(tmp_path / "again")["updates"] == updates
 
 
 @pytest.mark.slow

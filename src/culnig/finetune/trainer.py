@@ -136,8 +136,9 @@ class RowKeeper(TrainerCallback):
 class Clock(TrainerCallback):
     """Requests a checkpoint at regular intervals, advances the progress bar, and stops if the loss is no number."""
 
-    def __init__(self, minutes: float, progress: Callable[[int], None]) -> None:
+    def __init__(self, minutes: float, progress: Callable[[int], None], at_end: bool = False) -> None:
         self._seconds = minutes * 60
+        self._at_end = at_end
         self._last = time.monotonic()
         self._progress = progress
 
@@ -148,12 +149,12 @@ class Clock(TrainerCallback):
     def on_step_end(self, args: Any, state: Any, control: Any, **kwargs: Any) -> Any:
         """Advance the progress bar after every update, and request a checkpoint if one is due.
 
-        A checkpoint is due after some time, and when a signal has asked for a stop.
+        A checkpoint is due after some time, when a signal has asked for a stop, and at the end if that is asked for.
         """
         with stopping.deferred():
             self._progress(1)
         late = time.monotonic() - self._last >= self._seconds or stopping.requested()
-        due = late and state.global_step < state.max_steps
+        due = late if state.global_step < state.max_steps else self._at_end
         if distributed.decided_by_main(due):  # all processes take part in saving, but their clocks differ
             self._last = time.monotonic()
             control.should_save = True
@@ -174,14 +175,20 @@ class Clock(TrainerCallback):
             )
 
 
-def last_checkpoint(folder: Path) -> Path | None:
-    """Return the newest complete and undamaged checkpoint, or None; `Clock` signs it last."""
+def last_checkpoint(folder: Path, before: int) -> Path | None:
+    """Return the newest complete and undamaged checkpoint, or None; `Clock` signs it last.
+
+    Args:
+        folder: where the checkpoints are.
+        before: number of an update; from its checkpoint and later ones the Trainer would train one update too many.
+    """
     found = []
     for path in folder.glob("checkpoint-*"):
         try:
             if is_signed(path):
                 verify(path)
-                found.append((int(path.name.rpartition("-")[2]), path))
+                if (number := int(path.name.rpartition("-")[2])) < before:
+                    found.append((number, path))
         except (OSError, ValueError, CulnigError):
             continue
     return max(found)[1] if found else None

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import shutil
 import time
 from pathlib import Path
@@ -39,7 +40,14 @@ CHECKPOINTS = "checkpoints"
 
 
 @distributed.guard()
-def tune(config: FinetuneConfig, out: Path | str | None = None, *, reporter: Reporter | None = None) -> Path:
+def tune(
+    config: FinetuneConfig,
+    out: Path | str | None = None,
+    *,
+    reporter: Reporter | None = None,
+    after: Path | None = None,
+    to_go_on: bool = False,
+) -> Path:
     """Fine-tune a model; after an interruption, the same call continues from its last checkpoint.
 
     The folder gets `model/` (which plain transformers loads), `loss.parquet` and `loss.csv`, `config.yaml` (resolved)
@@ -49,6 +57,8 @@ def tune(config: FinetuneConfig, out: Path | str | None = None, *, reporter: Rep
         config: the settings; `load_finetune_config` reads them from YAML.
         out: the folder; None is runs/<name>.
         reporter: shows progress; None is silent.
+        after: folder of a shorter fine-tuning with the same settings, made with `to_go_on`; its updates are not done again.
+        to_go_on: keep the state after the last update (weights and optimizer), for a longer fine-tuning.
 
     Returns:
         The folder.
@@ -69,7 +79,7 @@ def tune(config: FinetuneConfig, out: Path | str | None = None, *, reporter: Rep
     with reporter.step("load the model"):
         lm = _load(config, reporter)
     base_hash = lm.fingerprint
-    trainer, update, facts = _train(config, lm, folder, reporter)
+    trainer, update, facts = _train(config, lm, folder, reporter, after, to_go_on)
     if distributed.is_main():
         loss_table(trainer.state.log_history, folder / LOSS)
     update.to_stored()
@@ -78,9 +88,15 @@ def tune(config: FinetuneConfig, out: Path | str | None = None, *, reporter: Rep
     if distributed.is_main():
         record = _record(config, lm, base_hash, update, facts, trainer, time.monotonic() - begun)
         write_json(folder / MANIFEST, record)
-        shutil.rmtree(folder / CHECKPOINTS, ignore_errors=True)
+        if not to_go_on:
+            forget_state(folder)
     distributed.wait()
     return folder
+
+
+def forget_state(folder: Path) -> None:
+    """Delete the checkpoints of a fine-tuning."""
+    shutil.rmtree(folder / CHECKPOINTS, ignore_errors=True)
 
 
 def _check_folder(folder: Path, config: FinetuneConfig) -> None:
@@ -125,9 +141,9 @@ def _load(config: FinetuneConfig, reporter: Reporter) -> LanguageModel:
 
 
 def _train(
-    config: FinetuneConfig, lm: LanguageModel, folder: Path, reporter: Reporter
+    config: FinetuneConfig, lm: LanguageModel, folder: Path, reporter: Reporter, after: Path | None, to_go_on: bool
 ) -> tuple[Any, Update, dict[str, Any]]:
-    """Train to the end, from the last checkpoint if there is one."""
+    """Train to the end, from the last checkpoint if there is one, or from that of a shorter fine-tuning."""
     from transformers import set_seed
 
     from culnig.finetune.trainer import Clock, last_checkpoint, only
@@ -145,15 +161,17 @@ def _train(
                 folder / CONFIG, yaml.safe_dump(config.model_dump(mode="json"), sort_keys=False, allow_unicode=True)
             )
         distributed.wait()
-        start = last_checkpoint(folder / CHECKPOINTS)
+        updates = _steps(len(rows), config)
+        places = [place / CHECKPOINTS for place in (folder, after) if place]
+        start = next(filter(None, (last_checkpoint(place, before=updates) for place in places)), None)
         distributed.wait()
         if distributed.is_main():
             only(start, folder / CHECKPOINTS)
         distributed.wait()
         if start:
             reporter.say(f"going on from update {start.name.rpartition('-')[2]}")
-        with reporter.step(f"fine-tune {config.name}", _steps(len(rows), config), "updates") as progress:
-            trainer.add_callback(Clock(config.training.checkpoint_minutes, progress))
+        with reporter.step(f"fine-tune {config.name}", updates, "updates") as progress:
+            trainer.add_callback(Clock(config.training.checkpoint_minutes, progress, at_end=to_go_on))
             with explained_writing(folder / CHECKPOINTS):
                 trainer.train(resume_from_checkpoint=str(start) if start else None)
     lm.weights_changed()
@@ -198,12 +216,12 @@ def _trainer(
 
 
 def _steps(rows: int, config: FinetuneConfig) -> int:
-    """Return the number of updates of the whole training, for the progress bar."""
+    """Return the number of updates of the whole training, as the Trainer counts them."""
     t = config.training
     if t.max_steps:
         return t.max_steps
     batches = -(-rows // (t.batch * distributed.size()))
-    return max(1, round(t.epochs * -(-batches // t.accumulation)))
+    return math.ceil(t.epochs * max(1, -(-batches // t.accumulation)))
 
 
 def _save(trainer: Any, update: Update, lm: LanguageModel, folder: Path, origin: dict[str, Any]) -> None:

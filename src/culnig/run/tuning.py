@@ -15,6 +15,7 @@ from culnig.evaluation.multiple_choice import count_rows
 from culnig.files import atomic_path
 from culnig.finetune import tune
 from culnig.finetune.movement import row_changes, summary
+from culnig.finetune.tuning import forget_state
 from culnig.models import LanguageModel, load_model
 from culnig.passes.calibration import load_offsets
 from culnig.passes.memory import free_unused
@@ -50,7 +51,10 @@ def tune_and_evaluate(
     if (folder / "manifest.json").is_file() and not (folder / "model").is_dir() and distributed.is_main():
         shutil.rmtree(folder)  # tuned and removed, but its results have been deleted since
     distributed.wait()
-    model = tune(tuning.config, folder, reporter=reporter) / "model"
+    shorter = run.tuned_path(tuning.after) if tuning.after else None
+    model = tune(tuning.config, folder, reporter=reporter, after=shorter, to_go_on=tuning.to_go_on) / "model"
+    if shorter and distributed.is_main():
+        forget_state(shorter)
     free_unused()
     m = run.config.model
     tuned = load_model(

@@ -101,12 +101,16 @@ class Tuning:
         config: the fine-tuning.
         roles: roles of the test sets it is evaluated on.
         watched: name of the neuron set whose rows are compared with those before.
+        after: name of a shorter tuning with the same settings, which this one goes on from; it comes earlier.
+        to_go_on: a longer tuning goes on from this one.
     """
 
     name: str
     config: FinetuneConfig
     roles: tuple[str, ...]
     watched: str
+    after: str | None = None
+    to_go_on: bool = False
 
 
 @dataclass(frozen=True)

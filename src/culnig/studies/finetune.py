@@ -103,7 +103,8 @@ class FinetuneSettings(Settings):
         [], description="tune every arm at each of these, instead of at training.learning_rate alone"
     )
     along: list[float] = Field(
-        [], description="also tune for these shares of the training (0.25, 0.5), to compare arms at equal task accuracy"
+        [],
+        description="also evaluate at these shares of the training (0.25, 0.5), to compare arms at equal task accuracy",
     )
     wordings: int | Literal["all"] | None = Field(
         None, description="wordings of each item to train on; null trains on those of prompts.wordings"
@@ -196,6 +197,7 @@ class FinetuneStudy:
         made = []
         for seed in range(run.config.seeds):
             for variant in settings.variants:
+                shorter: str | None = None
                 for share in (*settings.along, 1):
                     training = settings.part(share).model_copy(update={"learning_rate": variant.rate})
                     config = FinetuneConfig(
@@ -209,7 +211,8 @@ class FinetuneStudy:
                         update=_update(run, variant.arm, run.config.seed + seed),
                         training=training,
                     )
-                    made.append(Tuning(config.name, config, ROLES, NAME))
+                    made.append(Tuning(config.name, config, ROLES, NAME, after=shorter, to_go_on=share < 1))
+                    shorter = config.name
         return made
 
     def analyse(self, run: SavedRun) -> Section:
