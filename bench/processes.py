@@ -9,6 +9,7 @@ from __future__ import annotations
 import argparse
 import json
 import os
+import re
 import subprocess
 import sys
 import tempfile
@@ -20,7 +21,7 @@ ROOT = Path(__file__).parents[1]
 
 
 class Failed(Exception):
-    """A measurement ended with an error; the message is its last line."""
+    """A measurement ended with an error; the message is that error's."""
 
 
 def measure(model: str, processes: int, options: Sequence[str]) -> dict[str, Any]:
@@ -50,9 +51,15 @@ def measure(model: str, processes: int, options: Sequence[str]) -> dict[str, Any
         source = os.pathsep.join(filter(None, [str(ROOT / "src"), str(ROOT), os.environ.get("PYTHONPATH", "")]))
         done = subprocess.run(command, env=os.environ | {"PYTHONPATH": source}, capture_output=True, text=True)
         if done.returncode or not out.is_file():
-            lines = [line for line in done.stderr.splitlines() if line.strip()]
-            raise Failed(next((line for line in lines if "Error" in line), (lines or ["no message"])[-1]).strip())
+            raise Failed(_reason(done.stderr))
         return json.loads(out.read_text())
+
+
+def _reason(output: str) -> str:
+    """Return the message of the first error that processes printed, or their last line."""
+    if found := re.search(r"^(?:\[rank\d+\]: ?)?(?:\w+\.)*\w+Error: (.+)$", output, re.MULTILINE):
+        return found[1]
+    return (output.strip().splitlines() or ["they said nothing"])[-1].strip()
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

@@ -48,6 +48,7 @@ def test_two_processes_score_the_same_items(monkeypatch):
     assert one["tokens"] == two["tokens"] and one["flops"] == two["flops"]
 
 
+@pytest.mark.slow
 def test_a_measurement_that_fails_is_one_line():
-    with pytest.raises(processes.Failed, match="unknown model|no such|not found|trail"):
+    with pytest.raises(processes.Failed, match="trail"):
         processes.measure("trail", 1, [])
