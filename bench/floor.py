@@ -193,6 +193,16 @@ def conditions(work: Evaluating) -> float:
     return together / apart
 
 
+def whole_padding(lm: LanguageModel) -> None:
+    """Print the share of padding of the quickstart's whole sets; a part of them fills its batches less well."""
+    policy = lm.policy()
+    neur, test = (encode(render(d.load(0), policy), lm.tokenizer, policy, lm.max_length) for d in (NEUR, TEST))
+    scored = batches([Row(i, e.prompt_ids, e.answer_ids) for i, e in enumerate(neur)], lm.token_budget)
+    print(
+        f"padding of the whole sets: scoring {padding(scored):.2%}, evaluation {padding(answer_batches(test, lm.token_budget)):.2%}"
+    )
+
+
 def sets_of(run: Path) -> list[NeuronSet | None]:
     """Return the conditions of a run: None for the untouched model, then its sets."""
     files = [file for file in sorted((run / "neurons").glob("*.json")) if not file.name.startswith(LEFT_OUT)]
@@ -220,6 +230,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     print(
         f"{lm.name}, {torch.get_num_threads()} threads, {platform.machine()}, {torch.backends.cpu.get_cpu_capability()}"
     )
+    whole_padding(lm)
     if "scoring" in wanted:
         ratio = scoring(lm, NEUR.load(0)[:: given.part], given.repeats)
         print(f"{'scoring / plain forward, the same kernels':<66}{ratio:9.3f}   <= 2.2")

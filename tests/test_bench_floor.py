@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import pytest
-from bench import floor, tiny
+import torch
+from bench import bfloat, floor, tiny
 
 import culnig
 from culnig import Neuron, NeuronSet
@@ -48,3 +49,14 @@ def test_a_run_that_is_not_there_is_one_line(tmp_path, capsys):
     assert floor.main(["--run", str(tmp_path)]) == 2
     message = capsys.readouterr().err
     assert message.count("\n") == 1 and "make run" in message
+
+
+def test_bfloat16_is_compared_with_float32(lm):
+    narrow = LanguageModel(tiny.build("llama").to(torch.bfloat16), tiny.tokenizer(), name="tiny", formulation="cf")
+    wide, other = culnig.evaluate(lm, tiny.items()), culnig.evaluate(narrow, tiny.items())
+    assert not any(bfloat.changes(wide, wide).values())
+    changed = bfloat.changes(wide, other)
+    assert 0 < changed["log P of an option, median change, nats"] < 1
+    scores, others = culnig.score(lm, tiny.items()), culnig.score(narrow, tiny.items())
+    assert bfloat.overlap(scores, scores) == 1
+    assert bfloat.overlap(scores, others, share=0.2) > 0.5
