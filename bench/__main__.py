@@ -1,4 +1,7 @@
-"""`python -m bench [--quick]`: the bars of docs/design.md, each measured in one run, printed as one table."""
+"""`python -m bench [--quick]`: the bars of docs/design.md, each measured in one run, printed as one table.
+
+`--gpu` measures the shapes of the paper's six models on GPUs instead, and writes one JSON.
+"""
 
 from __future__ import annotations
 
@@ -13,7 +16,7 @@ from pathlib import Path
 
 import numpy as np
 
-from bench import passes, selecting
+from bench import gpu, passes, selecting
 from bench.measure import best_of, peak_extra_bytes
 
 
@@ -28,7 +31,10 @@ def main() -> None:
     parser.add_argument("--quick", action="store_true", help="fewer items and repeats")
     parser.add_argument("--model", default="smollm2-135m")
     parser.add_argument("--json", type=Path, help="also write the figures here")
+    gpu.add_options(parser)
     arguments = parser.parse_args()
+    if arguments.gpu:
+        sys.exit(gpu.run(arguments))
     repeats, items = (3, 24) if arguments.quick else (5, 64)
 
     import culnig

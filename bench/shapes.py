@@ -7,6 +7,7 @@ from typing import Any
 import torch
 
 import culnig
+from bench import tiny
 from culnig.models import LanguageModel
 
 SHAPES: dict[str, dict[str, Any]] = {
@@ -36,6 +37,8 @@ SHAPES: dict[str, dict[str, Any]] = {
         "num_attention_heads": 12, "num_key_value_heads": 4, "head_dim": 256, "vocab_size": 131072,
     },
 }  # fmt: skip
+TRIAL = "trial"
+"""A shape of no model, so small that a test can run what is measured on GPUs."""
 
 
 def load(name: str, layers: int | None, dtype: torch.dtype, device: torch.device) -> LanguageModel:
@@ -43,6 +46,9 @@ def load(name: str, layers: int | None, dtype: torch.dtype, device: torch.device
 
     A random model borrows the embedded model's tokenizer: its ids are in every vocabulary.
     """
+    if name == TRIAL:
+        model = tiny.build("llama", max_position_embeddings=2048).to(dtype=dtype, device=device)
+        return LanguageModel(model, tiny.tokenizer(), name=name)
     if name not in SHAPES:
         return culnig.load_model(name, dtype=str(dtype).removeprefix("torch."), device=str(device))
     from transformers import AutoConfig, AutoModelForCausalLM

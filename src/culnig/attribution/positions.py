@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import lru_cache
 
 import torch
 
@@ -36,10 +37,15 @@ def _filled(x: torch.Tensor, real: torch.Tensor | None, value: float) -> torch.T
     """x with `value` at padding, which is at the right: columns that are real in every row are left alone."""
     if real is None:
         return x
-    # Counting would make the host wait for a GPU.
-    first = int(real.all(dim=0).sum()) if real.device.type == "cpu" else 0
+    first = _whole_columns(real) if real.device.type == "cpu" else 0  # counting would make the host wait for a GPU
     x[:, first:].masked_fill_(~real[:, first:, None], value)
     return x
+
+
+@lru_cache(maxsize=2)
+def _whole_columns(real: torch.Tensor) -> int:
+    """Return how many columns are real in every row; once a batch, since all its sites share one tensor."""
+    return int(real.all(dim=0).sum())
 
 
 REDUCE: dict[str, Reduce] = {"max": _max, "sum": _sum, "mean": _mean, "last": _last, "absmax": _absmax}

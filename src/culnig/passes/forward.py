@@ -22,6 +22,7 @@ import torch
 from culnig.errors import ModelError
 from culnig.models.language_model import LanguageModel
 from culnig.passes.cpu_kernels import fast_linear
+from culnig.passes.logprobs import token_logprobs_at
 
 TokenRow = tuple[int, ...]
 
@@ -278,8 +279,7 @@ def answer_logprobs(lm: LanguageModel, batch: Batch, embedded: torch.Tensor | No
         fast_linear(lm.device),
     ):
         logits = lm.model(input_ids=batch.input_ids, attention_mask=masks, use_cache=False, **positions).logits
-    logits = logits.float()
     at, token, answer = batch.answer_index.to(logits.device).unbind(1)
-    token_logprobs = logits[at, token] - torch.logsumexp(logits, dim=-1)[at]
+    token_logprobs = token_logprobs_at(logits, at, token)
     sums = torch.zeros(batch.num_answers, device=logits.device).index_add(0, answer, token_logprobs)
     return Answers(sums, logits.detach()[batch.after_prompt.to(logits.device)].argmax(dim=-1))
