@@ -6,7 +6,7 @@ import os
 from array import array
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
-from typing import Any, overload
+from typing import Any, BinaryIO, overload
 
 import numpy as np
 
@@ -41,8 +41,8 @@ class ItemStream(Sequence[Item]):
         self.path = path
         self._starts = starts
         self._change = change
-        self._stream = of._stream if of else opened(path)
-        self._state = of._state if of else self._seen()
+        self._stream: BinaryIO = of._stream if of else opened(path)
+        self._state: tuple[int, int] = of._state if of else self._seen()
 
     def __len__(self) -> int:
         return len(self._starts)

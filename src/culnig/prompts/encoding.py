@@ -65,7 +65,7 @@ def encode(
     latest = _LATEST.setdefault(tokenizer, OrderedDict())
     key = (tuple(prompts), policy.model_dump_json(), max_length, policy.chat(tokenizer))
     if key not in latest:
-        latest[key] = _encode(prompts, tokenizer, policy, max_length)
+        latest[key] = encode_anew(prompts, tokenizer, policy, max_length)
         if len(latest) > KEPT:
             latest.popitem(last=False)
     latest.move_to_end(key)
@@ -94,7 +94,15 @@ def encode_prompts(
     return [tuple(ids) for ids in rows]
 
 
-def _encode(prompts: Sequence[Prompt], tokenizer: Any, policy: PromptPolicy, max_length: int | None) -> list[Encoded]:
+def forget_encoded(tokenizer: Any) -> None:
+    """Drop the results of `encode` that are kept for a tokenizer."""
+    _LATEST.pop(tokenizer, None)
+
+
+def encode_anew(
+    prompts: Sequence[Prompt], tokenizer: Any, policy: PromptPolicy, max_length: int | None
+) -> list[Encoded]:
+    """Do as `encode`, and keep nothing."""
     texts, tokens = _texts(prompts, tokenizer, policy)
     prompt_ids = tokens(texts)
     joined = tokens([text + answer for text, p in zip(texts, prompts, strict=True) for answer in p.answers])
