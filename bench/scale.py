@@ -57,7 +57,7 @@ def write_model(folder: Path) -> Path:
 
 
 def measured(command: Sequence[str]) -> dict[str, float]:
-    """Run a command, and return its seconds and its peak resident memory in MB.
+    """Run a command, and return its seconds, its processor's seconds and its peak resident memory in MB.
 
     Raises:
         RuntimeError: the command failed.
@@ -71,7 +71,8 @@ def measured(command: Sequence[str]) -> dict[str, float]:
     if process.returncode:
         raise RuntimeError(f"{' '.join(command)} ended with {process.returncode}: {said[-500:]}")
     unit = 1 << 20 if sys.platform == "darwin" else 1 << 10
-    return {"seconds": time.perf_counter() - begun, "peak_mb": usage.ru_maxrss / unit}
+    seconds = {"seconds": time.perf_counter() - begun, "cpu_seconds": usage.ru_utime + usage.ru_stime}
+    return {**seconds, "peak_mb": usage.ru_maxrss / unit}
 
 
 def commands(folder: Path, number: int, verbs: Iterable[str]) -> Iterable[tuple[str, list[str]]]:
@@ -105,8 +106,10 @@ def main() -> None:
             for verb, command in commands(folder, number, arguments.verbs):
                 found = measured(command)
                 figures.append({"verb": verb, "items": number, **found})
-                rate = number / found["seconds"]
-                print(f"{verb:<8}{number:>10,} items {found['peak_mb']:9.0f} MB {rate:9.0f} items/s", flush=True)
+                shown = (
+                    f"{found['peak_mb']:9.0f} MB {found['seconds']:9.0f} s {found['cpu_seconds']:9.0f} s of processor"
+                )
+                print(f"{verb:<8}{number:>10,} items {shown}", flush=True)
     if arguments.json:
         arguments.json.write_text(json.dumps(figures, indent=1))
 

@@ -15,7 +15,7 @@ from culnig.data.items import Item
 from culnig.errors import DataError
 from culnig.parsing import require_file
 
-CHUNK = 16_384
+CHUNK = 8_192
 """The number of items that are in memory together; a file of no more items is a list."""
 Change = Callable[[Item], Item]
 

@@ -67,7 +67,7 @@ def stream_items(
     """Load items as `load_items` does, with the same arguments and errors, but leave those of a large item file there.
 
     Returns:
-        An `ItemStream` for an item file of more than 16,384 rows, else what `load_items` returns.
+        An `ItemStream` for an item file of more than 8,192 rows, else what `load_items` returns.
     """
     items = _from_source(_renamed(str(source)), seed, open_items)
     kept = _chosen(items, str(source), countries, topics, limit_per_country, draws, seed)

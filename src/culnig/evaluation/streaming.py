@@ -60,6 +60,7 @@ def save_results(
             if distributed.is_main():
                 parts.append(folder / f"{number:06d}.parquet")
                 save_rows(parts[-1], part.rows)
+            part.rows = part.rows.iloc[:0]  # before the next chunk comes
         meta |= describe_items(lm, items, policy)
         if distributed.is_main():
             save_row_parts(path, parts, {"format": FORMAT} | meta)

@@ -49,6 +49,7 @@ class EncodedStream(Sequence[Encoded]):
             found = self._read(chunk)
             self.starts.append(self.starts[-1] + len(found))
             seen(found)
+            del found  # before the next chunk comes
 
     def __len__(self) -> int:
         return self.starts[-1]
