@@ -178,8 +178,20 @@ def _sha256(stream: Any) -> str:  # Python 3.10 has no hashlib.file_digest
 
 def sha256_json(value: Any) -> str:
     """Return the hash of a value's canonical JSON; equal values give equal hashes on every machine."""
-    text = json.dumps(value, sort_keys=True, ensure_ascii=False, separators=(",", ":"))
-    return hashlib.sha256(text.encode("utf-8")).hexdigest()
+    return hashlib.sha256(_canonical(value)).hexdigest()
+
+
+def sha256_json_list(values: Iterable[Any]) -> str:
+    """Return `sha256_json` of the list of the values, which are taken one at a time."""
+    digest = hashlib.sha256(b"[")
+    for number, value in enumerate(values):
+        digest.update(b"," + _canonical(value) if number else _canonical(value))
+    digest.update(b"]")
+    return digest.hexdigest()
+
+
+def _canonical(value: Any) -> bytes:
+    return json.dumps(value, sort_keys=True, ensure_ascii=False, separators=(",", ":")).encode("utf-8")
 
 
 _FORBIDDEN = frozenset('/\\:*?"<>|%')

@@ -11,7 +11,7 @@ import hashlib
 import json
 import mmap
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -57,13 +57,48 @@ def save_rows(path: Path | str, rows: pd.DataFrame | pa.Table, meta: Mapping[str
         WriteError: the file cannot be written.
     """
     import pyarrow as pa
-    import pyarrow.parquet as pq
 
     table = rows if isinstance(rows, pa.Table) else pa.Table.from_pandas(rows, preserve_index=False)
+    _write_sealed(path, table.schema, [table], meta)
+
+
+def save_row_parts(path: Path | str, parts: Sequence[Path], meta: Mapping[str, Any] | None = None) -> None:
+    """Write the rows of several Parquet files as one, atomically; one file is in memory at a time.
+
+    Columns that a file lacks, or has no values of, are filled with nulls.
+
+    Raises:
+        WriteError: the file cannot be written.
+    """
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    schema = pa.unify_schemas([pq.read_schema(part) for part in parts], promote_options="default")
+
+    def table(part: Path) -> pa.Table:
+        found = pq.read_table(part)
+        lacking = {
+            field.name: pa.nulls(len(found), field.type) for field in schema if field.name not in found.schema.names
+        }
+        for name, nulls in lacking.items():
+            found = found.append_column(name, nulls)
+        return found.select(schema.names).cast(schema)
+
+    _write_sealed(path, schema, map(table, parts), meta)
+
+
+def _write_sealed(
+    path: Path | str, schema: pa.Schema, tables: Iterable[pa.Table], meta: Mapping[str, Any] | None
+) -> None:
+    """Write tables of one schema as one Parquet file with a description and a checksum."""
+    import pyarrow.parquet as pq
+
     made = json.dumps({"sealed": True, **(meta or {}), "checksum": _ZEROS}, ensure_ascii=False)
-    metadata = {**(table.schema.metadata or {}), KEY.encode(): made.encode()}
+    described = schema.with_metadata({**(schema.metadata or {}), KEY.encode(): made.encode()})
     with atomic_path(path) as temporary:
-        pq.write_table(table.replace_schema_metadata(metadata), temporary)
+        with pq.ParquetWriter(temporary, described) as writer:
+            for table in tables:
+                writer.write_table(table.replace_schema_metadata(described.metadata))
         _seal(temporary, first=False)
 
 

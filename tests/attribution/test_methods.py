@@ -322,7 +322,7 @@ def test_blocks_keep_groups_apart(lm, word_items):
 
 
 def test_draws_and_wordings_of_a_question_share_a_block():
-    from culnig.attribution.store import question_id
+    from culnig.attribution.columns import question_id
 
     items = culnig.load_items("everyday:neur", countries=["Iran"])
     controls = culnig.load_items("everyday:ctrl", countries=["Iran"])

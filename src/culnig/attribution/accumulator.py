@@ -170,11 +170,11 @@ class Accumulator:
 
 def _check_lengths(methods: Sequence[Method], prompts: Prompts) -> None:
     """Check that a method that leaves out the first token leaves some token of every prompt."""
+    short = np.flatnonzero(prompts.columns.tokens < 2)
     for method in methods:
-        if getattr(method, "first", "keep_first") == "skip_first":
-            for e in prompts.encoded:
-                if len(e.prompt_ids) < 2:
-                    raise UsageError(
-                        f"{method.name} leaves out the first token, and the prompt of item {e.item.id} of"
-                        f" {e.item.benchmark} has no other"
-                    )
+        if getattr(method, "first", "keep_first") == "skip_first" and len(short):
+            item = prompts.encoded[int(short[0])].item
+            raise UsageError(
+                f"{method.name} leaves out the first token, and the prompt of item {item.id} of"
+                f" {item.benchmark} has no other"
+            )

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import itertools
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any
@@ -12,20 +12,19 @@ from typing import Any
 import numpy as np
 import torch
 
-from culnig.data import Item
+from culnig.attribution.columns import Columns, FlatTerms, KeyBatches, Terms
+from culnig.data import Item, ItemStream
 from culnig.errors import UsageError
 from culnig.models import LanguageModel
 from culnig.neurons import Site
-from culnig.passes.calibration import offsets_of
+from culnig.passes.calibration import forgetting, offsets_of
 from culnig.passes.forward import Batch, Row, answer_logprobs, collate
-from culnig.prompts import Encoded, PromptPolicy, encode, render
+from culnig.prompts import Encoded, EncodedStream, PromptPolicy, encode, render
 
 FLOAT16_SCALE = 2.0**12
 """What float16 gradients are multiplied by at first: log P has gradients below 2^-24, the least number of float16."""
 Reference = dict[Site, torch.Tensor]
 """Values to compare with, [N] or [B, N]."""
-Terms = tuple[tuple[float, ...], tuple[float, ...]]
-"""Weights w and offsets o of a prompt's options: the calibrated log-probability is w * log P - o."""
 
 
 class Placed:
@@ -52,6 +51,7 @@ class Prompts:
         over_vocabulary: P is the softmax over the vocabulary (mcf without calibration), not over the options.
         control: [P], whether the item is a control; a method says whether their scores are clamped at 0 from below.
         terms: weights and offsets of each prompt's options (`prompts.calibration`); None without calibration.
+        columns: what is kept of every prompt; None makes it of `encoded`.
         padded: [P], which prompts padding enters with a 0 (`padded_zeros` of `score`); None for no such trap.
         twins: the control prompt of each (its item without the question), where a method asks for them.
         mean: each site's mean value over the job's items, [N], where a method asks for it.
@@ -66,20 +66,26 @@ class Prompts:
     padded: np.ndarray | None = None
     twins: Sequence[Encoded] | None = None
     mean: Reference | None = None
+    columns: Columns = None  # type: ignore[assignment]  # there once the prompts are made
     groups: list[str] = field(init=False)
     group_of: np.ndarray = field(init=False)
     gold: list[int] = field(init=False)
     cache: dict[Any, Any] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
-        self.groups = sorted({e.item.country for e in self.encoded})
-        index = {group: i for i, group in enumerate(self.groups)}
-        self.group_of = np.array([index[e.item.country] for e in self.encoded])
-        self.gold = [e.gold for e in self.encoded]
+        if self.columns is None:
+            self.columns = Columns(self.encoded)
+        self.groups, self.group_of, self.gold = self.columns.groups, self.columns.group_of, self.columns.gold
 
     def row(self, key: int) -> Row:
         """The row of a prompt."""
-        return Row(key, self.encoded[key].prompt_ids, self.encoded[key].answer_ids)
+        e = self.encoded[key]
+        return Row(key, e.prompt_ids, e.answer_ids)
+
+    def batches(self, keys: Sequence[int], token_budget: int) -> KeyBatches:
+        """Return batches of prompts by their numbers; those of a stream stay within a chunk of it."""
+        parts = self.encoded.starts if isinstance(self.encoded, EncodedStream) else [0, len(self.encoded)]
+        return KeyBatches.of(self.columns.lengths, keys, parts, token_budget)
 
 
 def prepare(
@@ -107,25 +113,59 @@ def prepare(
         UsageError: no items, or an item with a single answer where the logit difference is asked for.
         PromptError: an item that cannot be put to this model as asked.
     """
-    chosen = [item if control is None else dataclasses.replace(item, control=control) for item in items]
-    if not chosen:
+
+    def as_asked(item: Item) -> Item:
+        return item if control is None else dataclasses.replace(item, control=control)
+
+    if not isinstance(items, ItemStream):
+        items = [as_asked(item) for item in items]
+    elif control is not None:
+        items = items.changed(as_asked)
+    if not items:
         raise UsageError("no items to score")
-    encoded = encode(render(chosen, policy), lm.tokenizer, policy, lm.max_length)
+    columns, terms = Columns(), FlatTerms()
+
+    def take(part: Sequence[Encoded]) -> None:
+        columns.add(part)
+        _check_answers(part, target, policy)
+        if policy.calibration != "none":
+            with forgetting(lm, isinstance(items, ItemStream)):
+                offsets = offsets_of(lm, part, policy, token_budget=token_budget)
+            for each in offsets:
+                terms.append(each.terms(policy.calibration))
+
+    encoded = encoded_of(lm, items, policy, take)
+    over_vocabulary = policy.formulation == "mcf" and policy.calibration == "none"
+    kept = None if policy.calibration == "none" else terms
+    padded = _padded(columns.tokens, padded_zeros)
+    return Prompts(items, encoded, over_vocabulary, columns.control, kept, padded, columns=columns)
+
+
+def encoded_of(
+    lm: LanguageModel,
+    items: Sequence[Item],
+    policy: PromptPolicy,
+    seen: Callable[[Sequence[Encoded]], None] = lambda part: None,
+) -> Sequence[Encoded]:
+    """Return the encoded prompts of items, which stay on the disk if the items do; `seen` is called with all of them."""
+    if isinstance(items, ItemStream):
+        return EncodedStream(items, lm.tokenizer, policy, lm.max_length, seen)
+    encoded = encode(render(items, policy), lm.tokenizer, policy, lm.max_length)
+    seen(encoded)
+    return encoded
+
+
+def _check_answers(encoded: Sequence[Encoded], target: str, policy: PromptPolicy) -> None:
+    """Check that prompts have the wrong answer that a target needs."""
     if target == "diff" or (target == "odds" and (policy.formulation == "cf" or policy.calibration != "none")):
         for e in encoded:
             if len(e.answer_ids) < 2:
                 raise UsageError(
                     f"item {e.item.id} of {e.item.benchmark} has a single answer; {target} needs a wrong one"
                 )
-    controls, padded = np.array([e.item.control for e in encoded]), _padded(encoded, padded_zeros)
-    if policy.calibration == "none":
-        return Prompts(chosen, encoded, policy.formulation == "mcf", controls, padded=padded)
-    offsets = offsets_of(lm, encoded, policy, token_budget=token_budget)
-    terms = [each.terms(policy.calibration) for each in offsets]
-    return Prompts(chosen, encoded, False, controls, terms, padded)
 
 
-def control_twins(lm: LanguageModel, prompts: Prompts, policy: PromptPolicy) -> list[Encoded]:
+def control_twins(lm: LanguageModel, prompts: Prompts, policy: PromptPolicy) -> Sequence[Encoded]:
     """The control prompt of each prompt: its item without the question, in the same wording.
 
     Raises:
@@ -137,17 +177,20 @@ def control_twins(lm: LanguageModel, prompts: Prompts, policy: PromptPolicy) -> 
                 f"item {item.id} of {item.benchmark} is a ready-made prompt, which has no control prompt;"
                 " atp:control needs items with a question and options"
             )
-    bare = [dataclasses.replace(item, question="") for item in prompts.items]
-    return encode(render(bare, policy), lm.tokenizer, policy, lm.max_length)
+
+    def bare(item: Item) -> Item:
+        return dataclasses.replace(item, question="")
+
+    items = prompts.items
+    return encoded_of(lm, items.changed(bare) if isinstance(items, ItemStream) else list(map(bare, items)), policy)
 
 
-def _padded(encoded: Sequence[Encoded], batch_size: int | None) -> np.ndarray | None:
-    """Which prompts batches of `batch_size`, in the order given, would have padded."""
+def _padded(lengths: np.ndarray, batch_size: int | None) -> np.ndarray | None:
+    """Which prompts of these lengths batches of `batch_size`, in the order given, would have padded."""
     if batch_size is None:
         return None
-    lengths = np.array([len(e.prompt_ids) for e in encoded])
-    padded = np.zeros(len(encoded), dtype=bool)
-    for start in range(0, len(encoded), batch_size):
+    padded = np.zeros(len(lengths), dtype=bool)
+    for start in range(0, len(lengths), batch_size):
         part = slice(start, start + batch_size)
         padded[part] = lengths[part] < lengths[part].max()
     return padded

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import hashlib
+from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import Any
@@ -15,12 +17,11 @@ from culnig.attribution.batch import Prompts, Reference, control_twins, prepare
 from culnig.attribution.checkpoint import Checkpoint
 from culnig.attribution.method import Method, Weighted, parse_method, parse_methods, scoring_version
 from culnig.attribution.store import Scores, block_numbers, items_a_block
-from culnig.data import Item, account_of, items_hash
+from culnig.data import Item, ItemStream, account_of, in_memory, items_hash
 from culnig.errors import UsageError
 from culnig.files import sha256_json
 from culnig.models import LanguageModel
 from culnig.neurons import Shape
-from culnig.passes.forward import batches
 from culnig.prompts import PromptPolicy, template_hash
 from culnig.versions import versions
 
@@ -84,7 +85,7 @@ def score(
     methods = checked(parse_methods(method), lm, modules)
     policy = policy or lm.scoring_policy(formulation)
     account = account_of(items)
-    chosen = list(items)
+    chosen = in_memory(items)
     target = next((m.target for m in methods if getattr(m, "target", "") in ("diff", "odds")), "p")  # type: ignore[attr-defined]
     prompts = prepare(
         lm, chosen, policy, control=control, target=target, padded_zeros=padded_zeros, token_budget=token_budget
@@ -94,14 +95,14 @@ def score(
     add_references(lm, prompts, methods, policy, chosen, token_budget)
     blocked = _blocked(prompts, blocks, block_groups)
     accumulator = Accumulator(lm, prompts, methods, modules=modules, blocks=blocked, budget=token_budget)
-    whole = batches([prompts.row(key) for key in mine], token_budget or lm.token_budget)
+    whole = prompts.batches(mine, token_budget or lm.token_budget)
     meta = describe(lm, prompts, policy, methods, accumulator)
     meta |= {"padded_zeros": padded_zeros, "shard": shard, "rows": account}
     meta |= {"reference": _fingerprint(reference)} if reference is not None else {}
     if blocked:
         meta |= {"blocks": blocked.number, "block_items": items_a_block(prompts, blocked.of, blocked.number)}
         meta |= {"block_groups": True} if block_groups else {}
-    saved = Checkpoint(_of_rank(checkpoint), meta | {"batches": [len(chunk) for chunk in whole]}, checkpoint_minutes)
+    saved = Checkpoint(_of_rank(checkpoint), meta | {"batches": list(map(len, whole))}, checkpoint_minutes)
     _run(accumulator, distributed.share(whole), saved, progress)
     distributed.sum_over_processes(accumulator.sums.values())
     return summed(accumulator, mine, meta, _kept_blocks(accumulator, blocked, mine) if blocked else {})
@@ -130,8 +131,8 @@ def score_prompts(
     """
     methods = checked(parse_methods(method), lm, None)
     accumulator = Accumulator(lm, prompts, methods, budget=token_budget)
-    keys = list(range(len(prompts.encoded)))
-    whole = batches([prompts.row(key) for key in keys], token_budget or lm.token_budget)
+    keys = range(len(prompts.encoded))
+    whole = prompts.batches(keys, token_budget or lm.token_budget)
     meta = describe(lm, prompts, policy, methods, accumulator)
     _run(accumulator, distributed.share(whole), Checkpoint(None, meta, 0), progress)
     distributed.sum_over_processes(accumulator.sums.values())
@@ -141,7 +142,7 @@ def score_prompts(
 def summed(accumulator: Accumulator, mine: Sequence[int], meta: dict[str, Any], blocks: dict[str, Any]) -> Scores:
     """The scores of the prompts of some numbers, once all their batches are through."""
     prompts = accumulator.prompts
-    groups, lengths = prompts.group_of[mine], [prompts.row(key).length for key in mine]
+    groups, lengths = prompts.group_of[mine], prompts.columns.lengths[mine]
     return Scores(
         sums=accumulator.result("sum"),
         count=np.bincount(groups, minlength=len(prompts.groups)).astype(np.int64),
@@ -175,13 +176,13 @@ def _kept_blocks(accumulator: Accumulator, blocked: Blocks, mine: Sequence[int])
     return found
 
 
-def _run(accumulator: Accumulator, work: Sequence[Any], saved: Checkpoint, progress: Progress | None) -> None:
+def _run(accumulator: Accumulator, work: Sequence[Sequence[int]], saved: Checkpoint, progress: Progress | None) -> None:
     """Run the batches that are not done yet, and keep progress."""
     done = saved.restore(accumulator.sums)
     if done and progress:
         progress(sum(map(len, work[:done])))
     for number, chunk in enumerate(work[done:], start=done + 1):
-        accumulator.run(chunk)
+        accumulator.run([accumulator.prompts.row(key) for key in chunk])
         if number < len(work):
             saved.keep(accumulator.sums, number)
         if progress:
@@ -239,16 +240,16 @@ def _of_rank(checkpoint: Path | str | None) -> Path | None:
     return Path(f"{checkpoint}.{distributed.rank()}-of-{distributed.size()}")
 
 
-def _shard_keys(number: int, shard: tuple[int, int] | None) -> list[int]:
+def _shard_keys(number: int, shard: tuple[int, int] | None) -> range:
     """Numbers of the prompts of a shard: every n-th, so that shards are alike in length and country."""
     if shard is None:
-        return list(range(number))
+        return range(number)
     i, n = shard
     if not 1 <= i <= n:
         raise UsageError(f"shard {i}/{n}: give i/n with 1 <= i <= n")
     if n > number:
         raise UsageError(f"shard {i}/{n}: there are only {number} prompts to share out")
-    return list(range(i - 1, number, n))
+    return range(i - 1, number, n)
 
 
 def _layer_widths(lm: LanguageModel) -> dict[str, list[int]]:
@@ -260,10 +261,6 @@ def describe(
     lm: LanguageModel, prompts: Prompts, policy: PromptPolicy, methods: Sequence[Method], accumulator: Accumulator
 ) -> dict[str, Any]:
     """What a score file says of how it was made."""
-    ids: dict[str, list[str]] = {}
-    for item in prompts.items:
-        ids.setdefault(item.benchmark, []).append(item.id)
-    unique = {benchmark: list(dict.fromkeys(names)) for benchmark, names in ids.items()}
     scored = {module for modules in accumulator.modules.values() for module in modules}
     return {
         "format": 1,
@@ -276,11 +273,25 @@ def describe(
         "modules": [module for module in lm.shapes if module in scored],
         "formulation": policy.formulation,
         "prompts": policy.resolved(lm.tokenizer),
-        "answers_in_context": all(e.in_context for e in prompts.encoded),
-        "num_items": sum(map(len, unique.values())),
+        "answers_in_context": prompts.columns.in_context,
+        "num_items": len(np.unique(prompts.columns.items)),
         "num_prompts": len(prompts.encoded),
-        "item_ids": unique,
+        "item_ids": _item_ids(prompts.items),
         "versions": versions(),
         **({"expert_widths": lm.expert_widths} if lm.expert_widths else {}),
         **({"layer_widths": widths} if (widths := _layer_widths(lm)) else {}),
     }
+
+
+def _item_ids(items: Sequence[Item]) -> dict[str, list[str]]:
+    """Return benchmark -> the ids of its items; of a stream, one line with their number and their hash instead."""
+    if isinstance(items, ItemStream):
+        number, digests = Counter[str](), defaultdict[str, Any](hashlib.sha256)
+        for item in items:
+            number[item.benchmark] += 1
+            digests[item.benchmark].update(f"{item.id}\n".encode())
+        return {name: [f"{number[name]:,} ids, sha256:{digest.hexdigest()}"] for name, digest in digests.items()}
+    ids: dict[str, list[str]] = {}
+    for item in items:
+        ids.setdefault(item.benchmark, []).append(item.id)
+    return {benchmark: list(dict.fromkeys(names)) for benchmark, names in ids.items()}

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -12,7 +11,6 @@ import numpy as np
 
 from culnig.attribution.batch import Prompts
 from culnig.attribution.names import parse_name
-from culnig.data import Item
 from culnig.errors import DataError, UsageError
 from culnig.neurons import Shape, widths_of
 from culnig.parsing import parse_json
@@ -345,19 +343,10 @@ def block_numbers(prompts: Prompts, blocks: int) -> np.ndarray:
     """
     if blocks < 2:
         raise UsageError(f"{blocks} blocks: give 2 at least (20 is a good number), or leave them out")
-    return np.array([_digest(question_id(e.item)) % blocks for e in prompts.encoded], dtype=np.int64)
+    return (prompts.columns.questions % np.uint64(blocks)).astype(np.int64)
 
 
 def items_a_block(prompts: Prompts, block_of: np.ndarray, blocks: int) -> list[int]:
     """Number of distinct items in each block."""
-    names = {(e.item.benchmark, e.item.id): int(block) for e, block in zip(prompts.encoded, block_of, strict=True)}
-    return np.bincount(list(names.values()), minlength=blocks).tolist()
-
-
-def question_id(item: Item) -> str:
-    """An item's id without the number of its option draw."""
-    return item.id.removesuffix(f"/{item.variant}") if item.variant else item.id
-
-
-def _digest(text: str) -> int:
-    return int.from_bytes(hashlib.sha256(text.encode()).digest()[:8], "big")
+    _, last = np.unique(prompts.columns.items[::-1], return_index=True)
+    return np.bincount(block_of[::-1][last], minlength=blocks).tolist()

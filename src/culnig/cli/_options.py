@@ -6,7 +6,7 @@ A group of options is a dataclass; a verb takes it as one parameter, and `groupe
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import MISSING, dataclass, fields, is_dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, get_type_hints
@@ -91,9 +91,14 @@ class Choosing:
 
     def load(self, source: str) -> list[Item]:
         """Return the items; report on stderr the rows that gave none."""
-        from culnig.data import ItemList, load_items
+        found = self.stream(source)
+        return found if isinstance(found, list) else list(found)
 
-        found = load_items(
+    def stream(self, source: str) -> Sequence[Item]:
+        """Do the same, but leave the items of a large file there (`data.stream_items`)."""
+        from culnig.data import ItemList, stream_items
+
+        found = stream_items(
             source,
             countries=split_list(self.countries),
             limit_per_country=self.limit,

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -11,6 +12,7 @@ from culnig.cli import _options as o
 from culnig.cli._intervening import Intervening
 
 if TYPE_CHECKING:
+    from culnig.data import Item
     from culnig.evaluation import AnswerResult
 
 
@@ -39,22 +41,25 @@ def answer(
 ) -> None:
     """Write a short answer to every item, look for a right one in it, and keep a row for each."""
     from culnig.evaluation import answer as compute
-    from culnig.evaluation.multiple_choice import count_rows
+    from culnig.evaluation import count_prompts, save_results
     from culnig.files import check_writable
 
     check_writable(out)
     intervention = intervening.read()
-    rows = choosing.load(items)
+    rows = choosing.stream(items)
     show = o.reporter(as_json)
     lm = loading.load(model, show)
     intervention = intervention.prepared(lm, show)
     policy = prompting.policy(lm)
-    with show.step(f"answer {items}", count_rows(rows, policy), "prompts") as progress, intervention.on(lm):
-        result = compute(
-            lm, rows, policy=policy, max_new_tokens=max_new_tokens, token_budget=token_budget, progress=progress
-        )
-    result.meta |= intervention.meta
-    result.save(out)
+    with show.step(f"answer {items}", count_prompts(rows, policy), "prompts") as progress, intervention.on(lm):
+
+        def run(part: Sequence[Item]) -> AnswerResult:
+            options: dict[str, Any] = {"max_new_tokens": max_new_tokens, "token_budget": token_budget}
+            result = compute(lm, part, policy=policy, progress=progress, **options)
+            result.meta |= intervention.meta
+            return result
+
+        result = save_results(out, lm, rows, policy, run)
     _print(result, out, as_json)
 
 

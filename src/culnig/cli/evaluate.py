@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
 
 import typer
 
 from culnig.cli import _options as o
 from culnig.cli._intervening import Intervening
+
+if TYPE_CHECKING:
+    from culnig.data import Item
+    from culnig.evaluation import EvalResult
 
 
 def add_to(app: typer.Typer) -> None:
@@ -33,22 +38,25 @@ def evaluate(
     as_json: o.Json = False,
 ) -> None:
     """Answer every item, with neurons suppressed, scaled or replaced if asked, and keep a row for each."""
-    from culnig.evaluation import estimate
+    from culnig.evaluation import count_prompts, estimate, save_results
     from culnig.evaluation import evaluate as compute
-    from culnig.evaluation.multiple_choice import count_rows
     from culnig.files import check_writable
 
     check_writable(out)
     intervention = intervening.read()
-    rows = choosing.load(items)
+    rows = choosing.stream(items)
     show = o.reporter(as_json)
     lm = loading.load(model, show)
     intervention = intervention.prepared(lm, show)
     policy = prompting.policy(lm)
-    with show.step(f"evaluate {items}", count_rows(rows, policy), "prompts") as progress, intervention.on(lm):
-        result = compute(lm, rows, policy=policy, token_budget=token_budget, progress=progress)
-    result.meta |= intervention.meta
-    result.save(out)
+    with show.step(f"evaluate {items}", count_prompts(rows, policy), "prompts") as progress, intervention.on(lm):
+
+        def run(part: Sequence[Item]) -> EvalResult:
+            result = compute(lm, part, policy=policy, token_budget=token_budget, progress=progress)
+            result.meta |= intervention.meta
+            return result
+
+        result = save_results(out, lm, rows, policy, run)
     e = estimate(result)
     facts: dict[str, Any] = {
         "out": str(out),

@@ -68,7 +68,7 @@ def score(
 
     check_writable(out)
     parse_methods(method)
-    chosen = choosing.load(items)
+    chosen = choosing.stream(items)
     show = o.reporter(as_json)
     lm = loading.load(model, show)
     policy = prompting.scoring_policy(lm)

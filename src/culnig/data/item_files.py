@@ -9,14 +9,15 @@ row: `topic`, `variant`, `control`, `template`, `shuffle`, `scale`.
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable
+from codecs import BOM_UTF8
+from collections.abc import Iterable, Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 from culnig.data.countries import canonical
 from culnig.data.items import Answer, Item
 from culnig.errors import DataError
-from culnig.files import require_file, sha256_json, write_text
+from culnig.files import require_file, sha256_json_list, write_text
 from culnig.parsing import parse_json
 
 HASHED_AS = {"ability": "general"}
@@ -50,20 +51,58 @@ def read_items(path: Path | str) -> list[Item]:
         DataError: the file is empty or a row is broken; the message gives file, line and reason.
     """
     path = require_file(path, "an item file (JSON Lines)")
-    try:
-        lines = path.read_text(encoding="utf-8-sig").split("\n")
-    except UnicodeDecodeError as error:
-        raise DataError(f"{path}: not UTF-8 text (byte {error.start}); save it as UTF-8") from error
-    items: list[Item] = []
-    for number, line in enumerate(lines, start=1):
-        if line.strip():
-            items.append(_parse(line, f"{path}:{number}"))
+    items = [parse_line(line, f"{path}:{number}") for number, _, line in lines_of(path)]
     if not items:
-        raise DataError(f"{path}: it has no items; one JSON object a line is expected")
+        raise no_items(path)
     return items
 
 
-def _parse(line: str, where: str) -> Item:
+def no_items(path: Path) -> DataError:
+    """Return the error about a file without items."""
+    return DataError(f"{path}: it has no items; one JSON object a line is expected")
+
+
+def lines_of(path: Path) -> Iterator[tuple[int, int, str]]:
+    """Yield each line that is not blank: its number from 1, the byte at which it begins, and its text.
+
+    Raises:
+        DataError: the file is not UTF-8 text.
+    """
+    with opened(path) as stream:
+        number, start = 0, len(BOM_UTF8) if stream.read(len(BOM_UTF8)) == BOM_UTF8 else 0
+        stream.seek(start)
+        for raw in stream:
+            # Old Macs end lines with a carriage return alone.
+            for part in raw.splitlines(keepends=True) if b"\r" in raw.rstrip(b"\r\n") else (raw,):
+                number += 1
+                try:
+                    line = part.decode("utf-8")
+                except UnicodeDecodeError as error:
+                    place = start + error.start
+                    raise DataError(f"{path}: not UTF-8 text (byte {place}); save it as UTF-8") from error
+                if line.strip():
+                    yield number, start, line
+                start += len(part)
+
+
+def opened(path: Path) -> BinaryIO:
+    """Open a file to read its bytes.
+
+    Raises:
+        DataError: the system does not let us.
+    """
+    try:
+        return path.open("rb")
+    except OSError as error:
+        raise DataError(f"{path}: cannot be read ({error.strerror})") from error
+
+
+def parse_line(line: str, where: str) -> Item:
+    """Return the item of a line; `where` is file and line, for messages.
+
+    Raises:
+        DataError: the line is no JSON object, or a field is missing, unknown or wrong.
+    """
     try:
         row = parse_json(line)
     except json.JSONDecodeError as error:
@@ -196,8 +235,8 @@ def items_hash(items: Iterable[Item]) -> str:
 
     A renamed benchmark is hashed under its old name, so that hashes recorded before the change stay equal.
     """
-    rows = [item_to_row(item) for item in items]
-    return sha256_json([row | {"benchmark": HASHED_AS.get(row["benchmark"], row["benchmark"])} for row in rows])
+    rows = (item_to_row(item) for item in items)
+    return sha256_json_list(row | {"benchmark": HASHED_AS.get(row["benchmark"], row["benchmark"])} for row in rows)
 
 
 def write_items(items: Iterable[Item], path: Path | str) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import random
 import re
 import warnings
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Literal, NamedTuple
 
@@ -13,6 +13,7 @@ from pydantic import Field
 
 from culnig.data.countries import BLEND, TARGETS, canonical, find, resolve
 from culnig.data.item_files import read_items
+from culnig.data.item_stream import ItemStream, open_items
 from culnig.data.items import BENCHMARKS, Benchmark, Item, ItemList
 from culnig.data.sources import External
 from culnig.data.user_data import read_user_benchmark
@@ -48,19 +49,60 @@ def load_items(
     Returns:
         Items; if they were made from external rows, an `ItemList` with an account of the rows left out.
     """
+    items = _from_source(_renamed(str(source)), seed, read_items)
+    kept = _chosen(items, str(source), countries, topics, limit_per_country, draws, seed)
+    account = getattr(items, "account", None)
+    return list(kept) if account is None else ItemList(kept, account)
+
+
+def stream_items(
+    source: str | Path,
+    *,
+    countries: str | Iterable[str] | None = None,
+    topics: Iterable[str] | None = None,
+    limit_per_country: int | None = None,
+    draws: int | None = None,
+    seed: int = 0,
+) -> Sequence[Item]:
+    """Load items as `load_items` does, with the same arguments and errors, but leave those of a large item file there.
+
+    Returns:
+        An `ItemStream` for an item file of more than 8,192 rows, else what `load_items` returns.
+    """
+    items = _from_source(_renamed(str(source)), seed, open_items)
+    kept = _chosen(items, str(source), countries, topics, limit_per_country, draws, seed)
+    account = getattr(items, "account", None)
+    return kept if account is None else ItemList(kept, account)
+
+
+def _chosen(
+    items: Sequence[Item],
+    source: str,
+    countries: str | Iterable[str] | None,
+    topics: Iterable[str] | None,
+    limit_per_country: int | None,
+    draws: int | None,
+    seed: int,
+) -> Sequence[Item]:
+    """Return the items that are asked for; see `load_items`."""
     if limit_per_country is not None and limit_per_country < 1:
         raise UsageError(f"the limit per country must be at least 1, not {limit_per_country}")
-    items = _from_source(_renamed(str(source)), seed)
-    account = getattr(items, "account", None)
     if draws is not None:
-        items = [item for item in items if not item.variant.isdigit() or int(item.variant) < draws]
+        items = _where(items, lambda _, item: not item.variant.isdigit() or int(item.variant) < draws)
     if countries is not None:
-        items = _of_countries(items, [countries] if isinstance(countries, str) else countries, str(source))
+        items = _of_countries(items, [countries] if isinstance(countries, str) else countries, source)
     if topics is not None:
-        items = _of_topics(items, topics, str(source))
+        items = _of_topics(items, topics, source)
     if limit_per_country is not None:
         items = _sample(items, limit_per_country, seed)
-    return items if account is None else ItemList(items, account)
+    return items
+
+
+def _where(items: Sequence[Item], keep: Callable[[int, Item], bool]) -> Sequence[Item]:
+    """Return the items of which `keep(number, item)` is true."""
+    if isinstance(items, ItemStream):
+        return items.where(keep)
+    return [item for number, item in enumerate(items) if keep(number, item)]
 
 
 COUNTRY_LISTS = {"blend": BLEND, "targets": TARGETS}
@@ -120,13 +162,13 @@ def _renamed(source: str) -> str:
     return new
 
 
-def _from_source(source: str, seed: int) -> list[Item]:
+def _from_source(source: str, seed: int, read: Callable[[Path], Sequence[Item]]) -> Sequence[Item]:
     name = parse_name(source)
     benchmark = find_benchmark(name)
     if benchmark is None:
         path = Path(source)
         if path.exists() or path.suffix in {".jsonl", ".json"} or "/" in source:
-            return read_items(path)
+            return read(path)
         raise UsageError(
             f"no benchmark and no file named '{source}'; benchmarks: {', '.join(BENCHMARKS.names())}{BENCHMARKS.left_out()}"
             " (see `culnig data list`); an item file ends in .jsonl, a data set of your own in .yaml"
@@ -143,7 +185,7 @@ def _from_source(source: str, seed: int) -> list[Item]:
     return benchmark.load(split, seed=seed, place=name.place)
 
 
-def _of_countries(items: list[Item], countries: Iterable[str], source: str) -> list[Item]:
+def _of_countries(items: Sequence[Item], countries: Iterable[str], source: str) -> Sequence[Item]:
     present = {item.country for item in items}
     wanted = set()
     spelled = [name for each in countries for name in COUNTRY_LISTS.get(each, (each,))]
@@ -159,18 +201,18 @@ def _of_countries(items: list[Item], countries: Iterable[str], source: str) -> l
                 name = resolve(spelling).name  # an unknown spelling raises its own message
             raise UsageError(f"{source} has no items of {name}; it has: {', '.join(sorted(present))}")
         wanted.add(name)
-    return [item for item in items if item.country in wanted]
+    return _where(items, lambda _, item: item.country in wanted)
 
 
-def _of_topics(items: list[Item], topics: Iterable[str], source: str) -> list[Item]:
+def _of_topics(items: Sequence[Item], topics: Iterable[str], source: str) -> Sequence[Item]:
     present, wanted = {item.topic for item in items}, set(topics)
     if missing := sorted(wanted - present):
         have = ", ".join(sorted(topic for topic in present if topic)) or "no topics"
         raise UsageError(f"{source} has no topic {missing[0]!r}; it has: {have}")
-    return [item for item in items if item.topic in wanted]
+    return _where(items, lambda _, item: item.topic in wanted)
 
 
-def _sample(items: list[Item], limit: int, seed: int) -> list[Item]:
+def _sample(items: Sequence[Item], limit: int, seed: int) -> Sequence[Item]:
     by_country: dict[str, list[int]] = {}
     for position, item in enumerate(items):
         by_country.setdefault(item.country, []).append(position)
@@ -178,7 +220,7 @@ def _sample(items: list[Item], limit: int, seed: int) -> list[Item]:
     for country, positions in by_country.items():
         rng = random.Random(f"{seed}/{country}")
         keep.update(positions if len(positions) <= limit else rng.sample(positions, limit))
-    return [item for position, item in enumerate(items) if position in keep]
+    return _where(items, lambda position, _: position in keep)
 
 
 class DataConfig(Settings):

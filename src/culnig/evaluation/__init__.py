@@ -19,6 +19,7 @@ from culnig.evaluation.plain_text import TextComparison, TextResult, compare_tex
 from culnig.evaluation.results import EvalResult
 from culnig.evaluation.selectivity import Drops, drops, winners
 from culnig.evaluation.short_answers import AnswerResult, answer
+from culnig.evaluation.streaming import count_prompts, save_results
 
 __all__ = [
     "GUARD_RULE",
@@ -35,6 +36,7 @@ __all__ = [
     "compare_by",
     "compare_text",
     "costliest",
+    "count_prompts",
     "discordance",
     "drops",
     "estimate",
@@ -45,6 +47,7 @@ __all__ = [
     "perplexity",
     "power_table",
     "restrict",
+    "save_results",
     "significance_table",
     "verdict",
     "verdict_on",

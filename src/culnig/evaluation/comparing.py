@@ -76,6 +76,8 @@ class Comparison:
 
 def question_of(rows: pd.DataFrame) -> pd.Series:
     """The unit of resampling of each row: its id without the number of the option draw."""
+    if "question" in rows:  # of a large result, which keeps no ids in memory
+        return rows["question"]
     suffix = "/" + rows["variant"].astype(str)
     cut = [
         name[: -len(s)] if len(s) > 1 and name.endswith(s) else name

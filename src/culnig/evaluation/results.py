@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -259,7 +260,7 @@ def describe(lm: LanguageModel, **made_from: Any) -> dict[str, Any]:
     return {**lm.description, "evaluation_version": EVALUATION_VERSION, **made_from, "versions": versions()}
 
 
-def describe_items(lm: LanguageModel, items: list[Item], policy: PromptPolicy) -> dict[str, Any]:
+def describe_items(lm: LanguageModel, items: Sequence[Item], policy: PromptPolicy) -> dict[str, Any]:
     """As `describe`, for results of items: their hash, that of the templates, and the prompt policy."""
     return describe(
         lm,
@@ -267,5 +268,5 @@ def describe_items(lm: LanguageModel, items: list[Item], policy: PromptPolicy) -
         template_hash=template_hash(items, policy),
         formulation=policy.formulation,
         prompts=policy.resolved(lm.tokenizer),
-        num_items=len({(item.benchmark, item.id) for item in items}),
+        num_items=len(np.unique(np.fromiter((hash((item.benchmark, item.id)) for item in items), np.int64))),
     )

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from culnig.attribution.store import question_id
+from culnig.attribution.columns import question_id
 from culnig.data import Item
 from culnig.errors import UsageError
 from culnig.models import LanguageModel

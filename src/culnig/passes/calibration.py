@@ -7,7 +7,8 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
@@ -78,6 +79,17 @@ def offsets_of(
         Offsets(e.lengths, known[key].get("pmi"), known[key].get("contrast"))
         for key, e in zip(keys, encoded, strict=True)
     ]
+
+
+@contextmanager
+def forgetting(lm: LanguageModel, wanted: bool = True) -> Iterator[None]:
+    """Drop at the end of the block the offsets that were measured within it, if that is wanted: they take 500 bytes a prompt."""
+    before = set(lm.offsets) if wanted else set()
+    try:
+        yield
+    finally:
+        for key in lm.offsets.keys() - before if wanted else ():
+            del lm.offsets[key]
 
 
 def lacks_offsets(

@@ -1,6 +1,7 @@
 """Prompts: an item, a template and a policy determine the token ids that the model sees."""
 
-from culnig.prompts.encoding import Encoded, encode, encode_prompts, prompt_texts
+from culnig.prompts.encoded_stream import EncodedStream
+from culnig.prompts.encoding import Encoded, encode, encode_prompts, forget_encoded, prompt_texts
 from culnig.prompts.policies import (
     SCORE_CALIBRATION,
     PromptConfig,
@@ -15,6 +16,7 @@ from culnig.prompts.template import Template, load_template
 __all__ = [
     "SCORE_CALIBRATION",
     "Encoded",
+    "EncodedStream",
     "Prompt",
     "PromptConfig",
     "PromptPolicy",
@@ -22,6 +24,7 @@ __all__ = [
     "default_calibration",
     "encode",
     "encode_prompts",
+    "forget_encoded",
     "load_template",
     "make_policy",
     "prompt_texts",

@@ -14,6 +14,8 @@ from culnig.prompts.calibration import length_of
 from culnig.prompts.policies import ChatTemplate, PromptPolicy
 from culnig.prompts.rendering import Prompt
 
+PART = 2048
+"""Texts that a tokenizer gets at once."""
 KEPT = 6
 """Number of results of `encode` that are kept for each tokenizer."""
 _LATEST: WeakKeyDictionary[Any, OrderedDict[Any, list[Encoded]]] = WeakKeyDictionary()
@@ -65,7 +67,7 @@ def encode(
     latest = _LATEST.setdefault(tokenizer, OrderedDict())
     key = (tuple(prompts), policy.model_dump_json(), max_length, policy.chat(tokenizer))
     if key not in latest:
-        latest[key] = _encode(prompts, tokenizer, policy, max_length)
+        latest[key] = encode_anew(prompts, tokenizer, policy, max_length)
         if len(latest) > KEPT:
             latest.popitem(last=False)
     latest.move_to_end(key)
@@ -94,11 +96,19 @@ def encode_prompts(
     return [tuple(ids) for ids in rows]
 
 
-def _encode(prompts: Sequence[Prompt], tokenizer: Any, policy: PromptPolicy, max_length: int | None) -> list[Encoded]:
+def forget_encoded(tokenizer: Any) -> None:
+    """Drop the results of `encode` that are kept for a tokenizer."""
+    _LATEST.pop(tokenizer, None)
+
+
+def encode_anew(
+    prompts: Sequence[Prompt], tokenizer: Any, policy: PromptPolicy, max_length: int | None
+) -> list[Encoded]:
+    """Do as `encode`, and keep nothing."""
     texts, tokens = _texts(prompts, tokenizer, policy)
     prompt_ids = tokens(texts)
     joined = tokens([text + answer for text, p in zip(texts, prompts, strict=True) for answer in p.answers])
-    alone = tokenizer([a for p in prompts for a in p.answers], add_special_tokens=False)["input_ids"]
+    alone = ids_of([answer for p in prompts for answer in p.answers], tokenizer, special=False)
     encoded, start = [], 0
     for prompt, ids in zip(prompts, prompt_ids, strict=True):
         stop = start + len(prompt.answers)
@@ -136,6 +146,14 @@ def _past_shared(prompt: list[int], answers: list[list[int]]) -> tuple[list[int]
     return [*prompt, *answers[0][:shared]], [answer[shared:] for answer in answers]
 
 
+def ids_of(texts: Sequence[str], tokenizer: Any, special: bool) -> list[list[int]]:
+    """Tokenise texts, `PART` at a time: beside the ids, a tokenizer makes 2 KB of a text for as long as its call lasts."""
+    found: list[list[int]] = []
+    for start in range(0, len(texts), PART):
+        found += tokenizer(list(texts[start : start + PART]), add_special_tokens=special)["input_ids"]
+    return found
+
+
 class _Tokens:
     """Tokenises texts under the BOS policy; a chat template writes its own special tokens."""
 
@@ -147,7 +165,7 @@ class _Tokens:
             raise PromptError("--bos on: this model's tokenizer has no BOS token")
 
     def __call__(self, texts: list[str]) -> list[list[int]]:
-        rows = self._tokenizer(texts, add_special_tokens=self._special)["input_ids"]
+        rows = ids_of(texts, self._tokenizer, self._special)
         if self._bos is None:
             return rows
         return [row if row[:1] == [self._bos] else [self._bos, *row] for row in rows]

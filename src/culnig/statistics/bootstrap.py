@@ -13,6 +13,11 @@ CONFIDENCE = 0.95
 EXACT = 20
 """Units up to which a p-value is that of the exact sign-flip test, not of a bootstrap."""
 
+MOST_UNITS = 10_000
+"""Units that are resampled one by one; more are first pooled at random."""
+POOLS = 5_000
+"""Pools of more units: an interval's width is then known to 1 %."""
+
 
 def by_question(values: np.ndarray, questions: pd.Series) -> tuple[np.ndarray, np.ndarray]:
     """Return the sum of the values and the number of rows of each question."""
@@ -22,6 +27,24 @@ def by_question(values: np.ndarray, questions: pd.Series) -> tuple[np.ndarray, n
 
 def _ratio(sums: np.ndarray, counts: np.ndarray, axis: int = -1) -> np.ndarray:
     return sums.sum(axis=axis) / counts.sum(axis=axis)
+
+
+def pooled(rng: np.random.Generator, *arrays: np.ndarray) -> tuple[np.ndarray, ...]:
+    """Return arrays with their rows summed in `POOLS` random pools of equal size, if there are more than `MOST_UNITS` rows.
+
+    Pools of independent units are independent too, so resampling them gives the same intervals, at a cost that does not
+    grow with the number of units.
+
+    Args:
+        rng: source of the pools; not used where nothing is pooled.
+        arrays: float64 [units] or [units, C], all of the same units.
+    """
+    units = len(arrays[0])
+    if units <= MOST_UNITS:
+        return arrays
+    order = rng.permutation(units)
+    begins = np.linspace(0, units, POOLS, endpoint=False).astype(np.int64)
+    return tuple(np.add.reduceat(array[order], begins, axis=0) for array in arrays)
 
 
 def rounding(*values: np.ndarray) -> float:
@@ -76,7 +99,7 @@ def bootstrap_ratio(sums: np.ndarray, counts: np.ndarray, seed: int) -> tuple[fl
 
     Up to `EXACT` units p is that of the exact sign-flip test.  One unit has neither interval nor p (NaN).  Units that are
     all alike have a point as their interval.  Infinite sums get a percentile interval, whose ends may be infinite;
-    undefined sums (NaN) get NaN.
+    undefined sums (NaN) get NaN.  More than `MOST_UNITS` units are pooled first (`pooled`).
     """
     from scipy.stats import bootstrap
 
@@ -84,6 +107,7 @@ def bootstrap_ratio(sums: np.ndarray, counts: np.ndarray, seed: int) -> tuple[fl
     nan = float("nan")
     if np.isnan(value) or len(sums) < 2:
         return nan, nan, nan
+    sums, counts = pooled(np.random.default_rng((seed, len(sums))), sums, counts)
     if not np.isfinite(sums).all():
         return _infinite_ratio(sums, counts, seed)
     exact = sign_flip_p(sums) if len(sums) <= EXACT else None
@@ -128,7 +152,10 @@ def joint_bootstrap(
         counts: [units], rows of each unit.
         rng: source of the resamples.
         resamples: the number of resamples.
+
+    More than `MOST_UNITS` units are pooled first (`pooled`).
     """
+    sums, counts = pooled(rng, sums, counts)
     weights = rng.multinomial(len(counts), np.full(len(counts), 1 / len(counts)), size=resamples)
     return (weights @ sums) / (weights @ counts)[:, None]
 

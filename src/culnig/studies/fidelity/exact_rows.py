@@ -11,7 +11,7 @@ import numpy as np
 
 from culnig import distributed
 from culnig.attribution import oracle
-from culnig.attribution.store import question_id
+from culnig.attribution.columns import question_id
 from culnig.data import Item, items_hash
 from culnig.errors import DataError
 from culnig.files import sha256_json
