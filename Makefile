@@ -2,6 +2,7 @@
 
 PYTHON ?= python3
 VENV ?= .venv
+TOOLS_VENV ?= .venv-tools
 # Processes that run tests.  Each computes with one thread: more processes are quicker than more threads here.
 WORKERS ?= logical
 PARALLEL := --numprocesses $(WORKERS) --maxprocesses 8 --dist loadfile
@@ -37,11 +38,15 @@ test: $(STAMP)  ## Run every test: the quick ones, the slow ones, the real model
 test-distributed: $(STAMP)  ## Run the torchrun tests alone: two processes on one job
 	$(ONE_THREAD) $(BIN)/python -m pytest -m distributed
 
-# Packages of other tools want other versions than the constraints, so they have a venv of their own.
-test-tools:  ## Run the tests of other tools (lm-eval, inspect_ai, W&B, MLflow, nnsight, TransformerLens) in .venv-tools
-	$(PYTHON) -m venv .venv-tools
-	.venv-tools/bin/python -m pip install --quiet --disable-pip-version-check --editable '.[dev,lm-eval,inspect,wandb,mlflow,nnsight,transformer-lens]'
-	$(ONE_THREAD) .venv-tools/bin/python -m pytest tests/integrations
+# Packages of other tools want other versions than the constraints, so they have a venv of their own.  torch stays pinned.
+$(TOOLS_VENV)/.installed: pyproject.toml constraints.txt
+	$(PYTHON) -m venv $(TOOLS_VENV)
+	grep '^torch==' constraints.txt > $(TOOLS_VENV)/constraints.txt
+	$(TOOLS_VENV)/bin/python -m pip install --quiet --disable-pip-version-check --constraint $(TOOLS_VENV)/constraints.txt --editable '.[dev,lm-eval,inspect,wandb,mlflow,nnsight,transformer-lens]'
+	@touch $@
+
+test-tools: $(TOOLS_VENV)/.installed  ## Run the tests of other tools (lm-eval, inspect_ai, W&B, MLflow, nnsight, TransformerLens) in .venv-tools
+	$(ONE_THREAD) $(TOOLS_VENV)/bin/python -m pytest tests/integrations
 
 check: $(STAMP) docs  ## Check lint, format, types, the imports between packages, and the docs' links
 	$(BIN)/ruff check .

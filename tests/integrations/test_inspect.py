@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import json
-
 import pytest
 
 import culnig
@@ -97,8 +95,8 @@ def test_misuse_is_one_line(tmp_path, reference_dir, tiny, made):
         items(items=made[1], formulation="cf")
     with pytest.raises(UsageError, match="unknown model argument colour"):
         get_model(f"culnig/{reference_dir}", memoize=False, colour="red")
-    wrong = json.loads(made[0].read_text())
-    wrong["provenance"]["model_hash"] = "0" * 16
-    made[0].write_text(json.dumps(wrong))
+    wrong = NeuronSet.load(made[0])
+    wrong.provenance["model_hash"] = "0" * 16
+    wrong.save(made[0])
     with pytest.raises(UsageError, match="another model"):
         get_model(f"culnig/{reference_dir}", memoize=False, neurons=str(made[0]))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import shutil
+import struct
 from pathlib import Path
 
 import pytest
@@ -26,7 +27,10 @@ SIZES = {"desktop": {"width": 1200, "height": 900}, "phone": {"width": 390, "hei
 def finished(tmp_path_factory, reference_dir):
     """A whole run on the tiny model, with neuron cards."""
     config = write_config(tmp_path_factory.mktemp("config"), reference_dir)
-    studies = ["studies=[culture_general, culture_specific, neuron_cards, layers]", "neuron_cards.top=6"]
+    studies = [
+        "studies=[culture_general, guarded_beside, culture_specific, neuron_cards, layers]",
+        "neuron_cards.top=6",
+    ]
     return run(load_config(config, [*studies, "neuron_cards.alone=2"]), tmp_path_factory.mktemp("runs") / "tiny")
 
 
@@ -263,3 +267,15 @@ def test_hostile_names_stay_text_in_the_browser(visit, finished, tmp_path):
     page.locator("[data-question] summary").click()
     page.wait_for_selector("[data-question] .body")
     assert page.locator("img").count() == 0 and page.title() == nasty
+
+
+def test_pictures_for_the_docs(finished, tmp_path):
+    """Every picture of the docs can be taken, has its window's size, and is not an empty page."""
+    from tools.screenshots import PICTURES, take
+
+    written = take(finished.path / "report.html", tmp_path)
+    assert [path.stem for path in written] == list(PICTURES)
+    for path in written:
+        data, picture = path.read_bytes(), PICTURES[path.stem]
+        assert struct.unpack(">II", data[16:24]) == (picture.width, picture.height)
+        assert len(data) > 12_000  # an empty page packs to a few kB

@@ -242,3 +242,21 @@ def test_depth_stands_beside_the_published_set():
     own, published = figure.data
     assert list(own.x) == pytest.approx([0, 1 / 3, 2 / 3, 1]) and list(own.y) == pytest.approx([1, 0, 2, 0])
     assert published.y[0] == pytest.approx(48 * 785 / 8087) and published.x[0] == pytest.approx(13 / 47)
+
+
+def test_published_findings_stand_beside():
+    from culnig.neurons import GATE, Neuron, NeuronSet
+    from culnig.studies._layers_published import published_beside
+    from culnig.studies.layers import site_table
+
+    neurons = NeuronSet([Neuron(GATE, 0, 1), Neuron(GATE, 2, 1), Neuron(GATE, 2, 2), Neuron("self_attn.q_proj", 1, 0)])
+    shapes = {GATE: (6, 8), "self_attn.q_proj": (6, 8)}
+    table, (told,) = published_beside(site_table(neurons, shapes), 400)
+    rows = table.set_index("fact")
+    own, published = rows["this run"], rows["published"]
+    assert own.iloc[0] == "1.00%" and own.iloc[1] == "the MLP holds 75%, attention 25%"
+    assert own.iloc[2] == "first third of the layers 50%, middle third 50%, last third 0%"
+    assert own.iloc[3] == "layers 2 of 6, with 50% of the set"
+    assert published.iloc[3] == "gemma-3-12b-it: layers 7, 9, 10, 11, 12, 13, 14 of 48, with 48% of the set"
+    assert own.iloc[4] == "5 of 6, of them 2 in the last third" and own.iloc[5] == "4 of 6, of them 2 in the last third"
+    assert "arXiv 2510.08284" in told and "agrees with the finding" in told

@@ -14,9 +14,10 @@ from culnig.figures import (
     heat_map,
     legend_below,
 )
-from culnig.neurons import ATTENTION_POOL, MLP_POOL, NeuronSet, Site, widths_of
+from culnig.neurons import ATTENTION_POOL, MLP_POOL, NeuronSet, Site, number_of_neurons, widths_of
 from culnig.studies._base import STUDIES, Condition, Section
 from culnig.studies._culture_general_set import CULTURE_GENERAL, culture_general_set
+from culnig.studies._layers_published import LAYERS, MODEL, PAPER, published_beside
 from culnig.studies.culture_specific import PREFIX, set_names
 from culnig.studies.published import read_published
 
@@ -25,8 +26,6 @@ if TYPE_CHECKING:
     from culnig.studies._settings import RunSettings
 
 DENSEST = 15
-PUBLISHED_LAYERS = 48
-"""Layers of the model whose published set is shown beside."""
 ALL = "all countries"
 """Row of the countries' sets added up; a neuron of two sets counts twice."""
 
@@ -42,6 +41,7 @@ class LayersStudy:
     tab = "where"
     titles: ClassVar = {
         "layers-modules": "By module",
+        "layers-published": "Beside the published findings",
         "layers-densest": "Densest modules",
         "layers-specific": "Culture-specific sets by module and depth, share of the set",
     }
@@ -68,6 +68,7 @@ class LayersStudy:
             "layers-layers": by_layer,
             "layers-densest": densest.reset_index(drop=True),
         }
+        section.tables["layers-published"], told = published_beside(sites, number_of_neurons(shapes))
         section.numbers = {
             "share_by_module": dict(zip(by_module["module"], by_module["share"], strict=True)),
             "share_by_layer": list(by_layer["share"]),
@@ -85,7 +86,7 @@ class LayersStudy:
                 density_map(sites),
             ),
             (
-                "Gate neurons by depth, beside the published set of Gemma 3 12B (its densest seven layers are known): how"
+                f"Gate neurons by depth, beside the published set of Gemma 3 12B ({PAPER}; its densest seven layers are known): how"
                 " many times as many as an even spread of the set over all layers would give.",
                 beside_published(sites),
             ),
@@ -100,7 +101,8 @@ class LayersStudy:
         section.text = [
             f"{mlp:.0%} of the {len(neurons):,} neurons are in MLP modules, {1 - mlp:.0%} in attention. By layer, the first"
             f" third holds {depth['first_third']:.0%}, the middle third {depth['middle_third']:.0%}, the last"
-            f" {depth['last_third']:.0%}.{where}"
+            f" {depth['last_third']:.0%}.{where}",
+            *told,
         ]
         if set_names(run):
             _add_specific(section, run, shapes)
@@ -190,7 +192,7 @@ def density_by_layer(sites: pd.DataFrame) -> go.Figure:
     return figure
 
 
-def beside_published(sites: pd.DataFrame, model: str = "gemma-3-12b-it") -> go.Figure:
+def beside_published(sites: pd.DataFrame, model: str = MODEL) -> go.Figure:
     """Gate neurons of the set by relative depth, as a multiple of an even spread, and what is published of a model."""
     gates = sites[sites["module"].isin(MLP_POOL)]
     layers = int(sites["layer"].max()) + 1
@@ -205,8 +207,8 @@ def beside_published(sites: pd.DataFrame, model: str = "gemma-3-12b-it") -> go.F
         line={"color": ACCENT},
     )
     figure.add_scatter(
-        x=[layer / (PUBLISHED_LAYERS - 1) for layer in found],
-        y=[PUBLISHED_LAYERS * count / total for count in found.values()],
+        x=[layer / (LAYERS - 1) for layer in found],
+        y=[LAYERS * count / total for count in found.values()],
         mode="markers",
         name=f"published, {model}",
         marker={"color": COOL, "size": 10, "symbol": "diamond"},
