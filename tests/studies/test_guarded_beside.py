@@ -91,7 +91,7 @@ def test_both_sets_stand_in_one_table(beside):
         100 * (done.text("guarded-ready").perplexity / done.text("none").perplexity - 1)
     )
     page = (out / "report.html").read_text()
-    assert "found before by `culnig select guarded`" in page and "side by side" in page
+    assert "found before by “culnig select guarded”" in page and "side by side" in page
 
 
 @pytest.mark.slow

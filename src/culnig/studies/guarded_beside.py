@@ -199,7 +199,7 @@ def _origin(run: SavedRun, name: str) -> str:
         return "The guarded set is that of this run's own search."
     chosen, asked = run.neurons(READY), run.config.section(GuardedBesideSettings).neurons
     command = chosen.provenance.get("command")
-    made = f" by `{command}`" if command else ""
+    made = f" by “{command}”" if command else ""
     where = "ships with culnig" if asked == SHIPPED else f"comes from {asked}"
     return (
         f"The guarded set of {len(chosen)} neurons was found before{made} and {where}: this run has not searched."
@@ -234,7 +234,7 @@ def _how_to_search(run: SavedRun) -> str:
     """The command that adds a search to the run's folder."""
     studies = ", ".join([*(each for each in run.config.studies), SEARCHED])
     return (
-        "The study `guarded` searches a set on this run's own questions, which takes a quarter of an hour or more:"
+        "The study “guarded” searches a set on this run's own questions, which takes a quarter of an hour or more:"
         f" culnig run {run.path / 'config.yaml'} --set 'studies=[{studies}]' --out {run.path}"
     )
 
