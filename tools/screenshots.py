@@ -16,7 +16,7 @@ BROWSERS = ("chromium", "chromium-browser", "google-chrome")
 
 
 class Picture(NamedTuple):
-    """One picture: the page's address, what to open and to scroll to (CSS), the colours and the window."""
+    """One picture: the page's address, the entry to open (CSS), the text at the top, the colours and the window."""
 
     address: str
     open: str = ""
@@ -28,9 +28,9 @@ class Picture(NamedTuple):
 
 PICTURES = {
     "report": Picture("#overview"),
-    "report-guarded": Picture("#overview", top="[id^='s'][id$='-overview'] >> text=side by side", height=1000),
+    "report-guarded": Picture("#overview", top="side by side", height=1000),
     "report-where": Picture("#where", height=1000),
-    "report-where-published": Picture("#where", top="text=Beside the published findings", height=620),
+    "report-where-published": Picture("#where", top="Beside the published findings", height=620),
     "report-neuron": Picture("#neurons", open="[data-card] >> nth=3", height=1000),
     "report-questions-dark": Picture("#questions", open="[data-question] >> nth=0", scheme="dark", height=850),
     "report-countries-phone": Picture("#countries", width=390, height=844),
@@ -60,7 +60,7 @@ def take(page_path: Path, folder: Path) -> list[Path]:
                 entry.locator("summary").first.click()
                 entry.evaluate("node => window.scrollTo(0, node.getBoundingClientRect().top + window.scrollY - 108)")
             if picture.top:
-                place = page.locator(f"{picture.address} {picture.top}").first
+                place = page.locator(picture.address).get_by_text(picture.top).first
                 place.evaluate("node => window.scrollTo(0, node.getBoundingClientRect().top + window.scrollY - 108)")
             page.wait_for_timeout(2500)  # figures are drawn when they come into sight
             page.screenshot(path=folder / f"{name}.png")

@@ -12,7 +12,7 @@ from culnig.neurons import GATE, check_belongs
 from culnig.run.config import load_config
 from culnig.run.pipeline import run
 from culnig.studies.guarded_beside import shipped_sets
-from tests.helpers.configs import write_config, write_items
+from tests.helpers.configs import write_config, write_guarded_config, write_items
 
 STUDIES = {"studies": ["culture_general", "guarded_beside"]}
 
@@ -76,7 +76,7 @@ def test_both_sets_stand_in_one_table(beside):
     config, out = beside
     done = run(config, out)
     table = pd.read_parquet(out / "tables" / "guarded-beside.parquet")
-    assert list(dict.fromkeys(table["measure"])) == ["Culture", "Facts", "Ability", "perplexity, plain text"]
+    assert list(dict.fromkeys(table["measure"])) == ["Culture", "Facts", "Ability", "Perplexity, plain text"]
     assert len(table) == 12 and (table["low"] <= table["high"]).all()
     changes = table.set_index(["measure", "set", "against"])
     test = config.test_of("culture")
@@ -86,12 +86,12 @@ def test_both_sets_stand_in_one_table(beside):
     general = changes.loc[("Culture", "culture-general", "untouched")]
     paired = changes.loc[("Culture", "guarded-ready", "culture-general")]
     assert paired["change"] == pytest.approx(mine["change"] - general["change"])
-    text = changes.loc[("perplexity, plain text", "guarded-ready", "untouched")]
+    text = changes.loc[("Perplexity, plain text", "guarded-ready", "untouched")]
     assert text["change"] == pytest.approx(
         100 * (done.text("guarded-ready").perplexity / done.text("none").perplexity - 1)
     )
     page = (out / "report.html").read_text()
-    assert "found before by “culnig select guarded”" in page and "side by side" in page
+    assert "found before by culnig select guarded" in page and "side by side" in page
 
 
 @pytest.mark.slow
@@ -118,3 +118,16 @@ def test_a_set_of_another_model_is_refused(config, beside, tmp_path):
     (tmp_path / "odd.json").write_text("{}")
     with pytest.raises(DataError, match="not a neuron set"):
         run(load_config(config, [f"guarded_beside.neurons={tmp_path / 'odd.json'}"]), tmp_path / "odd")
+
+
+@pytest.mark.slow
+def test_the_set_of_the_runs_own_search_takes_its_place(tmp_path, reference_dir):
+    """As the report says: the study `guarded`, added to the same folder."""
+    harm = {"perplexity": 5.0, "skills": 1.0}
+    path = write_guarded_config(tmp_path, reference_dir, STUDIES, harm=harm, step=3, max_neurons=6)
+    out = tmp_path / "run"
+    run(load_config(path), out)
+    done = run(load_config(out / "config.yaml", ["studies=[culture_general, guarded_beside, guarded]"]), out)
+    assert done.results["guarded_beside"]["set"] == "guarded" and len(done.neurons("guarded"))
+    rows = {row["set"] for row in done.results["guarded_beside"]["rows"]}
+    assert rows == {"culture-general", "guarded"} and "this run's own search" in (out / "report.html").read_text()

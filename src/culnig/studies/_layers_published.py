@@ -35,12 +35,12 @@ def published_beside(sites: pd.DataFrame, in_model: int) -> tuple[pd.DataFrame, 
         (
             "layers whose attention holds no neuron of the set",
             f"{MODEL}: {_places(theirs['no_neurons']['self_attn'], LAYERS)}",
-            _places([i for i, count in attention.items() if not count], layers),
+            _places(_empty(attention), layers),
         ),
         (
             "layers whose MLP holds no neuron of the set",
             f"{MODEL}: {_places(theirs['no_neurons']['mlp'], LAYERS)}",
-            _places([i for i, count in gates.items() if not count], layers),
+            _places(_empty(gates), layers),
         ),
     ]
     return pd.DataFrame(rows, columns=["fact", "published", "this run"]), _told(every, gates, total)
@@ -84,6 +84,10 @@ def _places(found: list[int], layers: int) -> str:
         return f"none of {layers}"
     last = sum(3 * i // layers == 2 for i in found)
     return f"{len(found)} of {layers}, of them {last} in the last third"
+
+
+def _empty(counts: pd.Series) -> list[int]:
+    return [layer for layer in range(len(counts)) if not counts[layer]]
 
 
 def _by_layer(sites: pd.DataFrame, layers: int) -> pd.Series:

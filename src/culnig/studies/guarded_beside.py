@@ -33,7 +33,7 @@ SHIPPED = "shipped"
 READY_SETS = Path(__file__).parent / "ready_sets"
 """Guarded sets that come with the package, a neuron file for each model."""
 ROLES = ("culture", "facts", "ability")
-TEXT = "perplexity, plain text"
+TEXT = "Perplexity, plain text"
 
 
 class GuardedBesideSettings(Settings):
@@ -96,7 +96,7 @@ class GuardedBesideStudy:
         section.figures = [
             (
                 f"Change under {run.config.done.noun} of each set, against the untouched model, with 95 % intervals:"
-                " accuracy in points, perplexity in percent.",
+                " accuracy in points, perplexity in percent. A rise of perplexity is a loss.",
                 change_figure(table),
             )
         ]
@@ -199,7 +199,7 @@ def _origin(run: SavedRun, name: str) -> str:
         return "The guarded set is that of this run's own search."
     chosen, asked = run.neurons(READY), run.config.section(GuardedBesideSettings).neurons
     command = chosen.provenance.get("command")
-    made = f" by “{command}”" if command else ""
+    made = f" by {command}" if command else ""
     where = "ships with culnig" if asked == SHIPPED else f"comes from {asked}"
     return (
         f"The guarded set of {len(chosen)} neurons was found before{made} and {where}: this run has not searched."
@@ -220,7 +220,7 @@ def _compared(table: pd.DataFrame, run: SavedRun, name: str) -> str:
         ours, theirs = cells.loc[(name, "untouched")], cells.loc[(CULTURE_GENERAL, "untouched")]
         unit = "points" if ours["unit"] == "points" else "%"
         parts.append(
-            f"{measure[:1].upper()}{measure[1:]}: {points(theirs['change'] / 100)} {unit} ({_span(theirs)}) under the"
+            f"{measure}: {points(theirs['change'] / 100)} {unit} ({_span(theirs)}) under the"
             f" culture-general set, {points(ours['change'] / 100)} {unit} ({_span(ours)}) under the guarded one."
         )
     return " ".join(parts)
@@ -234,7 +234,7 @@ def _how_to_search(run: SavedRun) -> str:
     """The command that adds a search to the run's folder."""
     studies = ", ".join([*(each for each in run.config.studies), SEARCHED])
     return (
-        "The study “guarded” searches a set on this run's own questions, which takes a quarter of an hour or more:"
+        "The study guarded searches a set on this run's own questions, which takes a quarter of an hour or more. The command:"
         f" culnig run {run.path / 'config.yaml'} --set 'studies=[{studies}]' --out {run.path}"
     )
 
