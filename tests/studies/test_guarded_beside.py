@@ -130,4 +130,4 @@ def test_the_set_of_the_runs_own_search_takes_its_place(tmp_path, reference_dir)
     done = run(load_config(out / "config.yaml", ["studies=[culture_general, guarded_beside, guarded]"]), out)
     assert done.results["guarded_beside"]["set"] == "guarded" and len(done.neurons("guarded"))
     rows = {row["set"] for row in done.results["guarded_beside"]["rows"]}
-    assert rows == {"culture-general", "guarded"} and "this run's own search" in (out / "report.html").read_text()
+    assert rows == {"culture-general", "guarded"} and "own search" in (out / "report.html").read_text()
