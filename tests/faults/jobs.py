@@ -85,6 +85,11 @@ STUDIES: dict[str, dict[str, Any]] = {
     "guarded_specific": {
         "guarded_specific": {"items": 8, "texts": 6, "step": 2, "max_neurons": 2, "own_texts": "TEXT", "harm": {}},
     },
+    "guarded_beside": {
+        "studies": ["culture_general", "guarded_beside"],
+        "guards": {"text": "TEXT"},
+        "guarded_beside": {"neurons": "NEURONS"},
+    },
     "neuron_cards": {
         "studies": ["culture_general", "neuron_cards"],
         "guards": {"text": "TEXT"},
@@ -176,6 +181,7 @@ def _study(name: str, folder: Path, config: Path, items: dict[str, str]) -> Job:
     settings = yaml.safe_load(config.read_text())
     files: dict[str, Any] = {part.upper(): {"items": path} for part, path in items.items()}
     files |= {"TEXT": str(folder / "text.txt"), "TEXTS": str(folder / "texts"), "TUNED": str(folder / "tuned")}
+    files["NEURONS"] = str(folder / "neurons.json")
     own = _filled(STUDIES[name], files)
     settings |= {"studies": [name], "random_controls": 1, "name": name, "guards": {"text": None}} | own
     settings["compute"] = {"token_budget": 400, "checkpoint_minutes": 0}

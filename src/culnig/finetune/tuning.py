@@ -141,7 +141,12 @@ def _load(config: FinetuneConfig, reporter: Reporter) -> LanguageModel:
 
 
 def _train(
-    config: FinetuneConfig, lm: LanguageModel, folder: Path, reporter: Reporter, after: Path | None, to_go_on: bool
+    config: FinetuneConfig,
+    lm: LanguageModel,
+    folder: Path,
+    reporter: Reporter,
+    after: Path | None = None,
+    to_go_on: bool = False,
 ) -> tuple[Any, Update, dict[str, Any]]:
     """Train to the end, from the last checkpoint if there is one, or from that of a shorter fine-tuning."""
     from transformers import set_seed
