@@ -78,12 +78,13 @@ def question_of(rows: pd.DataFrame) -> pd.Series:
     """The unit of resampling of each row: its id without the number of the option draw."""
     if "question" in rows:  # of a large result, which keeps no ids in memory
         return rows["question"]
-    suffix = "/" + rows["variant"].astype(str)
-    cut = [
-        name[: -len(s)] if len(s) > 1 and name.endswith(s) else name
-        for name, s in zip(rows["id"].astype(str), suffix, strict=True)
-    ]
-    return rows["benchmark"].astype(str) + "/" + pd.Series(cut, index=rows.index)
+    ids = rows["id"].astype(str).to_numpy(dtype=object)
+    draw, variants = pd.factorize(rows["variant"].astype(str))
+    for number, variant in enumerate(variants):
+        if suffix := variant and f"/{variant}":
+            places = np.flatnonzero(draw == number)
+            ids[places] = [name.removesuffix(suffix) for name in ids[places].tolist()]
+    return rows["benchmark"].astype(str) + "/" + pd.Series(ids, index=rows.index, dtype=object)
 
 
 def estimate(result: EvalResult, metric: str = "correct", *, seed: int = 0) -> Estimate:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -114,15 +114,15 @@ class EvalResult:
         if metric in METRICS or (metric == SCALE_METRIC and metric in self.rows):
             return self.rows[metric].to_numpy(dtype=float)
         if metric == "option_logmass":
-            return np.array([np.logaddexp.reduce(logprobs) for logprobs in self.rows["option_logprobs"]], dtype=float)
+            return by_size(self.rows["option_logprobs"], lambda places, values: np.logaddexp.reduce(values, axis=1))
         if metric == "lead":
             return leads(self.rows)
         if metric == "contrast_margin":
             return rejudged(self.rows, "contrast", mcf=False)["margin"].to_numpy(dtype=float)
         if metric == "prior_correct":
             self._check_offsets("pmi_offsets", "pmi")
-            pairs = zip(self.rows["pmi_offsets"], self.rows["gold"], strict=True)
-            return np.array([np.nan if offsets is None else np.argmax(offsets) == gold for offsets, gold in pairs])
+            gold = self.rows["gold"].to_numpy()
+            return by_size(self.rows["pmi_offsets"], lambda places, values: values.argmax(axis=1) == gold[places])
         if metric != "outside_options":
             raise UsageError(f"unknown metric '{metric}'; there are {', '.join((*METRICS, *DERIVED))}")
         if self.meta.get("formulation") != "mcf":
@@ -204,6 +204,22 @@ class EvalResult:
             DataError: not a result file.
         """
         return cls(*read_rows(path, "an evaluation result", {"id", "correct"}, "eval"))
+
+
+def by_size(lists: pd.Series, compute: Callable[[np.ndarray, np.ndarray], np.ndarray]) -> np.ndarray:
+    """Compute a number of each list of numbers, float64 [rows]; NaN where there is no list.
+
+    Args:
+        lists: the lists, None where there is none.
+        compute: is called with the places [n] of all lists of one length, and with these lists, float64 [n, length].
+    """
+    values = lists.to_numpy(dtype=object)
+    sizes = np.fromiter((-1 if each is None or np.ndim(each) == 0 else len(each) for each in values), int, len(values))
+    found = np.full(len(values), np.nan)
+    for size in np.unique(sizes[sizes >= 0]):
+        places = np.flatnonzero(sizes == size)
+        found[places] = compute(places, np.array(values[places].tolist(), dtype=float))
+    return found
 
 
 def _margins(rows: pd.DataFrame) -> np.ndarray:
