@@ -27,7 +27,7 @@ async function startQuestions() {
   browser.more = make('button', { type: 'button', class: 'more', onclick: () => showMore() }, 'Show more');
   app.append(filters, browser.count, browser.list, browser.more);
   const leftOut = questions.filter((test) => test.leftOut);
-  if (leftOut.length) app.append(make('p', { class: 'muted' }, `Not on this page: ${leftOut.map((test) => `${test.leftOut.toLocaleString('en')} of ${test.label}`).join(', ')}. All rows are in evals/ of the run's folder.`));
+  if (leftOut.length) app.append(make('p', { class: 'muted' }, `Not on this page: ${leftOut.map((test) => `${test.leftOut.toLocaleString('en')} of ${(test.leftOut + test.ids.length).toLocaleString('en')} rows of ${test.label}`).join(', ')}. All rows are in evals/ of the run's folder.`));
   for (const control of Object.values(controls)) control.addEventListener('input', () => filterRows());
   openers.question = openQuestion;
   openers.country = (country) => {
