@@ -11,6 +11,7 @@ from typing import overload
 import numpy as np
 
 from culnig.data import Item
+from culnig.passes.forward import batch_starts
 from culnig.prompts import Encoded
 
 Terms = tuple[tuple[float, ...], tuple[float, ...]]
@@ -144,19 +145,14 @@ class KeyBatches(Sequence[list[int]]):
             parts: the number of each part's first prompt, and P; no batch crosses a part.
             token_budget: padded tokens a batch.
         """
-        keys, order, starts, count = np.asarray(keys, dtype=np.int32), [], array("q"), 0
-        for first, stop in itertools.pairwise(np.searchsorted(keys, parts)):
+        keys, order, starts = np.asarray(keys, dtype=np.int32), [], array("q")
+        for first, stop in itertools.pairwise(np.searchsorted(keys, parts).tolist()):
             part = keys[first:stop]
             part = part[np.argsort(-lengths[part], kind="stable")]
-            longest = members = 0
-            for length in lengths[part].tolist():
-                if not members or longest * (members + 1) > token_budget:
-                    starts.append(count)
-                    longest, members = length, 0
-                members, count = members + 1, count + 1
+            starts.extend(first + start for start in batch_starts(lengths[part].tolist(), token_budget))
             order.append(part)
         begun = np.array(starts, dtype=np.int64)
-        return cls(np.concatenate(order), begun, np.append(begun[1:], count))
+        return cls(np.concatenate(order), begun, np.append(begun[1:], len(keys)))
 
     def __len__(self) -> int:
         return len(self._starts)

@@ -12,7 +12,8 @@ where causal attention never looks.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+import itertools
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any, Protocol, TypeVar
@@ -79,13 +80,19 @@ def batches(rows: Sequence[P], token_budget: int) -> list[list[P]]:
     Batches go from long rows to short ones, so that a run that does not fit in memory fails at its first batch.
     """
     ordered = sorted(rows, key=lambda row: (-row.length, row.key))
-    made: list[list[P]] = []
-    for row in ordered:
-        if made and made[-1][0].length * (len(made[-1]) + 1) <= token_budget:
-            made[-1].append(row)
-        else:
-            made.append([row])
-    return made
+    starts = batch_starts([row.length for row in ordered], token_budget)
+    return [ordered[start:stop] for start, stop in itertools.pairwise([*starts, len(ordered)])]
+
+
+def batch_starts(lengths: Iterable[int], token_budget: int) -> list[int]:
+    """Return the place at which each batch begins, of rows in order of their lengths, long ones first."""
+    starts: list[int] = []
+    longest = 0
+    for place, length in enumerate(lengths):
+        if not starts or longest * (place - starts[-1] + 1) > token_budget:
+            starts.append(place)
+            longest = length
+    return starts
 
 
 @dataclass(frozen=True)
