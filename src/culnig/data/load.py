@@ -49,10 +49,8 @@ def load_items(
     Returns:
         Items; if they were made from external rows, an `ItemList` with an account of the rows left out.
     """
-    items = _from_source(_renamed(str(source)), seed, read_items)
-    kept = _chosen(items, str(source), countries, topics, limit_per_country, draws, seed)
-    account = getattr(items, "account", None)
-    return list(kept) if account is None else ItemList(kept, account)
+    found = _load(read_items, str(source), countries, topics, limit_per_country, draws, seed)
+    return found if isinstance(found, list) else list(found)
 
 
 def stream_items(
@@ -69,14 +67,11 @@ def stream_items(
     Returns:
         An `ItemStream` for an item file of more than 8,192 rows, else what `load_items` returns.
     """
-    items = _from_source(_renamed(str(source)), seed, open_items)
-    kept = _chosen(items, str(source), countries, topics, limit_per_country, draws, seed)
-    account = getattr(items, "account", None)
-    return kept if account is None else ItemList(kept, account)
+    return _load(open_items, str(source), countries, topics, limit_per_country, draws, seed)
 
 
-def _chosen(
-    items: Sequence[Item],
+def _load(
+    read: Callable[[Path | str], Sequence[Item]],
     source: str,
     countries: str | Iterable[str] | None,
     topics: Iterable[str] | None,
@@ -84,7 +79,9 @@ def _chosen(
     draws: int | None,
     seed: int,
 ) -> Sequence[Item]:
-    """Return the items that are asked for; see `load_items`."""
+    """Return the items that are asked for; `read` opens an item file, and `load_items` says the rest."""
+    items = _from_source(_renamed(source), seed, read)
+    account = getattr(items, "account", None)
     if limit_per_country is not None and limit_per_country < 1:
         raise UsageError(f"the limit per country must be at least 1, not {limit_per_country}")
     if draws is not None:
@@ -95,7 +92,7 @@ def _chosen(
         items = _of_topics(items, topics, source)
     if limit_per_country is not None:
         items = _sample(items, limit_per_country, seed)
-    return items
+    return items if account is None else ItemList(items, account)
 
 
 def _where(items: Sequence[Item], keep: Callable[[int, Item], bool]) -> Sequence[Item]:
