@@ -210,10 +210,10 @@ def search(run: SavedRun, context: MeasurementContext, changes: Mapping[str, Any
             checked=settings.checked,
             seed=settings.seed,
         )
-    return searched(run, context, settings, data, progress, changes)
+    return search_in(run, context, settings, data, progress, changes)
 
 
-def searched(
+def search_in(
     run: SavedRun,
     context: MeasurementContext,
     settings: GuardedSettings,
@@ -221,7 +221,7 @@ def searched(
     progress: Path,
     changes: Mapping[str, Any] | None = None,
 ) -> GuardedPath:
-    """Search as a study's settings say, under the operation of the run.
+    """Search in given development data as a study's settings say, under the operation of the run.
 
     Args:
         run, context, progress, changes: as for `search`.

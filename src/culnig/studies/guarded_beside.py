@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
@@ -134,18 +133,12 @@ def ready_set(run: SavedRun) -> NeuronSet | None:
     return chosen if len(chosen) else None
 
 
-@cache
-def _shipped_names() -> dict[str, int]:
-    return {each.model_name: number for number, each in enumerate(shipped_sets())}
-
-
 def _load(config: RunSettings) -> NeuronSet | None:
     """Return the set that a config names, or the shipped one of a model of that name, which may yet be another model."""
     asked = config.section(GuardedBesideSettings).neurons
     if asked != SHIPPED:
         return NeuronSet.load(asked)
-    number = _shipped_names().get(config.model.name)
-    return None if number is None else shipped_sets()[number]
+    return next((each for each in shipped_sets() if each.model_name == config.model.name), None)
 
 
 def _beside(run: SavedRun) -> str | None:
@@ -201,13 +194,13 @@ def _origin(run: SavedRun, name: str) -> str:
     command = chosen.provenance.get("command")
     made = f" by {command}" if command else ""
     where = "ships with culnig" if asked == SHIPPED else f"comes from {asked}"
-    return (
-        f"The guarded set of {len(chosen)} neurons was found before{made} and {where}: this run has not searched."
-        " It belongs to this model by the hash of the weights."
+    belongs = (
+        "It belongs to this model by the hash of the weights."
         if chosen.provenance.get("model_hash")
-        else f"The guarded set of {len(chosen)} neurons was found before{made} and {where}: this run has not searched."
-        " Its file records no hash of a model, so only its places were checked."
+        else "Its file records no hash of a model, so only its places were checked."
     )
+    found = f"The guarded set of {len(chosen)} neurons was found before{made} and {where}: this run has not searched."
+    return f"{found} {belongs}"
 
 
 def _compared(table: pd.DataFrame, run: SavedRun, name: str) -> str:
@@ -232,7 +225,7 @@ def _span(row: Any) -> str:
 
 def _how_to_search(run: SavedRun) -> str:
     """The command that adds a search to the run's folder."""
-    studies = ", ".join([*(each for each in run.config.studies), SEARCHED])
+    studies = ", ".join([*run.config.studies, SEARCHED])
     return (
         "The study guarded searches a set on this run's own questions, which takes a quarter of an hour or more. The command:"
         f" culnig run {run.path / 'config.yaml'} --set 'studies=[{studies}]' --out {run.path}"

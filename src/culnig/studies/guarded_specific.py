@@ -23,7 +23,7 @@ from culnig.studies._base import STUDIES, Condition, Finding, MeasurementContext
 from culnig.studies._guards import add_guards
 from culnig.studies._own_country import UNITS, drop_matrix, own_country, set_names, targets_of
 from culnig.studies.culture_specific import country_conditions, drop_map
-from culnig.studies.guarded import check_protected, searched
+from culnig.studies.guarded import check_protected, search_in
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -126,7 +126,7 @@ class GuardedSpecificStudy:
         )
         progress = path.with_suffix(".progress")
         context.reporter.say(f"{country}: search")
-        found = searched(run, context, settings, data, progress)
+        found = search_in(run, context, settings, data, progress)
         rounds = [each.row() for each in found.rounds]
         if distributed.is_main():
             found.neurons.save(path)
