@@ -55,7 +55,9 @@ STUDIES: dict[str, dict[str, Any]] = {
     },
     "dose": {"studies": ["culture_general", "dose"], "dose": {"factors": [0.5, 2.0]}},
     "fidelity": {"fidelity": {"items": "NEUR", "groups": 2, "layers": 1, "top": 6, "top_share": 0.1}},
-    "finetune": {"finetune": {"task": "TASK", "arms": ["top", "protect"], "share": 0.2, "training": TRAINING}},
+    "finetune": {
+        "finetune": {"task": "TASK", "arms": ["top", "protect"], "share": 0.2, "along": [0.5], "training": TRAINING}
+    },
     "instance": {},
     "language_neurons": {"language_neurons": {"texts": "TEXTS", "percentile": 80}},
     "layers": {"studies": ["culture_general", "culture_specific", "layers"]},

@@ -16,6 +16,7 @@ from culnig.data import DataConfig, Item, ItemList, load_texts
 from culnig.evaluation import EvalResult, answer, evaluate, perplexity
 from culnig.evaluation.multiple_choice import count_rows, prompts_seen
 from culnig.files import atomic_path, safe_names, write_json
+from culnig.finetune.tuning import forget_state
 from culnig.intervention import Operation
 from culnig.machine import trim_memory
 from culnig.models import LanguageModel, load_model
@@ -393,3 +394,6 @@ class _Run:
                 free_unused()
                 tune_and_evaluate(self.dir, tuning, policy, self.reporter, made_of)
                 self._seconds[f"tune {tuning.name}"] = time.monotonic() - begun
+        # A longer tuning that was there already has not taken up the state of a shorter one that was done again.
+        for tuning in tunings if distributed.is_main() else []:
+            forget_state(self.dir.tuned_path(tuning.name))
