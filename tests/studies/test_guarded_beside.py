@@ -10,8 +10,9 @@ from culnig import Neuron, NeuronSet
 from culnig.errors import DataError, UsageError
 from culnig.neurons import GATE, check_belongs
 from culnig.run.config import load_config
+from culnig.run.directory import RunDirectory
 from culnig.run.pipeline import run
-from culnig.studies.guarded_beside import shipped_sets
+from culnig.studies.guarded_beside import GuardedBesideStudy, shipped_sets
 from tests.helpers.configs import write_config, write_guarded_config, write_items
 
 STUDIES = {"studies": ["culture_general", "guarded_beside"]}
@@ -106,6 +107,16 @@ def test_it_goes_on_where_it_stopped(beside):
     run(config, out)
     assert test and result.is_file()
     assert ({p: p.stat().st_mtime_ns for p in kept}, (out / "results.json").read_text()) == before
+
+
+@pytest.mark.slow
+def test_a_report_so_far_does_without_texts_that_are_not_read_yet(beside):
+    """A kill between two texts left a report so far with half of them, which the study could not compare."""
+    config, out = beside
+    run(config, out).text_path("guarded-ready").unlink()
+    section = GuardedBesideStudy().analyse(RunDirectory.open(out))
+    assert "Perplexity, plain text" not in set(section.tables["guarded-beside"]["measure"])
+    assert run(config, out).text("guarded-ready") is not None
 
 
 @pytest.mark.slow

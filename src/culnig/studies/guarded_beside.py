@@ -166,17 +166,18 @@ def _rows(run: SavedRun, name: str) -> list[dict[str, Any]]:
                 | {"with": 100 * made.a, "without": 100 * made.b}
                 | {"change": 100 * made.difference, "low": 100 * made.low, "high": 100 * made.high}
             )
-    texts = {each: run.text(each) for each in ("none", CULTURE_GENERAL, name)}
+    found = {each: run.text(each) for each in ("none", CULTURE_GENERAL, name)}
+    texts = {each: text for each, text in found.items() if text is not None}
+    if len(texts) < len(found):  # there is no text, or a report so far comes before all of it has been read
+        return rows
     for mine, other in pairs:
-        a, b = texts[mine], texts[other]
-        if a and b:
-            ratio = compare_text(a, b, seed=run.config.seed)
-            change = {key: 100 * (getattr(ratio, key) - 1) for key in ("low", "high")}
-            rows.append(
-                _row(run, TEXT, str(run.config.guards.text), mine, other, "%")
-                | {"with": ratio.a, "without": ratio.b, "change": 100 * (ratio.ratio - 1)}
-                | change
-            )
+        ratio = compare_text(texts[mine], texts[other], seed=run.config.seed)
+        change = {key: 100 * (getattr(ratio, key) - 1) for key in ("low", "high")}
+        rows.append(
+            _row(run, TEXT, str(run.config.guards.text), mine, other, "%")
+            | {"with": ratio.a, "without": ratio.b, "change": 100 * (ratio.ratio - 1)}
+            | change
+        )
     return rows
 
 
