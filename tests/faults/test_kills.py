@@ -77,10 +77,13 @@ def test_scoring_goes_on_from_the_signal(made, tmp_path):
     """With checkpoints an hour apart, the signal itself makes one."""
     known = kills.uninterrupted(made["score"], tmp_path / "a")
     args = [word if word != "0" else "60" for word in made["score"].command(tmp_path)]
-    for share in (0.5, 0.6, 0.7, 0.8, 0.9):
-        ended = forked.kill_after(args, tmp_path / "log", share * known.seconds, signal.SIGUSR1)
+    low, high = 0.0, known.seconds  # no run takes as long as the one before, so the moment is searched for
+    for _ in range(20):
+        moment = (low + high) / 2
+        ended = forked.kill_after(args, tmp_path / "log", moment, signal.SIGUSR1)
         if ended.code == EXIT_CODE and (tmp_path / ".s.safetensors.progress").is_file():
             break
+        low, high = (0.9 * low, moment) if ended.code == 0 else (moment, max(high, 1.1 * moment))
         (tmp_path / "s.safetensors").unlink(missing_ok=True)
     assert (tmp_path / ".s.safetensors.progress").is_file(), ended
 
