@@ -18,6 +18,10 @@ from culnig.prompts.calibration import prior_items
 OWN_TEXTS = 96
 """Texts that are sampled from the model where none are given; half of them are for checking."""
 OWN_TOKENS = 96
+MIXING = 0x9E3779B1
+"""An odd number near 2^32 by the golden ratio, for multiplicative hashing (Knuth, TAOCP 3, 6.4)."""
+HALF = 1_000_003
+"""Added to the seed where a half is drawn, so that a half has nothing to do with the split into search and check."""
 
 
 @dataclass(frozen=True)
@@ -91,6 +95,11 @@ def guarded_data(
     return GuardedData(main, contrast, parts, (own[0::2], own[1::2]))
 
 
+def half_of(items: Iterable[Item], seed: int) -> list[Item]:
+    """Return the items of a random half of the questions; a seed gives the same half always."""
+    return [item for item in items if _unit(question_id(item), HALF + seed) < 0.5]
+
+
 def name_countries(items: Iterable[Item]) -> bool:
     """Return whether any item can be asked about another country, so that controls can be `countries`."""
     return any(prior_items(item, "contrast") for item in items)
@@ -115,4 +124,5 @@ def sample(items: list[Item], number: int, seed: int) -> list[Item]:
 
 def _unit(text: str, seed: int) -> float:
     """Return a number in [0, 1) that a text and a seed decide."""
-    return zlib.crc32(f"{seed}/{text}".encode()) / 2**32
+    # CRC-32 is linear: with the seed in the text, all seeds would give one split or its complement.  A product mixes.
+    return zlib.crc32(f"0/{text}".encode()) * (2 * seed * MIXING + 1) % 2**32 / 2**32

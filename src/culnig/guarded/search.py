@@ -30,7 +30,7 @@ from culnig.progress import Reporter, Silent
 from culnig.prompts import PromptPolicy
 from culnig.versions import versions
 
-GUARDED_VERSION = 3
+GUARDED_VERSION = 4
 """Version of the search; raise it where the same data and settings would give another set."""
 GROWTH = 2.0
 """What the weight of a crossed guard is multiplied by."""

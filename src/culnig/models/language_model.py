@@ -242,7 +242,9 @@ def _unwrapped(model: Any) -> Any:
     return model.get_base_model()
 
 
-CPU_BUDGET, LARGEST_BUDGET = 384, 16_384
+CPU_BUDGET, LARGEST_CPU_BUDGET, LARGEST_BUDGET = 384, 768, 16_384
+CPU_MEMORY = 5 * 2**28
+"""Bytes of a batch on a CPU, 1.25 GiB, up to which it has more than `CPU_BUDGET` tokens."""
 LOGITS_A_TOKEN = 1 / 8
 """Positions whose logits are needed, as a share of all tokens; answers are short compared with their prompts."""
 
@@ -250,11 +252,13 @@ LOGITS_A_TOKEN = 1 / 8
 def suitable_budget(lm: LanguageModel, device: torch.device, dtype: torch.dtype) -> int:
     """Return the padded tokens a batch: few on a CPU, to suit its caches; as many as fit on GPUs, at most 16,384.
 
+    On a CPU it depends on the model alone, so that all machines compute the same batches.
     On each GPU, half of the memory that its weights leave free is for what tokens keep there.  The fullest GPU of a
     sharded model decides.  Scoring halves a batch that still does not fit.
     """
     if device.type == "cpu":
-        return CPU_BUDGET
+        token = max(1, sum(bytes_per_token(lm, device, dtype).values()))
+        return max(CPU_BUDGET, min(LARGEST_CPU_BUDGET, CPU_MEMORY // token))
     if device.type != "cuda":
         return LARGEST_BUDGET
     parameters = list(lm.model.parameters())

@@ -17,7 +17,7 @@ import torch
 
 from culnig.passes.forward import Batch, Row
 
-LARGEST = 256
+LARGEST = 128
 """Tokens of a tree at most, unless one prompt has more: attention grows with the square of it."""
 
 

@@ -272,9 +272,9 @@ class _Run:
             if condition.wanted(test, self.config) and not self.dir.result_path(test, condition.name).exists()
         ]
         first = {condition.name for condition in self._first_conditions()}
-        jobs.sort(
-            key=lambda job: job[1].name not in first
-        )  # the study that the report begins with has its answer first
+        # The study that the report begins with has its answer first, and on culture before all else.
+        phases = {(t.label, c.name): 2 if c.name not in first else int(t.role != "culture") for t, c in jobs}
+        jobs.sort(key=lambda job: phases[job[0].label, job[1].name])
         if jobs:
             items = {test.label: self._items(test) for test in self.config.test}
             for label in dict.fromkeys(test.label for test, _ in jobs):
@@ -290,7 +290,8 @@ class _Run:
             begun = time.monotonic()
             with self.reporter.step(f"evaluate {len(conditions)} conditions", total, "prompts") as progress:
                 for number, (test, condition, part) in enumerate(work):
-                    if number and condition.name not in first and work[number - 1][1].name in first:
+                    before = work[max(number - 1, 0)]
+                    if phases[test.label, condition.name] > phases[before[0].label, before[1].name]:
                         self.report_so_far()
                     self._evaluate_one(test, condition, part, progress)
             self._seconds["evaluate"] = time.monotonic() - begun

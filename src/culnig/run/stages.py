@@ -36,15 +36,42 @@ def stages_of(run: RunDirectory) -> list[tuple[str, bool]]:
 
 
 def finished_sections(run: RunDirectory) -> list[Section]:
-    """Return the sections of the studies that have all that they need; the others are still to come."""
+    """Return the sections of the studies that have all that they need; the others are still to come.
+
+    The study that the report begins with is shown as soon as one of its test sets is through.
+    """
     sections = []
     for name, study in studies_of(run.config):
         if _ready(run, name, study):
-            try:
-                sections.append(placed(name, study, study.analyse(run)))
-            except (CulnigError, FileNotFoundError):
-                continue  # it looks at another study's results, which are not there yet
+            seen = run
+        elif name == _first(run) and (answered := _answered(run, name, study)):
+            seen = answered
+        else:
+            continue
+        try:
+            sections.append(placed(name, study, study.analyse(seen)))
+        except (CulnigError, FileNotFoundError):
+            continue  # it looks at another study's results, which are not there yet
     return sections
+
+
+def _first(run: RunDirectory) -> str:
+    """Name of the study whose conditions are evaluated first; "" if no study has any."""
+    marked = [(name, study) for name, study in studies_of(run.config) if run.marker_path(name).exists()]
+    return next((name for name, study in marked if study.conditions(run)), "")
+
+
+def _answered(run: RunDirectory, name: str, study: Study) -> RunDirectory | None:
+    """Return the run with those test sets alone on which a study is ready; None if it needs more."""
+    tests = [
+        test
+        for test in run.config.test
+        if all(run.result_path(test, c.name).is_file() for c in study.conditions(run) if c.wanted(test, run.config))
+    ]
+    if not set(getattr(study, "needs", ())) <= {test.role for test in tests}:
+        return None
+    limited = RunDirectory(run.path, run.config.model_copy(update={"test": tests}))
+    return limited if _ready(limited, name, study) else None
 
 
 def _ready(run: RunDirectory, name: str, study: Study) -> bool:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -60,5 +61,9 @@ def adjust(p_values: Sequence[float] | np.ndarray, method: str = "holm") -> np.n
     adjusted = np.array(p_values, dtype=float)
     tested = ~np.isnan(adjusted)
     if tested.any():
-        adjusted[tested] = multipletests(adjusted[tested], method=CORRECTIONS[method])[1]
+        gc.freeze()  # statsmodels collects garbage at every call, which takes 0.2 s and more beside torch and pandas
+        try:
+            adjusted[tested] = multipletests(adjusted[tested], method=CORRECTIONS[method])[1]
+        finally:
+            gc.unfreeze()
     return adjusted

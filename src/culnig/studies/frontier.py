@@ -21,12 +21,12 @@ from culnig.guarded.settings import PERPLEXITY, Choice
 from culnig.neurons import NeuronSet
 from culnig.selection import select_at_budgets, select_general
 from culnig.settings import Settings
-from culnig.statistics.bootstrap import by_question, joint_bootstrap, percentile_interval
-from culnig.statistics.frontier import area, cost_at
-from culnig.statistics.tests import adjust
+from culnig.statistics.bootstrap import by_question, joint_bootstrap
+from culnig.studies import _frontier_resamples as resamples
 from culnig.studies._base import STUDIES, UNTOUCHED, Condition, Finding, MeasurementContext, Section
 from culnig.studies._compared_methods import method_names, parts_of
 from culnig.studies._culture_general_set import select_culture_general
+from culnig.studies._frontier_tables import Draws, areas_of, at_equal_drops, points_of
 from culnig.studies.guarded import NAME as GUARDED
 from culnig.studies.guarded import GuardedStudySettings, check_protected, guarded_set_path, search
 
@@ -39,8 +39,6 @@ if TYPE_CHECKING:
 NAME = "frontier"
 PAPER, CORRECTED = "paper's rule", "culture-general"
 ROLES = ("culture", "ability", "facts")
-Draws = dict[str, np.ndarray]
-"""culture, perplexity, ability, facts -> changes for the worse, [1 + resamples, sizes]; the first row is the estimate."""
 
 
 class FrontierSettings(Settings):
@@ -59,6 +57,10 @@ class FrontierSettings(Settings):
     at: list[float] = Field(
         [0.05, 0.1, 0.15, 0.2], description="drops of culture (shares) at which the cost in perplexity is compared"
     )
+    resamples: int = Field(
+        0, ge=0, description="search again so many times, each by a random half of the questions and by other texts"
+    )
+    resampled: int = Field(60, ge=1, description="neurons of these searches; sizes up to it are cut from their orders")
 
 
 class FrontierStudy:
@@ -75,6 +77,8 @@ class FrontierStudy:
         "frontier-areas": "Area under the frontier",
         "frontier-equal": "Cost in perplexity at equal drops of culture",
         "frontier-points": "Every set",
+        "frontier-resamples": "Sets searched by halves of the questions, against the paper's rule on all of them",
+        "frontier-overlaps": "Overlap of the sets of two halves",
     }
 
     def check(self, config: RunSettings) -> None:
@@ -86,7 +90,8 @@ class FrontierStudy:
                 raise UsageError(f"frontier.most.{name}: give {', '.join(known)}, each a share above 0")
 
     def measured(self, run: SavedRun) -> bool:
-        return all(_order_path(run, choice).is_file() for choice in run.config.section(FrontierSettings).guarded)
+        settings = run.config.section(FrontierSettings)
+        return all(_order_path(run, name).is_file() for name in [*settings.guarded, *_halves(settings)])
 
     def measure(self, run: SavedRun, context: MeasurementContext) -> None:
         """Search by each guarded method without a budget of harm, so that its order reaches the largest size.
@@ -102,12 +107,10 @@ class FrontierStudy:
                     NeuronSet.load(guarded_set_path(run)).save(_order_path(run, choice))
                 continue
             changes: dict[str, Any] = {"method": choice, "harm": {}, "target": None, "max_neurons": max(settings.sizes)}
-            path = search(
-                run, context, changes | {"backward": False}, _order_path(run, choice).with_suffix(".progress")
-            )
-            if distributed.is_main():
-                path.neurons.save(_order_path(run, choice))
-                _order_path(run, choice).with_suffix(".progress").unlink(missing_ok=True)
+            _search(run, context, choice, changes | {"backward": False})
+        for number, name in enumerate(_halves(settings), 1):
+            if not _order_path(run, name).is_file():
+                _search(run, context, name, resamples.search_changes(number, settings.resampled), half=True)
 
     def select(self, run: SavedRun) -> dict[str, NeuronSet]:
         sizes = run.config.section(FrontierSettings).sizes
@@ -119,35 +122,48 @@ class FrontierStudy:
         }
 
     def conditions(self, run: SavedRun) -> list[Condition]:
-        names = [name for members in _sets(run).values() for name in members.values()]
+        groups = _sets(run) | _sets(run, _halves(run.config.section(FrontierSettings)))
+        names = [name for members in groups.values() for name in members.values()]
         return [UNTOUCHED, *(_condition(name, run.config) for name in names)]
 
     def planned(self, config: RunSettings, countries: list[str]) -> list[Condition]:
         settings = config.section(FrontierSettings)
         labels = [PAPER, CORRECTED, *method_names(config)[1:], *map(guarded_label, settings.guarded)]
-        return [UNTOUCHED, *(_condition(set_name(label, size), config) for label in labels for size in settings.sizes)]
+        sets = [(label, size) for label in labels for size in settings.sizes]
+        sets += [(name, size) for name in _halves(settings) for size in settings.sizes if size <= settings.resampled]
+        return [UNTOUCHED, *(_condition(set_name(label, size), config) for label, size in sets)]
 
     def analyse(self, run: SavedRun) -> Section:
         settings = run.config.section(FrontierSettings)
         section = Section(self.title, titles=self.titles)
-        sets = _sets(run)
+        sets, halves = _sets(run), _sets(run, _halves(settings))
         ours = guarded_label(settings.guarded[0])
         found: dict[str, list[pd.DataFrame]] = {"frontier-areas": [], "frontier-equal": [], "frontier-points": []}
         for test in run.config.tests_of("culture"):
             draws = {label: _draws(run, list(members.values()), test) for label, members in sets.items()}
             on_test = (
-                _areas(draws, ours, settings.most),
-                _at_equal_drops(draws, ours, settings.at),
-                _points(sets, draws),
+                areas_of(draws, ours, settings.most),
+                at_equal_drops(draws, ours, settings.at),
+                points_of(sets, draws),
             )
             for parts, each in zip(found.values(), on_test, strict=True):
                 each.insert(0, "test", test.label)
                 parts.append(each)
+            if halves and PERPLEXITY in draws[PAPER]:
+                on_halves = {name: _draws(run, list(members.values()), test) for name, members in halves.items()}
+                rng = np.random.default_rng(run.config.seed)
+                largest = settings.most.get(PERPLEXITY, FrontierSettings().most[PERPLEXITY])
+                each = resamples.compared(on_halves, draws[PAPER], settings.at, largest, rng)
+                each.insert(0, "test", test.label)
+                found.setdefault("frontier-resamples", []).append(each)
         section.tables = {name: pd.concat(parts, ignore_index=True) for name, parts in found.items()}
+        if settings.resamples > 1:
+            orders = {name: NeuronSet.load(_order_path(run, name)) for name in _halves(settings)}
+            section.tables["frontier-overlaps"] = resamples.overlaps(orders, settings.resampled)
         main = {name: parts[0] for name, parts in found.items()}
         areas, table = main["frontier-areas"], main["frontier-points"]
         section.numbers = {name: each.to_dict("records") for name, each in section.tables.items()}
-        section.text = _text(ours, settings, found["frontier-areas"])
+        section.text = [*_text(ours, settings, found["frontier-areas"]), *resamples.told(section.tables)]
         costs = [name for name in settings.most if name in table]
         section.figures = [
             (f"Drop of culture accuracy against the cost in {name}, by method; a point is a set, and sets grow along a line.",
@@ -175,12 +191,27 @@ def set_name(label: str, size: int) -> str:
     return f"{NAME}.{re.sub(r'[^A-Za-z0-9._-]+', '-', label)}.{size}"
 
 
+def _halves(settings: FrontierSettings) -> list[str]:
+    return [resamples.half_label(number) for number in range(1, settings.resamples + 1)]
+
+
+def _search(
+    run: SavedRun, context: MeasurementContext, name: str, changes: dict[str, Any], *, half: bool = False
+) -> None:
+    """Search, keep the rounds so far beside the order, and save the order."""
+    progress = _order_path(run, name).with_suffix(".progress")
+    path = search(run, context, changes, progress, half=half)
+    if distributed.is_main():
+        path.neurons.save(_order_path(run, name))
+        progress.unlink(missing_ok=True)
+
+
 def _condition(name: str, config: RunSettings) -> Condition:
     return Condition(name, name, config.operation, ROLES, everywhere=True)
 
 
-def _order_path(run: SavedRun, choice: str) -> Path:
-    return run.measured_path(NAME) / f"{choice}.json"
+def _order_path(run: SavedRun, name: str) -> Path:
+    return run.measured_path(NAME) / f"{name}.json"
 
 
 def _orders(run: SavedRun) -> dict[str, NeuronSet]:
@@ -209,13 +240,14 @@ def _orders(run: SavedRun) -> dict[str, NeuronSet]:
         )
     for choice in settings.guarded:
         orders[guarded_label(choice)] = NeuronSet.load(_order_path(run, choice))
-    return orders
+    return orders | {name: NeuronSet.load(_order_path(run, name)) for name in _halves(settings)}
 
 
-def _sets(run: SavedRun) -> dict[str, dict[int, str]]:
-    """Method -> size -> name, of the saved sets."""
+def _sets(run: SavedRun, labels: list[str] | None = None) -> dict[str, dict[int, str]]:
+    """Method -> size -> name, of the saved sets; `labels` are the methods by default."""
     settings = run.config.section(FrontierSettings)
-    labels = [PAPER, CORRECTED, *method_names(run.config)[1:], *map(guarded_label, settings.guarded)]
+    if labels is None:
+        labels = [PAPER, CORRECTED, *method_names(run.config)[1:], *map(guarded_label, settings.guarded)]
     there = set(run.set_names(NAME))
     found = {
         label: {s: set_name(label, s) for s in sorted(settings.sizes) if set_name(label, s) in there}
@@ -253,65 +285,6 @@ def _rises(texts: list[TextResult], rng: np.random.Generator) -> np.ndarray:
     tokens = by_paragraph(untouched, "tokens")
     lost = np.stack([by_paragraph(untouched, "logprob") - by_paragraph(each, "logprob") for each in others], axis=1)
     return np.expm1(np.concatenate([(lost.sum(axis=0) / tokens.sum())[None], joint_bootstrap(lost, tokens, rng)]))
-
-
-def _points(sets: dict[str, dict[int, str]], draws: dict[str, Draws]) -> pd.DataFrame:
-    """A row a set: each change for the worse with its interval, as shares."""
-    rows = []
-    for label, members in sets.items():
-        for k, (size, name) in enumerate(members.items()):
-            row: dict[str, object] = {"method": label, "neurons": size, "set": name}
-            for quantity, values in draws[label].items():
-                low, high = percentile_interval(values[1:, k])
-                row |= {quantity: values[0, k], f"{quantity}_low": low, f"{quantity}_high": high}
-            rows.append(row)
-    return pd.DataFrame(rows)
-
-
-def _areas(draws: dict[str, Draws], ours: str, most: dict[str, float]) -> pd.DataFrame:
-    """The area under each frontier, and ours minus each, paired; p is corrected over all other methods and costs."""
-    rows = []
-    for cost, largest in most.items():
-        for label, mine in draws.items():
-            if cost not in mine:
-                continue
-            found = area(mine["culture"], mine[cost], largest)
-            low, high = percentile_interval(found[1:])
-            row = {"cost": cost, "method": label, "area": found[0], "low": low, "high": high}
-            if label != ours and cost in draws[ours]:
-                lead = area(draws[ours]["culture"], draws[ours][cost], largest) - found
-                low, high = percentile_interval(lead[1:])
-                row |= {"ours minus it": lead[0], "lead_low": low, "lead_high": high}
-                tail = min((lead[1:] <= 0).mean(), (lead[1:] >= 0).mean())
-                row["p"] = min(1.0, 2 * (tail * (len(lead) - 1) + 1) / len(lead))
-            rows.append(row)
-    table = pd.DataFrame(rows)
-    if "p" in table:
-        tested = table["p"].notna()
-        table.loc[tested, "p_adjusted"] = adjust(table.loc[tested, "p"], "holm")
-    return table
-
-
-def _at_equal_drops(draws: dict[str, Draws], ours: str, drops: list[float]) -> pd.DataFrame:
-    """Perplexity at equal drops of culture: ours by each other method's, a ratio below 1 where ours costs less."""
-    rows = []
-    for label, other in draws.items():
-        if label == ours or PERPLEXITY not in other:
-            continue
-        for wanted in drops:
-            mine, theirs = (1 + cost_at(each["culture"], each[PERPLEXITY], wanted) for each in (draws[ours], other))
-            ratio = mine / theirs
-            low, high = percentile_interval(ratio[1:])
-            rows.append(
-                {"drop of culture": wanted, "method": label, "ours": mine[0] - 1, "its": theirs[0] - 1}
-                | {
-                    "ratio": ratio[0],
-                    "low": low,
-                    "high": high,
-                    "resamples that reach it": np.isfinite(ratio[1:]).mean(),
-                }
-            )
-    return pd.DataFrame(rows)
 
 
 def _text(ours: str, settings: FrontierSettings, all_areas: list[pd.DataFrame]) -> list[str]:

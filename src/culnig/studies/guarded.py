@@ -16,7 +16,7 @@ from culnig.figures import ACCENT, COOL, INK, empty_figure, error_bars, legend_b
 from culnig.files import read_json, write_json
 from culnig.formatting import interval, points
 from culnig.guarded import GuardedData, GuardedPath, GuardedSettings, guarded_data, select_guarded
-from culnig.guarded.data import name_countries
+from culnig.guarded.data import half_of, name_countries
 from culnig.guarded.path import Round
 from culnig.guarded.settings import PERPLEXITY, Replacement
 from culnig.intervention import Operation
@@ -184,7 +184,9 @@ def _operation(config: RunSettings) -> str:
     return config.operation if Operation.parse(config.operation).reference else "suppress"
 
 
-def search(run: SavedRun, context: MeasurementContext, changes: Mapping[str, Any], progress: Path) -> GuardedPath:
+def search(
+    run: SavedRun, context: MeasurementContext, changes: Mapping[str, Any], progress: Path, *, half: bool = False
+) -> GuardedPath:
     """Search on the run's development data.
 
     Args:
@@ -192,9 +194,12 @@ def search(run: SavedRun, context: MeasurementContext, changes: Mapping[str, Any
         context: the model and the items.
         changes: settings of the search that differ from the section.
         progress: file that keeps the rounds so far, and from which they are taken up again.
+        half: search by a random half of the culture questions; the seed of the search decides which.
     """
-    settings = run.config.section(GuardedStudySettings)
+    settings = run.config.section(GuardedStudySettings).model_copy(update=dict(changes))
     culture, wanted = context.items(run.config.identify.neur), settings.controls
+    if half:
+        culture = half_of(culture, settings.seed)
     if wanted == "auto":
         wanted = "countries" if name_countries(culture) else "ctrl"
     controls: list[Item] | str = "countries" if wanted == "countries" else []
