@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import random
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +18,8 @@ REFERENCE = Path(__file__).parents[1] / "files" / "reference"
 TRAINING = {"learning_rate": 0.003, "batch": 8, "accumulation": 1, "checkpoint_minutes": 0}
 MODEL = ("--model", str(REFERENCE), "--formulation", "cf")
 SMALL = ("--token-budget", "80")
+CHUNK = 7
+"""Items that a stream holds at once here; it divides no file evenly."""
 
 
 @dataclass(frozen=True)
@@ -30,6 +32,7 @@ class Job:
         args: the command line up to `--out`.
         out: name of the output below the folder of one execution.
         once: whether a second execution refuses an output that is there.
+        chunk: items that a stream holds at once, so that small files are streams of many chunks; None is the usual number.
     """
 
     verb: str
@@ -37,6 +40,7 @@ class Job:
     args: tuple[str, ...]
     out: str
     once: bool = False
+    chunk: int | None = None
 
     def command(self, folder: Path) -> list[str]:
         return [*self.args, "--out", str(folder / self.out)]
@@ -152,30 +156,18 @@ def _verbs(folder: Path, items: dict[str, str], neurons: Path) -> list[Job]:
     exact = ("--layers", "1", "--top", "4", "--top-share", "10", "--groups", "2")
     shards = [str(folder / f"part-{i}.safetensors") for i in (1, 2, 3)]
     every = ("--checkpoint-minutes", "0", "--blocks", "4")
-    return [
+    answering = ("--model", str(REFERENCE), *SMALL, "--items", str(folder / "short.jsonl"), "--max-new-tokens", "6")
+    verbs = [
         Job("score", "score", ("score", *MODEL, *SMALL, *every, "--items", items["neur"]), "s.safetensors"),
         Job("eval", "eval", ("eval", *MODEL, *SMALL, *suppressed, "--items", items["test"]), "e.parquet"),
-        Job(
-            "answer",
-            "answer",
-            (
-                "answer",
-                "--model",
-                str(REFERENCE),
-                *SMALL,
-                "--items",
-                str(folder / "short.jsonl"),
-                "--max-new-tokens",
-                "6",
-            ),
-            "a.parquet",
-        ),
+        Job("answer", "answer", ("answer", *answering), "a.parquet"),
         Job("finetune", "finetune", ("finetune", str(tuned)), "tuned"),
         Job("fidelity", "fidelity", ("fidelity", *MODEL, *SMALL, *exact, "--items", items["neur"]), "fidelity"),
         Job("merge", "merge", ("merge", *shards), "merged.safetensors"),
         Job("export", "export", ("export", "--model", str(REFERENCE), *suppressed), "checkpoint", once=True),
         Job("select guarded", "select guarded", (*guarded, *few, *texts, "--harm", "perplexity=50%"), "g.json"),
     ]
+    return verbs + [replace(job, name=f"{job.name}, a stream", chunk=CHUNK) for job in verbs[:3]]
 
 
 def _study(name: str, folder: Path, config: Path, items: dict[str, str]) -> Job:

@@ -10,11 +10,13 @@ import re
 import shutil
 import time
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from culnig.data import item_stream
 from tests.faults import forked
 from tests.faults.jobs import Job
 
@@ -60,7 +62,8 @@ def uninterrupted(job: Job, folder: Path) -> Known:
     """Run a job without a kill."""
     place = folder / "whole"
     place.mkdir(parents=True)
-    ended = forked.count_events(job.command(place), folder / "log", place)
+    with _chunks(job):
+        ended = forked.count_events(job.command(place), folder / "log", place)
     assert ended.code == 0, f"{job.name}: {ended.said}"
     files = tree(place)
     sizes = {name: (place / name).stat().st_size for name in files}
@@ -73,7 +76,21 @@ def kill(job: Job, known: Known, folder: Path, rng: random.Random, outcome: Outc
     place = folder / "whole"  # the same path, which some files record
     shutil.rmtree(place, ignore_errors=True)
     place.mkdir(parents=True)
-    log = folder / "log"
+    with _chunks(job):
+        finished = _killed(job, known, place, rng, outcome)
+    if not finished:
+        return
+    found = tree(place)
+    outcome.left += [f"{job.name}: {name}" for name in found if name not in known.files and _temporary(name)]
+    names = sorted(known.files.keys() | found.keys())
+    outcome.differing += [
+        f"{job.name}: {name}" for name in names if known.files.get(name) != found.get(name) and not _temporary(name)
+    ]
+
+
+def _killed(job: Job, known: Known, place: Path, rng: random.Random, outcome: Outcome) -> bool:
+    """Kill a job once or a few times, and let it finish; return whether it did."""
+    log = place.parent / "log"
     for _ in range(rng.randint(1, 5)):
         if rng.random() < 0.5:
             ended = forked.kill_after(job.command(place), log, rng.uniform(0, known.seconds))
@@ -89,13 +106,19 @@ def kill(job: Job, known: Known, folder: Path, rng: random.Random, outcome: Outc
         ended = forked.finish(job.command(place), log)
         if ended.code:
             outcome.failed.append(f"{job.name}: {ended.code}: {ended.said[-800:]}")
-            return
-    found = tree(place)
-    outcome.left += [f"{job.name}: {name}" for name in found if name not in known.files and _temporary(name)]
-    names = sorted(known.files.keys() | found.keys())
-    outcome.differing += [
-        f"{job.name}: {name}" for name in names if known.files.get(name) != found.get(name) and not _temporary(name)
-    ]
+            return False
+    return True
+
+
+@contextmanager
+def _chunks(job: Job) -> Iterator[None]:
+    """Let streams of this process, and of those forked from it, hold as many items as a job says."""
+    before = item_stream.CHUNK
+    item_stream.CHUNK = job.chunk or before
+    try:
+        yield
+    finally:
+        item_stream.CHUNK = before
 
 
 def _temporary(name: str) -> bool:
