@@ -15,6 +15,29 @@ from typing import Any
 
 from culnig.errors import UsageError, WriteError
 
+_roots: list[Path] = []
+
+
+@contextmanager
+def rooted(root: Path) -> Iterator[None]:
+    """Within the block, nothing makes this folder anew once it has been deleted: half of its files would be missing."""
+    _roots.append(root)
+    try:
+        yield
+    finally:
+        _roots.remove(root)
+
+
+def check_roots(folder: Path) -> None:
+    """Raise an error if a folder lies in one that was deleted while this process works in it.
+
+    Raises:
+        WriteError: it does.
+    """
+    for root in _roots:
+        if (root == folder or root in folder.parents) and not root.is_dir():
+            raise WriteError(f"{root} was deleted while it was in use; run the same command again")
+
 
 @contextmanager
 def atomic_path(path: Path | str) -> Iterator[Path]:
@@ -81,6 +104,7 @@ def scratch_folder(path: Path | str) -> Iterator[Path]:
 
 def _make_folder(folder: Path) -> None:
     """Create a folder, and delete what killed processes of this machine left behind in it."""
+    check_roots(folder)
     try:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:

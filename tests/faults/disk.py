@@ -17,7 +17,7 @@ from typing import Any
 
 from tests.faults import forked
 from tests.faults.jobs import Job
-from tests.faults.kills import Known, _temporary, tree, uninterrupted
+from tests.faults.kills import Known, _temporary, chunks, tree, uninterrupted
 
 Prepare = Callable[[], None] | None
 
@@ -122,6 +122,12 @@ def can_mount() -> bool:
 
 
 def strike(fault: str, job: Job, known: Known, folder: Path, rng: random.Random, outcome: Survived) -> None:
+    """Run a job under a fault, check what it left and said, and run it again without the fault."""
+    with chunks(job):
+        _strike(fault, job, known, folder, rng, outcome)
+
+
+def _strike(fault: str, job: Job, known: Known, folder: Path, rng: random.Random, outcome: Survived) -> None:
     """Run a job under a fault, check what it left and said, and run it again without the fault."""
     place, log = folder / "whole", folder / "log"
     shutil.rmtree(place, ignore_errors=True)

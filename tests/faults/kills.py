@@ -62,7 +62,7 @@ def uninterrupted(job: Job, folder: Path) -> Known:
     """Run a job without a kill."""
     place = folder / "whole"
     place.mkdir(parents=True)
-    with _chunks(job):
+    with chunks(job):
         ended = forked.count_events(job.command(place), folder / "log", place)
     assert ended.code == 0, f"{job.name}: {ended.said}"
     files = tree(place)
@@ -76,7 +76,7 @@ def kill(job: Job, known: Known, folder: Path, rng: random.Random, outcome: Outc
     place = folder / "whole"  # the same path, which some files record
     shutil.rmtree(place, ignore_errors=True)
     place.mkdir(parents=True)
-    with _chunks(job):
+    with chunks(job):
         finished = _killed(job, known, place, rng, outcome)
     if not finished:
         return
@@ -111,7 +111,7 @@ def _killed(job: Job, known: Known, place: Path, rng: random.Random, outcome: Ou
 
 
 @contextmanager
-def _chunks(job: Job) -> Iterator[None]:
+def chunks(job: Job) -> Iterator[None]:
     """Let streams of this process, and of those forked from it, hold as many items as a job says."""
     before = item_stream.CHUNK
     item_stream.CHUNK = job.chunk or before

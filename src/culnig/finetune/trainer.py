@@ -22,6 +22,7 @@ from culnig.finetune.settings import TrainingConfig
 from culnig.models.checkpoint_files import is_signed, sign, verify
 from culnig.passes.cpu_kernels import fast_linear
 from culnig.passes.forward import logits_only_at
+from culnig.writing import check_roots
 
 
 class AnswerTrainer(Trainer):
@@ -156,6 +157,7 @@ class Clock(TrainerCallback):
         late = time.monotonic() - self._last >= self._seconds or stopping.requested()
         due = late if state.global_step < state.max_steps else self._at_end
         if distributed.decided_by_main(due):  # all processes take part in saving, but their clocks differ
+            check_roots(Path(args.output_dir))
             self._last = time.monotonic()
             control.should_save = True
         return control

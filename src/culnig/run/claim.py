@@ -8,9 +8,10 @@ from typing import Any
 
 import yaml
 
-from culnig.errors import UsageError, WriteError
+from culnig.errors import CulnigError, UsageError, WriteError
 from culnig.files import check_writable, write_text
 from culnig.run.directory import RunDirectory
+from culnig.writing import rooted
 
 GROWING = ("studies", "seeds", "guards")
 """Settings that may change in a folder that holds a run: they add to what is measured."""
@@ -35,9 +36,22 @@ def claimed(directory: RunDirectory) -> Iterator[None]:
         raise UsageError(f"{directory.path} is in use by another run; wait for it, or choose another --out") from None
     try:
         _claim(directory)
-        yield
+        with _while_there(directory):
+            yield
     finally:
         lock.release()
+
+
+@contextmanager
+def _while_there(directory: RunDirectory) -> Iterator[None]:
+    """Within the block, an error is put down to the deletion of the folder if it has been deleted."""
+    try:
+        with rooted(directory.path):
+            yield
+    except CulnigError as error:
+        if isinstance(error, WriteError) or (directory.path / "config.yaml").exists():
+            raise
+        raise WriteError(f"{directory.path} was deleted while it was in use; run the same command again") from error
 
 
 def _check_writable(directory: RunDirectory) -> None:

@@ -149,7 +149,6 @@ def _score(run: SavedRun, context: MeasurementContext, tuned: LanguageModel) -> 
                 progress=progress,
             )
         if distributed.is_main():
-            scores_path(run, part).parent.mkdir(parents=True, exist_ok=True)
             made.save(scores_path(run, part))
 
 

@@ -74,7 +74,6 @@ class CalibrationStudy:
                 for e, each in zip(encoded, offsets, strict=True)
             ]
             if distributed.is_main():
-                _path(run, test).parent.mkdir(parents=True, exist_ok=True)
                 save_rows(_path(run, test), pd.DataFrame(rows))
 
     def analyse(self, run: SavedRun) -> Section:

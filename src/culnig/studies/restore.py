@@ -91,7 +91,6 @@ class RestoreStudy:
         settings = run.config.section(RestoreSettings)
         items = context.items(settings.task)
         for path in _files(run):
-            path.parent.mkdir(parents=True, exist_ok=True)
             if path.name == FILES[0]:
                 items = others(items, context.items(run.config.identify.neur))
                 if distributed.is_main():
