@@ -136,6 +136,8 @@ def _strike(fault: str, job: Job, known: Known, folder: Path, rng: random.Random
     with FAULTS[fault](place, known, rng) as prepare:
         ended = forked.finish(job.command(place), log, prepare)
         kept = before is None or not (place / job.out).is_file() or (place / job.out).read_bytes() == before
+        # A fault after the end, when progress is deleted, leaves the finished file: it is the last good one then.
+        kept = kept or tree(place).get(job.out) == known.files[job.out]
         finished = ended.code == 0
         left = [name for name in (tree_names(place) if place.exists() else []) if _temporary(name)]
     where = f"{fault}, {job.name}"
