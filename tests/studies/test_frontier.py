@@ -82,14 +82,19 @@ def test_the_set_of_the_study_guarded_is_the_order_and_one_shot_orders_mix_modul
 
 def test_halves_are_searched_again_and_compared_with_the_papers_rule(config, tmp_path):
     options = ["frontier.resamples=2", "frontier.resampled=2", "frontier.guarded=[greedy]", "frontier.at=[0.001]"]
-    done = run(load_config(config, options), tmp_path / "run")
+    settings = load_config(config, options)
+    first = settings.tests_of("culture")[0]
+    second = first.model_copy(update={"items": settings.identify.neur.items})  # each culture test has its own rows
+    settings = settings.model_copy(update={"test": [*settings.test, second]})
+    done = run(settings, tmp_path / "run")
     folder = done.path / "measured" / "frontier"
     orders = [NeuronSet.load(folder / f"half-{number}.json") for number in (1, 2)]
     assert [len(order) for order in orders] == [2, 2]
     assert not list(folder.glob("*.progress"))
     table = pd.DataFrame(done.results["frontier"]["frontier-resamples"])
     assert set(table["half"]) == {"half-1", "half-2", "all"}
-    lead = table[table["quantity"] == "lead in area"].set_index("half")
+    assert table["test"].unique().tolist() == [first.label, second.label]
+    lead = table[(table["quantity"] == "lead in area") & (table["test"] == second.label)].set_index("half")
     assert lead.loc["all", "value"] == pytest.approx(lead.loc[["half-1", "half-2"], "value"].mean())
     overlap = pd.DataFrame(done.results["frontier"]["frontier-overlaps"])
     assert overlap["jaccard"].tolist() == [pytest.approx(orders[0].jaccard(orders[1]))]

@@ -139,6 +139,7 @@ class FrontierStudy:
         sets, halves = _sets(run), _sets(run, _halves(settings))
         ours = guarded_label(settings.guarded[0])
         found: dict[str, list[pd.DataFrame]] = {"frontier-areas": [], "frontier-equal": [], "frontier-points": []}
+        again: list[pd.DataFrame] = []
         for test in run.config.tests_of("culture"):
             draws = {label: _draws(run, list(members.values()), test) for label, members in sets.items()}
             on_test = (
@@ -155,7 +156,9 @@ class FrontierStudy:
                 largest = settings.most.get(PERPLEXITY, FrontierSettings().most[PERPLEXITY])
                 each = resamples.compared(on_halves, draws[PAPER], settings.at, largest, rng)
                 each.insert(0, "test", test.label)
-                found.setdefault("frontier-resamples", []).append(each)
+                again.append(each)
+        if again:
+            found["frontier-resamples"] = again
         section.tables = {name: pd.concat(parts, ignore_index=True) for name, parts in found.items()}
         if settings.resamples > 1:
             orders = {name: NeuronSet.load(_order_path(run, name)) for name in _halves(settings)}
