@@ -83,6 +83,15 @@ def test_the_verdict_follows_the_intervals(given, says):
     assert says in verdict_of(given, "m", "suppress", {}).verdict
 
 
+def test_what_was_not_measured_is_not_told_as_an_outcome():
+    """As in the first answer of a run, which has the culture test set alone."""
+    given = numbers(FALLS, FALLS, guard="open")
+    given["guards"]["culture-general"]["guards"] = [{"name": "plain text", "state": "not measured"}]
+    made = verdict_of(given, "m", "suppress", {})
+    assert made.verdict.endswith("Whether the model itself suffered was not measured.")
+    assert made.reasons["What stayed"] == ["Only culture was asked."]
+
+
 def test_the_sentence_and_reasons_hold_the_numbers():
     made = verdict_of(numbers(FALLS, change(0.4, 0.58, -0.2, -0.1), STAYS, STAYS), "m", "suppress", {"facts": 0.07})
     assert made.sentence == (

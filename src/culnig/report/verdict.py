@@ -40,12 +40,14 @@ def verdict_of(numbers: Numbers, model: str, operation: str, power: Mapping[str,
         power: benchmark -> the smallest drop that its test set can show, as a share.
     """
     fell, stayed = _by_outcome(numbers, power)
+    alone = all(test["role"] == "culture" for test in numbers["tests"].values())
+    nothing = "Only culture was asked." if alone else "Nothing that was measured stayed as it was."
     return Verdict(
         _sentence(numbers, model, operation),
         _conclusion(numbers),
         {
             "What fell": fell or ["Nothing fell by more than chance explains."],
-            "What stayed": stayed or ["Nothing that was measured stayed as it was."],
+            "What stayed": stayed or [nothing],
             "How sure": _how_sure(numbers),
             "What it does not show": _limits(numbers, operation),
         },
@@ -82,6 +84,8 @@ def _conclusion(numbers: Numbers) -> str:
     state = _guard(numbers).get("verdict")
     if state == "damaged":
         return f"{text}. The guards say that the model itself is damaged, so the loss is not of culture alone."
+    if (guards := _guard(numbers).get("guards")) and all(guard["state"] == "not measured" for guard in guards):
+        return f"{text}. Whether the model itself suffered was not measured."
     if state == "open":
         return f"{text}. The guards leave open whether the model itself suffered."
     return f"{text}. The guards find the model itself intact." if state else f"{text}."
