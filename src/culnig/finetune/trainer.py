@@ -35,6 +35,11 @@ class AnswerTrainer(Trainer):
         self._head = model.get_output_embeddings()
         self.remove_callback(PrinterCallback)
 
+    def save_model(self, output_dir: str | None = None, _internal_call: bool = False) -> None:
+        """Write the model, as every checkpoint begins; a run folder that was deleted is not made again for it."""
+        check_roots(Path(output_dir or self.args.output_dir or "."))
+        super().save_model(output_dir, _internal_call)
+
     def compute_loss(
         self, model: Any, inputs: dict[str, Any], return_outputs: bool = False, num_items_in_batch: Any = None
     ) -> Any:
@@ -157,7 +162,6 @@ class Clock(TrainerCallback):
         late = time.monotonic() - self._last >= self._seconds or stopping.requested()
         due = late if state.global_step < state.max_steps else self._at_end
         if distributed.decided_by_main(due):  # all processes take part in saving, but their clocks differ
-            check_roots(Path(args.output_dir))
             self._last = time.monotonic()
             control.should_save = True
         return control
