@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 from contextlib import contextmanager
 
@@ -247,3 +248,14 @@ def test_log_odds_are_what_their_name_says(tiny, word_items):
         with culnig.suppress(tiny, NeuronSet([neuron])):
             after = culnig.evaluate(tiny, questions, policy=culnig.PromptPolicy(formulation="cf")).rows["log_odds"]
         assert exact[:, column] == pytest.approx((before - after).to_numpy(), abs=1e-5)
+
+
+def test_another_seed_splits_the_questions_anew():
+    """With the seed inside a CRC, every seed gave one split or its complement."""
+    from culnig.guarded.data import _unit
+
+    names = [f"q{i:05d}" for i in range(2000)]
+    low = [[_unit(name, seed) < 0.5 for name in names] for seed in (0, 1, 2, 3)]
+    for one, other in itertools.combinations(low, 2):
+        same = sum(a == b for a, b in zip(one, other, strict=True)) / len(names)
+        assert same == pytest.approx(0.5, abs=0.06)  # five standard deviations of 2,000 coins
