@@ -18,6 +18,7 @@ from culnig.neurons import ATTENTION_POOL, MLP_POOL, Site
 from culnig.passes.forward import Row
 from culnig.passes.memory import Fitting
 from culnig.passes.numbers import no_numbers
+from culnig.passes.trees import Tree
 
 
 @dataclass(frozen=True)
@@ -97,11 +98,11 @@ class Accumulator:
         # As wide as the widest layer: what is beyond a layer's own neurons stays 0.
         return torch.zeros(size, self.lm.shapes[site.module][1], dtype=kind, device=device)
 
-    def run(self, rows: Sequence[Row]) -> None:
+    def run(self, rows: Sequence[Tree | Row]) -> None:
         """All passes over a batch; in parts where the device runs out of memory."""
         self._fitting(rows)
 
-    def _run(self, rows: Sequence[Row]) -> None:
+    def _run(self, rows: Sequence[Tree | Row]) -> None:
         self._staged.clear()
         work = ScoringBatch(self.lm, self.prompts, rows, modules=self._scored, budget=self.budget)
         self._passes(work)

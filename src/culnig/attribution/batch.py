@@ -18,7 +18,8 @@ from culnig.errors import UsageError
 from culnig.models import LanguageModel
 from culnig.neurons import Site
 from culnig.passes.calibration import forgetting, offsets_of
-from culnig.passes.forward import Batch, Row, answer_logprobs, collate
+from culnig.passes.forward import Batch, Row, answer_logprobs
+from culnig.passes.trees import Tree, make_batch
 from culnig.prompts import Encoded, EncodedStream, PromptPolicy, encode, render
 
 FLOAT16_SCALE = 2.0**12
@@ -201,6 +202,7 @@ class ScoringBatch:
 
     Attributes:
         sites: the sites that are scored.
+        rows: the prompts; those of trees one after the other, where tensors [B, ..] have a row for each tree.
         budget: padded tokens that a pass should not exceed.
         probability: [B], P(gold answer); there once a pass has run.
         twin_means: each site's mean value over the positions of each row's control prompt, [B, N]; None unless asked for.
@@ -210,17 +212,17 @@ class ScoringBatch:
         self,
         lm: LanguageModel,
         prompts: Prompts,
-        rows: Sequence[Row],
+        rows: Sequence[Tree | Row],
         *,
         modules: Collection[str] | None = None,
         budget: int | None = None,
     ) -> None:
         self.lm = lm
         self.prompts = prompts
-        self.rows = list(rows)
         self.sites = {s: found for s, found in lm.sites.items() if modules is None or s.module in modules}
         self.budget = budget or lm.token_budget
         self.batch = make_batch(lm, rows)
+        self.rows = self.batch.rows
         self._real = Placed(self.batch.real) if self.batch.real is not None else None
         self.twin_means: Reference | None = None
         self._floors: dict[tuple[bool, bool], Placed | None] = {}
@@ -293,11 +295,6 @@ class ScoringBatch:
             floor = Placed(torch.where(torch.from_numpy(at_zero), 0.0, -torch.inf)[:, None])
             self._floors[controls, padded] = floor if at_zero.any() else None
         return self._floors[controls, padded]
-
-
-def make_batch(lm: LanguageModel, rows: Sequence[Row]) -> Batch:
-    """Rows on the model's device."""
-    return collate(rows, lm.device, lm.tokenizer.pad_token_id or 0)
 
 
 def objective(kind: str, logprobs: torch.Tensor, batch: Batch, prompts: Prompts) -> torch.Tensor:

@@ -11,7 +11,7 @@ import numpy as np
 import torch
 
 from culnig import distributed
-from culnig.attribution.batch import Reference, ScoringBatch, make_batch, objective, prepare
+from culnig.attribution.batch import Reference, ScoringBatch, objective, prepare
 from culnig.attribution.means import Means
 from culnig.attribution.method import Target
 from culnig.attribution.observe import Shape, shape_of_inputs
@@ -25,6 +25,7 @@ from culnig.passes.forward import Row, answer_logprobs, batches
 from culnig.passes.from_layer import layer_inputs, starting_at
 from culnig.passes.memory import Fitting
 from culnig.passes.numbers import no_numbers
+from culnig.passes.trees import make_batch
 from culnig.prompts import PromptPolicy
 
 Places = Sequence[tuple[int, int]]

@@ -8,7 +8,7 @@ from typing import Any, Protocol
 
 import torch
 
-from culnig.attribution.batch import Placed, ScoringBatch, make_batch
+from culnig.attribution.batch import Placed, ScoringBatch
 from culnig.attribution.method import GradientMethod, Seen, ValueMethod
 from culnig.attribution.positions import mean_of, together
 from culnig.attribution.relevance import relevance_gradients
@@ -18,6 +18,7 @@ from culnig.models.sites import SiteModule
 from culnig.neurons import UP_OF, VALUE, Site, mlp_of
 from culnig.passes.experts import Tap, gated, tapped
 from culnig.passes.forward import Batch, Row, answer_logprobs
+from culnig.passes.trees import make_batch
 
 Shape = Callable[[], torch.Size]
 """Gives [B, T] of the batch that is running."""

@@ -16,9 +16,10 @@ from __future__ import annotations
 
 import numpy as np
 
+from culnig.attribution.pooled import ByModule
 from culnig.guarded.damping import FACTOR, damped
 from culnig.guarded.data import GuardedData
-from culnig.guarded.ranking import PerModule, best, measure_terms
+from culnig.guarded.ranking import best, measure_terms
 from culnig.guarded.settings import GuardedSettings
 from culnig.models import LanguageModel
 from culnig.neurons import Neuron
@@ -38,7 +39,7 @@ def learn_mask(
     weights: dict[str, float],
     policy: PromptPolicy,
     reporter: Reporter,
-) -> tuple[PerModule, int]:
+) -> tuple[ByModule, int]:
     """Return s of every neuron after `settings.steps` steps, and what that cost in forward passes.
 
     The neurons of the largest s are to be silenced, in this order.
@@ -51,7 +52,7 @@ def learn_mask(
         policy: how items are put and judged.
         reporter: shows progress.
     """
-    average: PerModule = {}
+    average: ByModule = {}
     silenced: dict[Neuron, float] = {}
     forwards = 0
     with reporter.step("learn a mask", settings.steps, "steps") as progress:

@@ -26,8 +26,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from culnig.attribution import Means, score
+from culnig.attribution import Means
 from culnig.attribution.method import parse_method
+from culnig.attribution.pooled import ByModule, mean_over_items
 from culnig.attribution.text_cost import text_cost
 from culnig.data import Item
 from culnig.guarded.data import GuardedData, sample
@@ -36,8 +37,6 @@ from culnig.models import LanguageModel
 from culnig.neurons import Neuron
 from culnig.prompts import PromptPolicy
 
-PerModule = dict[str, np.ndarray]
-"""Module -> a number for each neuron, float64 [L, N]."""
 FORWARD_AND_BACKWARD = 3
 """Forward passes that a forward and a backward pass cost."""
 
@@ -55,11 +54,11 @@ class Terms:
         forwards: what measuring them cost, in forward passes of a prompt or a text; a backward pass counts as two.
     """
 
-    culture: PerModule
-    controls: PerModule
-    protect: dict[str, PerModule]
-    first_order: PerModule
-    fisher: PerModule
+    culture: ByModule
+    controls: ByModule
+    protect: dict[str, ByModule]
+    first_order: ByModule
+    fisher: ByModule
     control_weight: float
     forwards: int = 0
 
@@ -68,7 +67,7 @@ class Terms:
         culture = self.culture[module]
         return culture - self.control_weight * self.controls[module] if module in self.controls else culture
 
-    def gain(self, weights: dict[str, float]) -> PerModule:
+    def gain(self, weights: dict[str, float]) -> ByModule:
         """Return the gain of each neuron, by the weights of the guards."""
         found = {}
         for module in self.culture:
@@ -79,7 +78,7 @@ class Terms:
             found[module] = self.own(module) - cost
         return found
 
-    def ratio(self, weights: dict[str, float]) -> PerModule:
+    def ratio(self, weights: dict[str, float]) -> ByModule:
         """Return culture's score by the costs of each neuron."""
         costs = {}
         for module in self.culture:
@@ -89,7 +88,7 @@ class Terms:
         tiny = np.finfo(float).tiny  # where every cost is 0
         return {module: np.maximum(self.own(module), 0) / (cost + small + tiny) for module, cost in costs.items()}
 
-    def without_costly(self, share: float, *, only_fisher: bool) -> PerModule:
+    def without_costly(self, share: float, *, only_fisher: bool) -> ByModule:
         """Return culture's score; -inf for the neurons in the top share by a cost."""
         text = {module: self.first_order[module] + self.fisher[module] / 2 for module in self.culture}
         costs = [self.fisher] if only_fisher else [text, *self.protect.values()]
@@ -112,7 +111,7 @@ class Terms:
             if neuron.module in scale:
                 scale[neuron.module][neuron.layer, neuron.index] = 1 / factor
 
-        def times(values: PerModule, power: int = 1) -> PerModule:
+        def times(values: ByModule, power: int = 1) -> ByModule:
             return {module: array * scale[module] ** power for module, array in values.items()}
 
         protect = {name: times(each) for name, each in self.protect.items()}
@@ -155,11 +154,10 @@ def measure_terms(
 
     passes, method = 0, parse_method(settings.scored_by).name
 
-    def mean(items: Sequence[Item]) -> PerModule:
+    def mean(items: Sequence[Item]) -> ByModule:
         nonlocal passes
         passes += FORWARD_AND_BACKWARD * len(items)
-        scores = score(lm, items, policy=policy, method=method, modules=modules, reference=reference)
-        return {module: scores.mean(module, method) for module in modules}
+        return mean_over_items(lm, items, policy=policy, method=method, modules=modules, reference=reference)
 
     texts = data.texts[0]
     chosen = sorted(np.random.default_rng(seed).permutation(len(texts))[:num_texts])
@@ -179,7 +177,7 @@ def measure_terms(
     )
 
 
-def best(gain: PerModule, without: Collection[Neuron], count: int, least: float) -> dict[Neuron, float]:
+def best(gain: ByModule, without: Collection[Neuron], count: int, least: float) -> dict[Neuron, float]:
     """Return the neurons of the largest gains above `least`; ties go to the first module, layer and index.
 
     Where a layer has fewer neurons than others, the rest of its row is 0 in every term and is never above `least`.

@@ -13,6 +13,7 @@ import numpy as np
 from culnig import distributed
 from culnig.attribution import Means, mean_values
 from culnig.attribution.method import ValueTimesGradient, parse_method
+from culnig.attribution.pooled import ByModule
 from culnig.data import items_hash
 from culnig.errors import DataError, ModelError, UsageError
 from culnig.files import read_json, sha256_json, write_json
@@ -21,7 +22,7 @@ from culnig.guarded.damping import FACTOR, damped
 from culnig.guarded.data import GuardedData
 from culnig.guarded.mask import learn_mask
 from culnig.guarded.path import GuardedPath, Round
-from culnig.guarded.ranking import PerModule, Terms, best, measure_terms
+from culnig.guarded.ranking import Terms, best, measure_terms
 from culnig.guarded.settings import PERPLEXITY, GuardedSettings
 from culnig.intervention import Operation
 from culnig.models import LanguageModel
@@ -30,7 +31,7 @@ from culnig.progress import Reporter, Silent
 from culnig.prompts import PromptPolicy
 from culnig.versions import versions
 
-GUARDED_VERSION = 4
+GUARDED_VERSION = 5
 """Version of the search; raise it where the same data and settings would give another set."""
 GROWTH = 2.0
 """What the weight of a crossed guard is multiplied by."""
@@ -212,7 +213,7 @@ class _Search:
         rest = [neuron for neuron in self.order if neuron not in chosen]
         return {neuron: self.order[neuron] for neuron in rest[: self.step]}
 
-    def _ranked_once(self) -> PerModule:
+    def _ranked_once(self) -> ByModule:
         """Return what the neurons of the untouched model are ranked by."""
         settings = self.settings
         if settings.method == "mask":
@@ -233,7 +234,7 @@ class _Search:
         self.forwards += terms.forwards
         return terms
 
-    def _allowed(self, gain: PerModule) -> PerModule:
+    def _allowed(self, gain: ByModule) -> ByModule:
         """Return the gains, -inf for neurons that may not be chosen."""
         if self.among is None:
             return gain

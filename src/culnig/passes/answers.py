@@ -9,10 +9,10 @@ import torch
 
 from culnig import distributed
 from culnig.models import LanguageModel
-from culnig.passes.forward import Batch, Row, answer_logprobs, batches, collate
+from culnig.passes.forward import Row, answer_logprobs
 from culnig.passes.memory import Fitting
 from culnig.passes.numbers import no_numbers
-from culnig.passes.trees import LARGEST, Tree, collate_trees, trees_of
+from culnig.passes.trees import Tree, make_batch, packed
 from culnig.prompts import Encoded
 
 MAX_ANSWERS = 32
@@ -48,15 +48,8 @@ def share_prompts(encoded: Sequence[Encoded]) -> SharedRows:
 
 
 def answer_batches(encoded: Sequence[Encoded], token_budget: int) -> Sequence[Sequence[Tree | Row]]:
-    """Return the batches that `answers_of` runs.
-
-    Answers of several tokens need a mask of their own, so their prompts share their beginnings as well.
-    Letters do not: their rows are plain causal ones, which every kind of attention takes.
-    """
-    rows = share_prompts(encoded).rows
-    if any(len(answer) > 1 for row in rows for answer in row.answers):
-        return batches(trees_of(rows, min(token_budget, LARGEST)), token_budget)
-    return batches(rows, token_budget)
+    """Return the batches that `answers_of` runs."""
+    return packed(share_prompts(encoded).rows, token_budget)
 
 
 def answers_of(
@@ -79,7 +72,7 @@ def answers_of(
     top_ids: dict[int, int] = {}
 
     def run(members: Sequence[Tree | Row]) -> None:
-        batch = _collated(members, lm)
+        batch = make_batch(lm, members)
         with torch.no_grad():
             answers = answer_logprobs(lm, batch)
         values, tops = answers.answer_logprobs.double().cpu().numpy(), answers.top_ids.cpu().tolist()
@@ -96,10 +89,3 @@ def answers_of(
             progress(sum(member.num_prompts for member in members))
     logprobs, top_ids = distributed.gather(logprobs), distributed.gather(top_ids)
     return [(logprobs[key][columns], top_ids[key]) for key, columns in where]
-
-
-def _collated(members: Sequence[Tree | Row], lm: LanguageModel) -> Batch:
-    pad = lm.tokenizer.pad_token_id or 0
-    if trees := [member for member in members if isinstance(member, Tree)]:
-        return collate_trees(trees, lm.device, pad)
-    return collate([member for member in members if isinstance(member, Row)], lm.device, pad)

@@ -4,7 +4,8 @@ Questions of one benchmark begin alike: the words before the question, and the q
 do so too.  A tree holds many prompts as one row of tokens, and a token sees its ancestors alone.  Its position is its depth.
 What a token computes depends on what it sees, so the log-probabilities are those of the prompts one by one, up to rounding.
 
-Only evaluation may do this.  Scoring needs each item's own gradient at each of its tokens.
+Evaluation does this, and so do means of signed sums over items (`attribution.pooled`).  Other scores need each item's own
+gradient at each of its tokens.
 """
 
 from __future__ import annotations
@@ -15,7 +16,8 @@ from dataclasses import dataclass, field
 import numpy as np
 import torch
 
-from culnig.passes.forward import Batch, Row
+from culnig.models import LanguageModel
+from culnig.passes.forward import Batch, Row, batches, collate
 
 LARGEST = 128
 """Tokens of a tree at most, unless one prompt has more: attention grows with the square of it."""
@@ -112,6 +114,25 @@ def trees_of(rows: Sequence[Row], largest: int = LARGEST) -> list[Tree]:
             trees.append(Tree(len(trees)))
         trees[-1].add(row)
     return trees
+
+
+def packed(rows: Sequence[Row], token_budget: int) -> Sequence[Sequence[Tree | Row]]:
+    """Return batches of prompts with their answers, in which they share their beginnings where they can.
+
+    Answers of several tokens need a mask of their own, so their prompts share their beginnings as well.
+    Letters do not: their rows are plain causal ones, which every kind of attention takes.
+    """
+    if any(len(answer) > 1 for row in rows for answer in row.answers):
+        return batches(trees_of(rows, min(token_budget, LARGEST)), token_budget)
+    return batches(rows, token_budget)
+
+
+def make_batch(lm: LanguageModel, members: Sequence[Tree | Row]) -> Batch:
+    """Make tensors of trees, or of rows, on the model's device."""
+    pad = lm.tokenizer.pad_token_id or 0
+    if trees := [member for member in members if isinstance(member, Tree)]:
+        return collate_trees(trees, lm.device, pad)
+    return collate([member for member in members if isinstance(member, Row)], lm.device, pad)
 
 
 def collate_trees(trees: Sequence[Tree], device: torch.device, pad_id: int = 0) -> Batch:
