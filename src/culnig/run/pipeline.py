@@ -262,7 +262,8 @@ class _Run:
         return Means.load(self.dir.means_path(part))
 
     def evaluate(self) -> None:
-        conditions = merged(condition for _, study in self.studies for condition in study.conditions(self.dir))
+        of_studies = [study.conditions(self.dir) for _, study in self.studies]
+        conditions = merged(condition for each in of_studies for condition in each)
         self.reference(conditions.values())
         self._check(self.provenance.check_results, conditions.values())
         jobs = [
@@ -271,35 +272,34 @@ class _Run:
             for condition in conditions.values()
             if condition.wanted(test, self.config) and not self.dir.result_path(test, condition.name).exists()
         ]
-        first = {condition.name for condition in self._first_conditions()}
-        # The study that the report begins with has its answer first, and on culture before all else.
-        phases = {(t.label, c.name): 2 if c.name not in first else int(t.role != "culture") for t, c in jobs}
-        jobs.sort(key=lambda job: phases[job[0].label, job[1].name])
-        if jobs:
-            items = {test.label: self._items(test) for test in self.config.test}
-            for label in dict.fromkeys(test.label for test, _ in jobs):
-                role = next(test.role for test in self.config.test if test.label == label)
-                if role != "short":
-                    kinds = measured_for(role, self.policy.calibration)
-                    self._calibrate(label, items[label], self.policy, kinds)
-                    test = next(test for test in self.config.test if test.label == label)
-                    again = any(test == job[0] and job[1].name == "none" for job in jobs)
-                    self._save_prompts(test, items[label], again)
-            work = [(test, condition, condition.of(items[test.label], test.role)) for test, condition in jobs]
-            total = sum(count_rows(part, self._policy_of(test)) for test, _, part in work)
-            begun = time.monotonic()
-            with self.reporter.step(f"evaluate {len(conditions)} conditions", total, "prompts") as progress:
-                for number, (test, condition, part) in enumerate(work):
-                    before = work[max(number - 1, 0)]
-                    if phases[test.label, condition.name] > phases[before[0].label, before[1].name]:
-                        self.report_so_far()
-                    self._evaluate_one(test, condition, part, progress)
-            self._seconds["evaluate"] = time.monotonic() - begun
+        first = {condition.name for condition in next(filter(None, of_studies), [])}
+
+        def phase(job: tuple[TestConfig, Condition]) -> int:
+            """The study that the report begins with has its answer first, and on culture before all else."""
+            return 2 if job[1].name not in first else int(job[0].role != "culture")
+
+        items = {test.label: self._items(test) for test in self.config.test} if jobs else {}
+        for number in sorted(set(map(phase, jobs))):
+            self._evaluate([job for job in jobs if phase(job) == number], items)
+            if number < max(map(phase, jobs)):
+                self.report_so_far()
         self._read_text(list(conditions.values()))
 
-    def _first_conditions(self) -> list[Condition]:
-        """The conditions of the study that the report begins with; they are evaluated first."""
-        return next((study.conditions(self.dir) for _, study in self.studies if study.conditions(self.dir)), [])
+    def _evaluate(self, jobs: list[tuple[TestConfig, Condition]], items: dict[str, list[Item]]) -> None:
+        """Calibrate the test sets of some evaluations, keep their prompts, and evaluate."""
+        for test in {test.label: test for test, _ in jobs}.values():
+            if test.role != "short":
+                kinds = measured_for(test.role, self.policy.calibration)
+                self._calibrate(test.label, items[test.label], self.policy, kinds)
+                again = any(test == job[0] and job[1].name == "none" for job in jobs)
+                self._save_prompts(test, items[test.label], again)
+        work = [(test, condition, condition.of(items[test.label], test.role)) for test, condition in jobs]
+        total = sum(count_rows(part, self._policy_of(test)) for test, _, part in work)
+        begun, number = time.monotonic(), len({condition.name for _, condition in jobs})
+        with self.reporter.step(f"evaluate {number} conditions", total, "prompts") as progress:
+            for test, condition, part in work:
+                self._evaluate_one(test, condition, part, progress)
+        self._seconds["evaluate"] = self._seconds.get("evaluate", 0.0) + time.monotonic() - begun
 
     def _save_prompts(self, test: TestConfig, items: list[Item], again: bool) -> None:
         """Keep the prompts of a test set as the model sees them, for the report."""
