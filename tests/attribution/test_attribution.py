@@ -136,8 +136,7 @@ def test_loaded_scores_are_mapped_not_read(tiny, word_items, tmp_path):
 
 def test_batches_shrink_to_what_memory_holds(tiny, word_items, monkeypatch):
     """A device that holds three rows at a time: same scores and results; the limit is met once, then known."""
-    from culnig.attribution import batch as _work
-    from culnig.passes import answers as _run
+    from culnig.passes import trees
 
     expected = culnig.score(tiny, word_items, policy=CF), culnig.evaluate(tiny, word_items, policy=CF)
     failures = []
@@ -148,8 +147,7 @@ def test_batches_shrink_to_what_memory_holds(tiny, word_items, monkeypatch):
             raise torch.OutOfMemoryError("full")
         return collate(rows, device, pad_id)
 
-    monkeypatch.setattr(_work, "collate", small)
-    monkeypatch.setattr(_run, "collate", small)
+    monkeypatch.setattr(trees, "collate", small)
     scores = culnig.score(tiny, word_items, policy=CF, token_budget=200)
     met = len(failures)
     result = culnig.evaluate(tiny, word_items, policy=CF, token_budget=200)
