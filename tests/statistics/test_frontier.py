@@ -35,3 +35,11 @@ def test_the_cost_at_an_effect_lies_on_the_line_between_two_sizes():
     assert found[0] == pytest.approx(0.04)
     assert np.isnan(found[1])
     assert cost_at(effect, cost, 0.05) == pytest.approx([0.01, 0.01])
+
+
+def test_each_row_may_have_an_effect_of_its_own():
+    effect, cost = np.array([[0.1, 0.3], [0.1, 0.15], [0.1, 0.2]]), np.array([[0.02, 0.06]] * 3)
+    found = cost_at(effect, cost, np.array([0.2, 0.2, -0.1]))
+    assert found[0] == pytest.approx(0.04)
+    assert np.isnan(found[1])
+    assert found[2] == 0  # the empty set takes as little

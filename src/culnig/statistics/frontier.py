@@ -24,24 +24,26 @@ def area(effect: np.ndarray, cost: np.ndarray, most: float) -> np.ndarray:
     return (reached * (ends - starts)).sum(axis=-1) / most
 
 
-def cost_at(effect: np.ndarray, cost: np.ndarray, wanted: float) -> np.ndarray:
+def cost_at(effect: np.ndarray, cost: np.ndarray, wanted: float | np.ndarray) -> np.ndarray:
     """Return the cost at which a growing set first has an effect, on straight lines between its sizes.
 
     Args:
         effect, cost: [..., K], of sets that grow along the last axis; before them stands the empty set, with 0 of both.
-        wanted: the effect, above 0.
+        wanted: the effect, one number or [...].
 
     Returns:
-        [...]; NaN where no size has the effect.
+        [...]; NaN where no size has the effect, and 0 where the empty set has it.
     """
+    wanted = np.broadcast_to(np.asarray(wanted, dtype=float), effect.shape[:-1])
     nothing = np.zeros_like(effect[..., :1])
     effect, cost = (np.concatenate([nothing, each], axis=-1) for each in (effect, cost))
-    there = effect >= wanted
-    first = there.argmax(axis=-1)[..., None]  # at least 1, since the empty set has no effect
+    there = effect >= wanted[..., None]
+    first = there.argmax(axis=-1)[..., None]
     before = np.maximum(first - 1, 0)
     (e0, e1), (c0, c1) = (
         [np.take_along_axis(each, at, axis=-1)[..., 0] for at in (before, first)] for each in (effect, cost)
     )
     with np.errstate(invalid="ignore", divide="ignore"):
         found = c0 + (c1 - c0) * (wanted - e0) / (e1 - e0)
+    found = np.where(wanted <= 0, 0.0, found)
     return np.where(there.any(axis=-1), found, np.nan)

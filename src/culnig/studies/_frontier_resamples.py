@@ -14,7 +14,7 @@ from culnig.guarded.settings import PERPLEXITY
 from culnig.neurons import NeuronSet
 from culnig.statistics.bootstrap import percentile_interval
 from culnig.statistics.frontier import area, cost_at
-from culnig.studies._frontier_tables import Draws
+from culnig.studies._frontier_tables import Draws, log_ratio_at_set
 
 LABEL, LEAD = "half-", "lead in area"
 FEW_CHECKED = 8
@@ -38,20 +38,27 @@ def search_changes(number: int, most: int) -> dict[str, Any]:
 
 
 def compared(
-    halves: dict[str, Draws], paper: Draws, drops: list[float], budget: float, rng: np.random.Generator
+    halves: dict[str, Draws],
+    paper: Draws,
+    sizes: list[int],
+    drops: list[float],
+    budget: float,
+    rng: np.random.Generator,
 ) -> pd.DataFrame:
     """Compare the frontier of each half, and of all together, with that of the paper's rule on all questions.
 
     Args:
         halves: name -> what its sets take and cost, with resamples of test questions that all share.
         paper: the same for the paper's rule.
+        sizes: neurons of the sets of the paper's rule; perplexities are compared at the drop of each, too.
         drops: drops of culture (shares) at which perplexities are compared.
         budget: the largest rise of perplexity (share) for the area.
         rng: source of the draws of halves.
 
     Returns:
         A row a quantity and half: `quantity`, `half`, `value`, `low`, `high`, and the share of resamples that have it.
-        A quantity is the lead in area (points), or the ratio of perplexities at a drop; a ratio below 1 is in our favour.
+        A quantity is the lead in area (points), or the ratio of perplexities at a drop, given or that of a set of the
+        paper's rule in the same resample; a ratio below 1 is in our favour.
         In the rows "all", a resample draws test questions, paragraphs and halves; their value is the mean (of ratios,
         the geometric mean).
     """
@@ -63,6 +70,8 @@ def compared(
     quantities: dict[str, Callable[[Draws], np.ndarray]] = {LEAD: lead}
     for wanted in drops:
         quantities[f"ratio at {100 * wanted:g} points"] = partial(_log_ratio, paper=paper, wanted=wanted)
+    for k, size in enumerate(sizes):
+        quantities[f"ratio at the drop of its {size} neurons"] = partial(log_ratio_at_set, other=paper, k=k)
     rows = []
     for quantity, of in quantities.items():
         values = np.stack([of(each) for each in halves.values()], axis=1)  # [1 + resamples, halves]
@@ -103,10 +112,8 @@ def told(tables: dict[str, pd.DataFrame]) -> list[str]:
     )
     for row in table[(table["half"] == "all") & (table["quantity"] != LEAD)].to_dict("records"):
         if np.isfinite(row["value"]):
-            text += (
-                f" On {row['test']}, the {row['quantity']} of perplexity is {row['value']:.3f}"
-                f" ({row['low']:.3f} to {row['high']:.3f})."
-            )
+            quantity = row["quantity"].replace("ratio", "ratio of perplexities")
+            text += f" On {row['test']}, the {quantity} is {row['value']:.3f} ({row['low']:.3f} to {row['high']:.3f})."
     if pairs is not None:
         neurons, mean = pairs["neurons"].iloc[0], pairs["jaccard"].mean()
         text += f" The first {neurons} neurons of two halves have a Jaccard index of {mean:.2f} on average."

@@ -71,3 +71,29 @@ def at_equal_drops(draws: dict[str, Draws], ours: str, drops: list[float]) -> pd
                 }
             )
     return pd.DataFrame(rows)
+
+
+def at_its_sets(sets: dict[str, dict[int, str]], draws: dict[str, Draws], ours: str) -> pd.DataFrame:
+    """Perplexity at the drop of culture that each set of another method has: ours by the set's own.
+
+    In each resample the drop is that of the set in the same resample, so no drop has to be chosen.
+    """
+    rows = []
+    for label, other in draws.items():
+        if label == ours or PERPLEXITY not in other:
+            continue
+        for k, size in enumerate(sets[label]):
+            ratio = np.exp(log_ratio_at_set(draws[ours], other, k))
+            low, high = percentile_interval(ratio[1:])
+            rows.append(
+                {"method": label, "neurons": size, "drop of culture": other["culture"][0, k]}
+                | {"its": other[PERPLEXITY][0, k], "ratio": ratio[0], "low": low, "high": high}
+                | {"resamples that reach it": np.isfinite(ratio[1:]).mean()}
+            )
+    return pd.DataFrame(rows)
+
+
+def log_ratio_at_set(ours: Draws, other: Draws, k: int) -> np.ndarray:
+    """Return the log ratio of perplexities at the drop of the other's k-th set, ours by its own, [1 + resamples]."""
+    mine = cost_at(ours["culture"], ours[PERPLEXITY], other["culture"][:, k])
+    return np.log1p(mine) - np.log1p(other[PERPLEXITY][:, k])

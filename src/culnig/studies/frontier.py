@@ -26,7 +26,7 @@ from culnig.studies import _frontier_resamples as resamples
 from culnig.studies._base import STUDIES, UNTOUCHED, Condition, Finding, MeasurementContext, Section
 from culnig.studies._compared_methods import method_names, parts_of
 from culnig.studies._culture_general_set import select_culture_general
-from culnig.studies._frontier_tables import Draws, areas_of, at_equal_drops, points_of
+from culnig.studies._frontier_tables import Draws, areas_of, at_equal_drops, at_its_sets, points_of
 from culnig.studies.guarded import NAME as GUARDED
 from culnig.studies.guarded import GuardedStudySettings, check_protected, guarded_set_path, search
 
@@ -76,6 +76,7 @@ class FrontierStudy:
     titles: ClassVar = {
         "frontier-areas": "Area under the frontier",
         "frontier-equal": "Cost in perplexity at equal drops of culture",
+        "frontier-at-sets": "Cost in perplexity at the drop of each set of another method",
         "frontier-points": "Every set",
         "frontier-resamples": "Sets searched by halves of the questions, against the paper's rule on all of them",
         "frontier-overlaps": "Overlap of the sets of two halves",
@@ -138,13 +139,15 @@ class FrontierStudy:
         section = Section(self.title, titles=self.titles)
         sets, halves = _sets(run), _sets(run, _halves(settings))
         ours = guarded_label(settings.guarded[0])
-        found: dict[str, list[pd.DataFrame]] = {"frontier-areas": [], "frontier-equal": [], "frontier-points": []}
+        names = ("frontier-areas", "frontier-equal", "frontier-at-sets", "frontier-points")
+        found: dict[str, list[pd.DataFrame]] = {name: [] for name in names}
         again: list[pd.DataFrame] = []
         for test in run.config.tests_of("culture"):
             draws = {label: _draws(run, list(members.values()), test) for label, members in sets.items()}
             on_test = (
                 areas_of(draws, ours, settings.most),
                 at_equal_drops(draws, ours, settings.at),
+                at_its_sets(sets, draws, ours),
                 points_of(sets, draws),
             )
             for parts, each in zip(found.values(), on_test, strict=True):
@@ -154,7 +157,8 @@ class FrontierStudy:
                 on_halves = {name: _draws(run, list(members.values()), test) for name, members in halves.items()}
                 rng = np.random.default_rng(run.config.seed)
                 largest = settings.most.get(PERPLEXITY, FrontierSettings().most[PERPLEXITY])
-                each = resamples.compared(on_halves, draws[PAPER], settings.at, largest, rng)
+                sizes = list(sets[PAPER])
+                each = resamples.compared(on_halves, draws[PAPER], sizes, settings.at, largest, rng)
                 each.insert(0, "test", test.label)
                 again.append(each)
         if again:
