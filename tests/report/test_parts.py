@@ -93,7 +93,9 @@ def test_what_was_not_measured_is_not_told_as_an_outcome():
 
 
 def test_the_sentence_and_reasons_hold_the_numbers():
-    made = verdict_of(numbers(FALLS, change(0.4, 0.58, -0.2, -0.1), STAYS, STAYS), "m", "suppress", {"facts": 0.07})
+    made = verdict_of(
+        numbers(FALLS, change(0.4, 0.58, -0.2, -0.1), STAYS, STAYS), "m", "suppress", {"facts": 0.9, "facts:test": 0.07}
+    )
     assert made.sentence == (
         "Without 10 of its 1,000 neurons, m gets 40 of 100 questions about culture right, instead of 60."
         " Without as many random neurons, it gets 58 right."

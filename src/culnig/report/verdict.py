@@ -37,7 +37,7 @@ def verdict_of(numbers: Numbers, model: str, operation: str, power: Mapping[str,
         numbers: its numbers, as `results.json` holds them.
         model: name of the model.
         operation: what was done to the neurons.
-        power: benchmark -> the smallest drop that its test set can show, as a share.
+        power: label of a test set -> the smallest drop that it can show, as a share.
     """
     fell, stayed = _by_outcome(numbers, power)
     alone = all(test["role"] == "culture" for test in numbers["tests"].values())
@@ -115,7 +115,7 @@ def _by_outcome(numbers: Numbers, power: Mapping[str, float]) -> tuple[list[str]
             continue
         if drop["low"] > 0:
             text += " It rose."
-        elif (least := power.get(label.split(":")[0])) is not None and least == least:
+        elif (least := power.get(label)) is not None and least == least:
             text += f" A drop of {100 * least:.1f} points or more would most likely have been seen."
         stayed.append(text)
     return fell, stayed

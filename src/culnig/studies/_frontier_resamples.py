@@ -16,7 +16,7 @@ from culnig.statistics.bootstrap import percentile_interval
 from culnig.statistics.frontier import area, cost_at
 from culnig.studies._frontier_tables import Draws, log_ratio_at_set
 
-LABEL, LEAD = "half-", "lead in area"
+LABEL, LEAD, AT_SET = "half-", "lead in area", "ratio at the drop of its "
 FEW_CHECKED = 8
 """Items that a round of such a search is checked on: no budget depends on them."""
 
@@ -71,7 +71,7 @@ def compared(
     for wanted in drops:
         quantities[f"ratio at {100 * wanted:g} points"] = partial(_log_ratio, paper=paper, wanted=wanted)
     for k, size in enumerate(sizes):
-        quantities[f"ratio at the drop of its {size} neurons"] = partial(log_ratio_at_set, other=paper, k=k)
+        quantities[f"{AT_SET}{size} neurons"] = partial(log_ratio_at_set, other=paper, k=k)
     rows = []
     for quantity, of in quantities.items():
         values = np.stack([of(each) for each in halves.values()], axis=1)  # [1 + resamples, halves]
@@ -110,10 +110,14 @@ def told(tables: dict[str, pd.DataFrame]) -> list[str]:
         f"{len(halves)} more searches took a random half of the questions each, with other texts. They are compared with the"
         " paper's rule on all questions."
     )
-    for row in table[(table["half"] == "all") & (table["quantity"] != LEAD)].to_dict("records"):
-        if np.isfinite(row["value"]):
-            quantity = row["quantity"].replace("ratio", "ratio of perplexities")
-            text += f" On {row['test']}, the {quantity} is {row['value']:.3f} ({row['low']:.3f} to {row['high']:.3f})."
+    together = table[(table["half"] == "all") & table["quantity"].str.startswith(AT_SET) & table["value"].notna()]
+    for test, part in together.groupby("test", sort=False):
+        ratios = [f"{row.value:.3f} ({row.low:.3f} to {row.high:.3f})" for row in part.itertuples()]
+        sizes = [quantity.removeprefix(AT_SET).split()[0] for quantity in part["quantity"]]
+        text += (
+            f" On {test}, the ratio of perplexities at the drop of the paper's first {', '.join(sizes)} neurons is"
+            f" {', '.join(ratios)}."
+        )
     if pairs is not None:
         neurons, mean = pairs["neurons"].iloc[0], pairs["jaccard"].mean()
         text += f" The first {neurons} neurons of two halves have a Jaccard index of {mean:.2f} on average."

@@ -227,8 +227,10 @@ def _metrics(result: EvalResult) -> tuple[str, ...]:
 
 def _power_table(run: SavedRun) -> pd.DataFrame:
     """What drop each test set can show, and how many questions smaller ones would take, at the observed discordance."""
-    pairs = [(run.result_on(test, NAME), [run.result_on(test, "none")]) for test in _tests(run)]
-    return power_table(pairs)
+    tests = _tests(run)
+    table = power_table([(run.result_on(test, NAME), [run.result_on(test, "none")]) for test in tests])
+    table["test"] = [test.label for test in tests]  # several may be of one benchmark
+    return table
 
 
 def _by(run: SavedRun, column: str) -> pd.DataFrame:
