@@ -20,7 +20,7 @@ SEARCH = "culnig:sum:odds:unweighted:product"
 
 @pytest.fixture(scope="module")
 def items(word_items):
-    """Each question asked of two groups and with two orders of options, so that prompts share much and differ somewhere."""
+    """Six questions with their options in two orders, and three more, so that prompts share much and differ somewhere."""
     first = [dataclasses.replace(item, control=False) for item in word_items[:6]]
     turned = [dataclasses.replace(item, id=f"{item.id}-turned", options=item.options[::-1]) for item in first]
     return [*first, *turned, *word_items[6:9]]

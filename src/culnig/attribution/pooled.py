@@ -19,7 +19,7 @@ from culnig.attribution.method import GradientMethod, Method, parse_method
 from culnig.attribution.scoring import add_references, checked, score
 from culnig.data import Item
 from culnig.models import LanguageModel
-from culnig.passes.trees import packed
+from culnig.passes.trees import sharing_batches
 from culnig.prompts import PromptPolicy
 
 ByModule = dict[str, np.ndarray]
@@ -69,7 +69,7 @@ def mean_over_items(
     add_references(lm, prompts, [parsed], policy, items, token_budget)
     accumulator = _Pooled(lm, prompts, [parsed], modules=modules, budget=token_budget)
     rows = [prompts.row(key) for key in range(len(prompts.encoded))]
-    for members in distributed.share(packed(rows, token_budget or lm.token_budget)):
+    for members in distributed.share(sharing_batches(rows, token_budget or lm.token_budget)):
         accumulator.run(members)
     distributed.sum_over_processes(accumulator.sums.values())
     sums = accumulator.result("sum")

@@ -12,7 +12,7 @@ from culnig.models import LanguageModel
 from culnig.passes.forward import Row, answer_logprobs
 from culnig.passes.memory import Fitting
 from culnig.passes.numbers import no_numbers
-from culnig.passes.trees import Tree, make_batch, packed
+from culnig.passes.trees import Tree, make_batch, sharing_batches
 from culnig.prompts import Encoded
 
 MAX_ANSWERS = 32
@@ -49,7 +49,7 @@ def share_prompts(encoded: Sequence[Encoded]) -> SharedRows:
 
 def answer_batches(encoded: Sequence[Encoded], token_budget: int) -> Sequence[Sequence[Tree | Row]]:
     """Return the batches that `answers_of` runs."""
-    return packed(share_prompts(encoded).rows, token_budget)
+    return sharing_batches(share_prompts(encoded).rows, token_budget)
 
 
 def answers_of(

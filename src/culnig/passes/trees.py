@@ -116,7 +116,7 @@ def trees_of(rows: Sequence[Row], largest: int = LARGEST) -> list[Tree]:
     return trees
 
 
-def packed(rows: Sequence[Row], token_budget: int) -> Sequence[Sequence[Tree | Row]]:
+def sharing_batches(rows: Sequence[Row], token_budget: int) -> Sequence[Sequence[Tree | Row]]:
     """Return batches of prompts with their answers, in which they share their beginnings where they can.
 
     Answers of several tokens need a mask of their own, so their prompts share their beginnings as well.
