@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import multiprocessing
 from collections.abc import Iterable
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -64,6 +65,14 @@ def repeat(path: Path, rows: int, seed: int) -> None:
     EvalResult(pd.concat(parts, ignore_index=True)[:rows], result.meta).save(path)
 
 
+def prepare(folder: Path, rows: int) -> Path:
+    """Make the run, and give each of its results so many rows."""
+    run = make_run(folder)
+    for seed, path in enumerate(sorted(run.glob("evals/*/*.parquet"))):
+        repeat(path, rows, seed)
+    return run
+
+
 def commands(run: Path) -> Iterable[tuple[str, list[str]]]:
     """Yield what is timed: paired statistics of two results, and the report."""
     [before] = run.glob("evals/*/none.parquet")
@@ -81,9 +90,9 @@ def main() -> None:
     arguments = parser.parse_args()
     figures = []
     with TemporaryDirectory() as temporary:
-        run = make_run(Path(temporary))
-        for seed, path in enumerate(sorted(run.glob("evals/*/*.parquet"))):
-            repeat(path, arguments.rows, seed)
+        # In a process of its own: the peak of a command starts at that of the process which starts it.
+        with multiprocessing.get_context("spawn").Pool(1) as pool:
+            run = pool.apply(prepare, (Path(temporary), arguments.rows))
         for name, command in commands(run):
             found = measured(command)
             figures.append({"command": name, "rows": arguments.rows, **found})
