@@ -28,6 +28,7 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     group.add_argument("--layers", type=int, help="layers of the shapes; all of them if not given")
     group.add_argument("--items", type=int, default=256)
     group.add_argument("--repeats", type=int, default=3)
+    group.add_argument("--fsdp", action="store_true", help="several processes share one model (device map fsdp)")
     group.add_argument("--processes", type=int, nargs="+", help="1, 4 and 8 where there are as many GPUs, if not given")
 
 
@@ -59,6 +60,7 @@ def _shape(given: argparse.Namespace, shape: str, numbers: list[int]) -> list[di
         options = ["--device", given.device, "--dtype", "bfloat16" if given.device == "cuda" else "float32"]
         options += ["--items", str(given.items), "--repeats", str(given.repeats), "--only", *ways]
         options += ["--layers", str(given.layers)] if given.layers else []
+        options += ["--fsdp"] if given.fsdp and number > 1 else []
         try:
             rows.append(measure(shape, number, options))
             print(line(rows[-1]), flush=True)
@@ -71,6 +73,7 @@ def _shape(given: argparse.Namespace, shape: str, numbers: list[int]) -> list[di
 def line(row: dict[str, Any]) -> str:
     """Return one measurement as a line of the table."""
     parts = [f"{row['model']}, {row['layers']} layers, {row['processes']} x {row['machine']}"]
+    parts += ["one model on all (fsdp)"] if row["sharded"] else []
     if "scoring" in row["seconds"]:
         seconds, memory = row["seconds"], row["memory"]["scoring"]
         parts += [

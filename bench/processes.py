@@ -1,5 +1,7 @@
 """`python -m bench.processes`: scoring in two processes on two cores, against one process on one core.
 
+The two processes have a copy of the model each, or share one (`device_map="fsdp"`).
+
 Each process is pinned to a core of its own and computes with one thread.  Loading is not counted, and neither is the start.
 `measure` serves `python -m bench --gpu` too, where each process has a GPU.
 """
@@ -76,14 +78,15 @@ def main(arguments: Sequence[str] | None = None) -> int:
     options = ["--items", str(given.items), "--repeats", str(given.repeats), "--pin", "--only", "forward", "scoring"]
     try:
         one, two = (measure(given.model, number, options) for number in (1, 2))
+        shared = measure(given.model, 2, [*options, "--fsdp"])
     except Failed as error:
         print(f"python -m bench.processes: {error}", file=sys.stderr)
         return 1
     print(f"{given.model}, {one['items']} items, {one['tokens']:,} tokens, one thread a process, {one['machine']}")
-    print(f"{'':<16}{'one process, s':>16}{'two processes, s':>18}{'ratio':>8}")
-    for way, bar in (("forward", ""), ("scoring", ">= 1.7")):
-        a, b = one["seconds"][way], two["seconds"][way]
-        print(f"{way:<16}{a:16.2f}{b:18.2f}{a / b:8.2f}   {bar}")
+    print(f"{'':<16}{'one process, s':>16}{'two processes, s':>18}{'ratio':>8}{'sharded, s':>20}{'ratio':>8}")
+    for way, bar in (("forward", ""), ("scoring", ">= 1.7 unsharded")):
+        a, b, c = (found["seconds"][way] for found in (one, two, shared))
+        print(f"{way:<16}{a:16.2f}{b:18.2f}{a / b:8.2f}{c:20.2f}{a / c:8.2f}   {bar}")
     return 0
 
 

@@ -9,6 +9,7 @@ import torch
 import culnig
 from bench import tiny
 from culnig.models import LanguageModel
+from culnig.models.sharding import sharded
 
 SHAPES: dict[str, dict[str, Any]] = {
     "gemma-3-12b": {
@@ -51,12 +52,28 @@ def load(name: str, layers: int | None, dtype: torch.dtype, device: torch.device
         return LanguageModel(model, tiny.tokenizer(), name=name)
     if name not in SHAPES:
         return culnig.load_model(name, dtype=str(dtype).removeprefix("torch."), device=str(device))
-    from transformers import AutoConfig, AutoModelForCausalLM
+    from transformers import AutoModelForCausalLM
+
+    torch.manual_seed(0)
+    with torch.device(device):
+        model = AutoModelForCausalLM.from_config(config_of(name, layers), dtype=dtype)
+    return LanguageModel(model, culnig.load_model("smollm2-135m").tokenizer, name=name)
+
+
+def load_sharded(name: str, layers: int | None, dtype: torch.dtype, device: torch.device) -> LanguageModel:
+    """The same, sharded over the processes of the job (FSDP2); the main process makes it in the machine's memory."""
+    if name not in SHAPES:
+        kind = str(dtype).removeprefix("torch.")
+        return culnig.load_model(name, dtype=kind, device=str(device), device_map="fsdp")
+    tokenizer = culnig.load_model("smollm2-135m").tokenizer
+    host = torch.device("cpu")
+    return sharded(lambda: load(name, layers, dtype, host), config_of(name, layers), tokenizer, device)
+
+
+def config_of(name: str, layers: int | None) -> Any:
+    """The config of a shape, with so many layers."""
+    from transformers import AutoConfig
 
     fields = dict(SHAPES[name])
     fields["num_hidden_layers"] = layers or fields["num_hidden_layers"]
-    config = AutoConfig.for_model(fields.pop("model_type"), **fields)
-    torch.manual_seed(0)
-    with torch.device(device):
-        model = AutoModelForCausalLM.from_config(config, dtype=dtype)
-    return LanguageModel(model, culnig.load_model("smollm2-135m").tokenizer, name=name)
+    return AutoConfig.for_model(fields.pop("model_type"), **fields)

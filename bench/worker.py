@@ -15,10 +15,11 @@ import torch
 
 from bench.compare import Job, matrix_rate
 from bench.measure import peak_extra_bytes, status_bytes, timed
-from bench.shapes import load
+from bench.shapes import load, load_sharded
 from culnig import distributed
 from culnig.models import LanguageModel
 from culnig.passes.forward import answer_logprobs, collate
+from culnig.passes.in_step import share_in_step
 from culnig.passes.memory import give_back_memory, padded_tokens
 from culnig.run._plan_memory import shape_of
 
@@ -33,7 +34,7 @@ def figures(lm: LanguageModel, job: Job, ways: list[str], repeats: int) -> dict[
     flops = sum(shape.scoring(row) for rows in job.batches for row in rows)
     found: dict[str, Any] = {
         "model": lm.name, "layers": lm.num_layers, "dtype": str(lm.dtype).removeprefix("torch."),
-        "processes": distributed.size(), "machine": machine(lm.device), "device": lm.device.type,
+        "processes": distributed.size(), "sharded": lm.is_sharded, "machine": machine(lm.device), "device": lm.device.type,
         "items": len(job.items), "tokens": job.tokens,
         "padding": 1 - job.tokens / sum(padded_tokens(rows) for rows in job.batches),
         "flops": flops, "seconds": {}, "items_per_second": {}, "tokens_per_second": {}, "memory": {}, "failed": {},
@@ -68,7 +69,7 @@ def _runs(lm: LanguageModel, job: Job) -> dict[str, Callable[[], None]]:
 @torch.no_grad()
 def _forward(lm: LanguageModel, job: Job) -> None:
     """A plain forward pass over this process's share of the batches."""
-    for rows in distributed.share(job.batches):
+    for rows, _ in share_in_step(lm, job.batches):
         answer_logprobs(lm, collate(rows, lm.device))
 
 
@@ -102,6 +103,7 @@ def main() -> None:
     parser.add_argument("--dtype", default="float32")
     parser.add_argument("--device", default="cpu")
     parser.add_argument("--only", nargs="+", choices=WAYS, default=list(WAYS))
+    parser.add_argument("--fsdp", action="store_true", help="shard the model over the processes")
     parser.add_argument("--pin", action="store_true", help="one core and one thread a process")
     given = parser.parse_args()
     if given.pin:
@@ -111,7 +113,7 @@ def main() -> None:
     own = distributed.device()
     device = own if own is not None and given.device == "cuda" else torch.device(given.device)
     with distributed.guard(), tempfile.TemporaryDirectory() as scratch:
-        lm = load(given.model, given.layers, getattr(torch, given.dtype), device)
+        lm = (load_sharded if given.fsdp else load)(given.model, given.layers, getattr(torch, given.dtype), device)
         job = Job(lm, given.items, given.batch_size, Path(scratch))
         found = figures(lm, job, given.only, given.repeats)
         if distributed.is_main():

@@ -14,7 +14,7 @@ import os
 import sys
 import threading
 import time
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from datetime import timedelta
 from functools import lru_cache
@@ -241,6 +241,17 @@ def decided_by_main(choice: bool) -> bool:
     flag = torch.tensor([choice], dtype=torch.uint8, device=state.device)
     torch.distributed.broadcast(flag, src=0)
     return bool(flag.item())
+
+
+def from_main(make: Callable[[], T]) -> T:
+    """Return what process 0 makes, on every process; the others do not call `make`."""
+    if _state() is None:
+        return make()
+    from accelerate.utils import broadcast_object_list
+
+    made: list[Any] = [make() if is_main() else None]
+    wait()
+    return broadcast_object_list(made)[0]
 
 
 @contextmanager

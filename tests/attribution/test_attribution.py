@@ -79,6 +79,19 @@ def test_token_budget_is_kept():
     assert all(len(batch) * batch[0].length <= 20 for batch in made)
 
 
+@pytest.mark.parametrize("processes", [2, 3, 8])
+def test_processes_get_equally_many_batches_of_about_equal_size(processes, monkeypatch):
+    rows = [Row(i, tuple(range(1, 40 + i % 7)), ((1,),)) for i in range(97)]
+    monkeypatch.setenv("WORLD_SIZE", str(processes))
+    made = batches(rows, 800)
+    assert sorted(row.key for batch in made for row in batch) == list(range(97))
+    assert len(made) % processes == 0
+    assert max(len(batch) * batch[0].length for batch in made) <= 800
+    shares = [sum(len(batch) * batch[0].length for batch in made[i::processes]) for i in range(processes)]
+    longest = rows[6].length
+    assert max(shares) - min(shares) <= longest * len(made) / processes  # a row of each batch cannot be divided
+
+
 def test_control_clamps_at_zero(tiny):
     # One token a prompt: with more, some position is nearly always above 0, and the maximum with it.
     plain = [culnig.Item(f"{i}", "b", "Iran", prompt=f"w{i}", target="A") for i in range(8)]

@@ -140,6 +140,19 @@ def test_memory_goes_back_on_any_accelerator(monkeypatch):
     assert given == ["back"]
 
 
+def test_processes_that_share_a_model_cannot_halve_a_batch():
+    """The others would wait for as many passes as they run themselves."""
+    sizes = []
+
+    def run(members):
+        sizes.append(len(members))
+        raise torch.OutOfMemoryError("full")
+
+    with pytest.raises(torch.OutOfMemoryError):
+        Fitting(run, size=len, halves=False)([1, 2])
+    assert sizes == [2]
+
+
 @pytest.fixture
 def small_gradients(reference_dir):
     """Loads the tiny model with a head whose small weights make gradients too small for float16."""

@@ -175,18 +175,19 @@ def test_two_gloo_processes(reference_dir, reference_files, tmp_path, tiny):
 
 @pytest.mark.distributed
 def test_two_processes_run_the_pipeline(tmp_path, reference_dir, tiny):
-    """The whole run under torchrun: one process writes, and the figures are a single process's."""
+    """The whole run under torchrun: one process writes, and the figures are a single process's; a shared model's, too."""
     from tests.helpers.configs import write_config
 
-    config = write_config(tmp_path, reference_dir)
-    single, double = tmp_path / "single", tmp_path / "double"
+    command = ["run", write_config(tmp_path, reference_dir), "--out"]
+    single, double, sharded = (tmp_path / name for name in ("single", "double", "sharded"))
     environment = {**os.environ, "OMP_NUM_THREADS": "1"}
-    subprocess.run([sys.executable, "-m", "culnig", "run", config, "--out", single], check=True, capture_output=True)
+    subprocess.run([sys.executable, "-m", "culnig", *command, single], check=True, capture_output=True)
     launch = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2", "-m", "culnig"]
-    done = subprocess.run(
-        [*launch, "run", config, "--out", double], capture_output=True, text=True, env=environment, check=False
-    )
-    assert done.returncode == 0, done.stderr
+    for options in ([double], [sharded, "--set", "model.device_map=fsdp"]):
+        done = subprocess.run(
+            [*launch, *command, *options], capture_output=True, text=True, env=environment, check=False
+        )
+        assert done.returncode == 0, done.stderr
     from culnig.evaluation import EvalResult, TextResult
 
     outputs = additions_through(tiny, passes=1)
@@ -195,8 +196,9 @@ def test_two_processes_run_the_pipeline(tmp_path, reference_dir, tiny):
     for path in found:
         reading = path.parent.name == "plain-text"
         kind, by, value = (TextResult, "paragraph", "logprob") if reading else (EvalResult, "id", "p_gold")
-        a, b = (kind.load(root / path.relative_to(single)).rows for root in (single, double))
+        a, b, c = (kind.load(root / path.relative_to(single)).rows for root in (single, double, sharded))
         assert list(a[by]) == list(b[by])
         # A log-probability errs by the rounding of its logits, a probability by at most as much.
         largest = np.abs(b["logprob"] if reading else np.concatenate(b["option_logprobs"])).max()
         np.testing.assert_allclose(a[value], b[value], rtol=0, atol=float32_tolerance(outputs, largest))
+        assert c.equals(b)  # the same processes, the same batches

@@ -79,7 +79,8 @@ class Accumulator:
                     zeros = self._zeros(Site(module, layer), self._sizes[kind])
                     self.sums[f"{kind}/{statistic}/{module}/{layer}"] = zeros
         self._staged: list[tuple[str, Site, int, torch.Tensor]] = []
-        self._fitting = Fitting(self._run)
+        self._keep = True
+        self._fitting = Fitting(self._run, halves=not lm.is_sharded)
 
     def _families(self) -> Iterator[tuple[str, str, list[str]]]:
         """(kind of sums, statistic, modules) of all that is kept."""
@@ -98,8 +99,14 @@ class Accumulator:
         # As wide as the widest layer: what is beyond a layer's own neurons stays 0.
         return torch.zeros(size, self.lm.shapes[site.module][1], dtype=kind, device=device)
 
-    def run(self, rows: Sequence[Tree | Row]) -> None:
-        """All passes over a batch; in parts where the device runs out of memory."""
+    def run(self, rows: Sequence[Tree | Row], *, keep: bool = True) -> None:
+        """All passes over a batch; in parts where the device runs out of memory.
+
+        Args:
+            rows: the batch.
+            keep: whether its scores are added up; else only the passes run, for other processes' sake.
+        """
+        self._keep = keep
         self._fitting(rows)
 
     def _run(self, rows: Sequence[Tree | Row]) -> None:
@@ -108,7 +115,8 @@ class Accumulator:
         self._passes(work)
         self._check_numbers(work)
         # Only now: a pass that fails half-way must leave no trace in the sums.
-        self._commit(work.keys)
+        if self._keep:
+            self._commit(work.keys)
         self._staged.clear()
 
     def _passes(self, work: ScoringBatch) -> None:

@@ -19,6 +19,7 @@ from culnig.errors import UsageError
 from culnig.models import LanguageModel
 from culnig.neurons import Neuron, NeuronSet, Site, check_belongs
 from culnig.passes.forward import batches
+from culnig.passes.in_step import share_in_step
 from culnig.prompts import PromptPolicy
 
 
@@ -52,9 +53,9 @@ def score_items(
     add_references(lm, prompts, [parsed], policy, list(prompts.items), token_budget)
     keeper = _Keeper(lm, prompts, [parsed], neurons=chosen, budget=token_budget)
     rows = [prompts.row(key) for key in range(len(prompts.encoded))]
-    for chunk in distributed.share(batches(rows, token_budget or lm.token_budget)):
-        keeper.run(chunk)
-        if progress:
+    for chunk, counts in share_in_step(lm, batches(rows, token_budget or lm.token_budget)):
+        keeper.run(chunk, keep=counts)
+        if progress and counts:
             progress(len(chunk))
     found = distributed.gather(keeper.rows)
     return np.stack([found[key] for key in range(len(rows))])
@@ -86,9 +87,10 @@ def score_every_prompt(
     add_references(lm, prompts, methods, policy, list(prompts.items), token_budget)
     keeper = _EveryPrompt(lm, prompts, methods, modules=modules, budget=token_budget)
     keys = list(range(len(prompts.encoded)))
-    for chunk in distributed.share(batches([prompts.row(key) for key in keys], token_budget or lm.token_budget)):
-        keeper.run(chunk)
-        if progress:
+    whole = batches([prompts.row(key) for key in keys], token_budget or lm.token_budget)
+    for chunk, counts in share_in_step(lm, whole):
+        keeper.run(chunk, keep=counts)
+        if progress and counts:
             progress(len(chunk))
     distributed.sum_over_processes(keeper.sums.values())
     distributed.sum_over_processes([torch.from_numpy(values) for values in keeper.kept.values()])

@@ -18,6 +18,7 @@ from culnig.errors import UsageError
 from culnig.models import LanguageModel
 from culnig.neurons import Neuron, NeuronSet, Site, check_belongs
 from culnig.passes.forward import Row, batches
+from culnig.passes.in_step import share_in_step
 from culnig.passes.memory import Fitting
 from culnig.prompts import PromptPolicy
 
@@ -69,9 +70,9 @@ def positions_of(
     prompts = prepare(lm, items, policy, control=False, target=parsed.target, token_budget=token_budget)
     watcher = _Watcher(lm, prompts, parsed, chosen, token_budget)
     rows = [prompts.row(key) for key in range(len(prompts.encoded))]
-    for chunk in distributed.share(batches(rows, token_budget or lm.token_budget)):
-        watcher.run(chunk)
-        if progress:
+    for chunk, counts in share_in_step(lm, batches(rows, token_budget or lm.token_budget)):
+        watcher.run(chunk)  # a batch that does not count gives prompts that another process gives, too
+        if progress and counts:
             progress(len(chunk))
     found = distributed.gather(watcher.found)
     return [found[key] for key in range(len(rows))]
@@ -94,7 +95,7 @@ class _Watcher:
         self.columns: dict[Site, list[tuple[int, int]]] = {}
         for column, neuron in enumerate(neurons):
             self.columns.setdefault(neuron.site, []).append((column, neuron.index))
-        self.run = Fitting[Row](self._run)
+        self.run = Fitting[Row](self._run, halves=not lm.is_sharded)
         self._staged: dict[str, torch.Tensor] = {}
 
     def _run(self, rows: Sequence[Row]) -> None:

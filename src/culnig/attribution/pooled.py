@@ -19,6 +19,7 @@ from culnig.attribution.method import GradientMethod, Method, parse_method
 from culnig.attribution.scoring import add_references, checked, score
 from culnig.data import Item
 from culnig.models import LanguageModel
+from culnig.passes.in_step import share_in_step
 from culnig.passes.trees import sharing_batches
 from culnig.prompts import PromptPolicy
 
@@ -69,8 +70,8 @@ def mean_over_items(
     add_references(lm, prompts, [parsed], policy, items, token_budget)
     accumulator = _Pooled(lm, prompts, [parsed], modules=modules, budget=token_budget)
     rows = [prompts.row(key) for key in range(len(prompts.encoded))]
-    for members in distributed.share(sharing_batches(rows, token_budget or lm.token_budget)):
-        accumulator.run(members)
+    for members, counts in share_in_step(lm, sharing_batches(rows, token_budget or lm.token_budget)):
+        accumulator.run(members, keep=counts)
     distributed.sum_over_processes(accumulator.sums.values())
     sums = accumulator.result("sum")
     return {module: sums[parsed.name, module].sum(axis=0, dtype=np.float64) / len(rows) for module in modules}

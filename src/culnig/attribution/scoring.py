@@ -15,13 +15,14 @@ from culnig import distributed
 from culnig.attribution.accumulator import Accumulator, Blocks
 from culnig.attribution.batch import Prompts, Reference, control_twins, prepare
 from culnig.attribution.checkpoint import Checkpoint
-from culnig.attribution.method import Method, Weighted, parse_method, parse_methods, scoring_version
+from culnig.attribution.method import Method, SweepMethod, Weighted, parse_method, parse_methods, scoring_version
 from culnig.attribution.store import Scores, block_numbers, items_a_block
 from culnig.data import Item, ItemStream, account_of, in_memory, items_hash
 from culnig.errors import UsageError
 from culnig.files import sha256_json
 from culnig.models import LanguageModel
 from culnig.neurons import Shape
+from culnig.passes.in_step import share_in_step
 from culnig.prompts import PromptPolicy, template_hash
 from culnig.versions import versions
 
@@ -103,7 +104,7 @@ def score(
         meta |= {"blocks": blocked.number, "block_items": items_a_block(prompts, blocked.of, blocked.number)}
         meta |= {"block_groups": True} if block_groups else {}
     saved = Checkpoint(_of_rank(checkpoint), meta | {"batches": list(map(len, whole))}, checkpoint_minutes)
-    _run(accumulator, distributed.share(whole), saved, progress)
+    _run(accumulator, whole, saved, progress)
     distributed.sum_over_processes(accumulator.sums.values())
     return summed(accumulator, mine, meta, _kept_blocks(accumulator, blocked, mine) if blocked else {})
 
@@ -134,7 +135,7 @@ def score_prompts(
     keys = range(len(prompts.encoded))
     whole = prompts.batches(keys, token_budget or lm.token_budget)
     meta = describe(lm, prompts, policy, methods, accumulator)
-    _run(accumulator, distributed.share(whole), Checkpoint(None, meta, 0), progress)
+    _run(accumulator, whole, Checkpoint(None, meta, 0), progress)
     distributed.sum_over_processes(accumulator.sums.values())
     return summed(accumulator, keys, meta, {})
 
@@ -176,16 +177,19 @@ def _kept_blocks(accumulator: Accumulator, blocked: Blocks, mine: Sequence[int])
     return found
 
 
-def _run(accumulator: Accumulator, work: Sequence[Sequence[int]], saved: Checkpoint, progress: Progress | None) -> None:
-    """Run the batches that are not done yet, and keep progress."""
+def _run(
+    accumulator: Accumulator, whole: Sequence[Sequence[int]], saved: Checkpoint, progress: Progress | None
+) -> None:
+    """Run this process's share of the batches, those that are not done yet, and keep progress."""
+    mine = distributed.share(whole)
     done = saved.restore(accumulator.sums)
     if done and progress:
-        progress(sum(map(len, work[:done])))
-    for number, chunk in enumerate(work[done:], start=done + 1):
-        accumulator.run([accumulator.prompts.row(key) for key in chunk])
-        if number < len(work):
+        progress(sum(map(len, mine[:done])))
+    for number, (chunk, counts) in enumerate(share_in_step(accumulator.lm, whole, done), start=done + 1):
+        accumulator.run([accumulator.prompts.row(key) for key in chunk], keep=counts)
+        if number < len(mine):
             saved.keep(accumulator.sums, number)
-        if progress:
+        if progress and counts:
             progress(len(chunk))
 
 
@@ -199,7 +203,17 @@ def checked(methods: list[Method], lm: LanguageModel, modules: Sequence[str] | N
         own = method.modules(lm)
         if modules is not None and not set(own) & set(modules):
             raise UsageError(f"{method.name} scores {', '.join(own)} only, none of the modules asked for")
+    if lm.is_sharded:
+        _check_sharded(methods, lm)
     return methods
+
+
+def _check_sharded(methods: Sequence[Method], lm: LanguageModel) -> None:
+    """Check that every batch takes equally many passes, because processes that share a model run them together."""
+    if swept := [method.name for method in methods if isinstance(method, SweepMethod)]:
+        raise UsageError(f"{', '.join(swept)} cannot score {lm.name} with device map fsdp; use device map auto")
+    if lm.dtype == torch.float16:
+        raise UsageError(f"scoring {lm.name} with device map fsdp needs bfloat16 or float32, not float16")
 
 
 def add_references(

@@ -5,6 +5,8 @@ from __future__ import annotations
 import traceback
 import warnings
 from collections.abc import Callable
+from contextlib import nullcontext, redirect_stdout
+from io import StringIO
 from typing import Any
 
 import typer
@@ -129,9 +131,11 @@ def _say(line: str) -> None:
 
 
 def _run_verb() -> None:
-    """Run the command; several processes end it together."""
+    """Run the command; several processes end it together, and the main one alone prints results."""
+    printing = nullcontext() if distributed.is_main() else redirect_stdout(StringIO())
     try:
-        app(prog_name="culnig")  # also under `python -m culnig`: the scripts of completion call this name
+        with printing:
+            app(prog_name="culnig")  # also under `python -m culnig`: the scripts of completion call this name
     except SystemExit as stop:
         if stop.code:
             raise

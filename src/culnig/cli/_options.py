@@ -197,7 +197,8 @@ class Loading:
     device_map: Annotated[
         str | None,
         typer.Option(
-            help="auto, balanced, sequential: spread a large model over all devices (accelerate).",
+            help="auto, balanced, sequential: spread a large model over all devices (accelerate). fsdp: shard it over"
+            " the processes of torchrun.",
             rich_help_panel=MODEL,
         ),
     ] = None
@@ -265,10 +266,11 @@ def split_list(text: str | None) -> list[str] | None:
 
 
 def reporter(as_json: bool) -> Reporter:
-    """Return a reporter on stderr, or a silent one."""
+    """Return a reporter on stderr, or a silent one; of several processes, only the main one reports."""
+    from culnig import distributed
     from culnig.progress import Silent, Terminal
 
-    return Silent() if as_json else Terminal()
+    return Silent() if as_json or not distributed.is_main() else Terminal()
 
 
 def load(model: str, show: Reporter, **options: Any) -> LanguageModel:

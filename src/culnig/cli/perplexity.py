@@ -33,6 +33,7 @@ def perplexity(
     as_json: o.Json = False,
 ) -> None:
     """Log-probability of every token of plain text, a row a paragraph; `culnig stats` compares two such files."""
+    from culnig import distributed
     from culnig.data import load_texts
     from culnig.evaluation import perplexity as compute
     from culnig.files import check_writable
@@ -48,7 +49,8 @@ def perplexity(
         result = compute(lm, paragraphs, bos=bos, token_budget=token_budget, progress=progress)
     result.meta["text"] = text
     result.meta |= intervention.meta
-    result.save(out)
+    if distributed.is_main():
+        result.save(out)
     facts = {
         "out": str(out),
         "paragraphs": len(paragraphs),

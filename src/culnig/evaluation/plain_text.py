@@ -18,6 +18,7 @@ from culnig.files import sha256_json
 from culnig.formatting import format_number
 from culnig.models import LanguageModel
 from culnig.passes.forward import Row, batches
+from culnig.passes.in_step import share_in_step
 from culnig.passes.memory import Fitting
 from culnig.passes.plain_text import WINDOW, pieces, token_logprobs
 from culnig.statistics.bootstrap import differences
@@ -127,10 +128,10 @@ def perplexity(
         for row, logprobs in zip(part, _values(lm, [row.prompt for row in part]), strict=True):
             found[row.key] = logprobs
 
-    fitting = Fitting(run)
-    for chunk in distributed.share(batches(rows, min(token_budget or lm.token_budget, BUDGET))):
-        fitting(chunk)
-        if progress:
+    fitting = Fitting(run, halves=not lm.is_sharded)
+    for chunk, counts in share_in_step(lm, batches(rows, min(token_budget or lm.token_budget, BUDGET))):
+        fitting(chunk)  # a batch that does not count gives rows that another process gives, too
+        if progress and counts:
             progress(len(chunk))
     found = distributed.gather(found)
     made = [

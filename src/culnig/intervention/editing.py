@@ -72,12 +72,12 @@ def _is_editable(found: SiteModule, change: Change) -> bool:
 def _weight(found: SiteModule) -> torch.Tensor | None:
     """Return a view [outputs, inputs] of a site's weight, or [experts, rows, inputs]; None if it cannot be edited.
 
-    Three kinds of weights cannot be edited: those of other classes of projections, offloaded ones, and those that are
-    not floating-point numbers.  Other classes are quantised, or wrapped by an adapter, whose share would be left out.
+    Weights cannot be edited if they belong to another class of projections, are offloaded or sharded, or are not
+    floating-point numbers.  Other classes are quantised, or wrapped by an adapter, whose share would be left out.
     """
     module: Any = found.module
     weight = getattr(module, found.stacked or "weight", None)
-    if not isinstance(weight, torch.nn.Parameter) or not weight.is_floating_point() or weight.is_meta:
+    if type(weight) is not torch.nn.Parameter or not weight.is_floating_point() or weight.is_meta:
         return None
     if found.stacked:
         return found.expert_rows.detach()

@@ -40,6 +40,9 @@ class LanguageModel:
             too small to answer with a letter.
         offsets: the known calibration offsets of the untouched model: prompt -> kind -> one number for each option
             (`passes.calibration`).
+        is_sharded: whether the layers are sharded over the processes of the job (`models.sharding`).
+        in_step: whether all processes run the same passes at present; a sharded model runs no others
+            (`passes.in_step`).
     """
 
     def __init__(
@@ -60,6 +63,8 @@ class LanguageModel:
         self.formulation = formulation
         self.family = find_family(self.model)
         self.offsets: dict[str, dict[str, tuple[float, ...] | None]] = {}
+        self.is_sharded = False
+        self.in_step = False
         self._edits: list[Lift] = []
 
     @contextmanager
@@ -185,7 +190,8 @@ class LanguageModel:
         return number_of_neurons(self.shapes)
 
     @cached_property
-    def _hashes(self) -> Hashes:
+    def hashes(self) -> Hashes:
+        """The hashes of the model; the first use reads the weights."""
         return hashes_of(self.model)
 
     @property
@@ -194,15 +200,15 @@ class LanguageModel:
 
         The first use reads the weights; `intervention.scale` makes sure that this happens before they are edited.
         """
-        return self._hashes.own
+        return self.hashes.own
 
     @property
     def description(self) -> dict[str, Any]:
         """The record of the model in every result; `legacy_model_hash` matches files of earlier versions."""
         return {
             "model": self.name,
-            "model_hash": self._hashes.own,
-            "legacy_model_hash": self._hashes.legacy,
+            "model_hash": self.hashes.own,
+            "legacy_model_hash": self.hashes.legacy,
             "revision": self.revision,
             "dtype": str(self.dtype).removeprefix("torch."),
         }
@@ -212,9 +218,9 @@ class LanguageModel:
 
         A match with the earlier kind gives a `CulnigWarning`.
         """
-        if model_hash == self._hashes.own:
+        if model_hash == self.hashes.own:
             return True
-        if model_hash != self._hashes.legacy:
+        if model_hash != self.hashes.legacy:
             return False
         warnings.warn(
             f"a file carries the hash that earlier versions of culnig gave {self.name} ({model_hash}); it is accepted",
@@ -225,7 +231,7 @@ class LanguageModel:
 
     def weights_changed(self) -> None:
         """Forget the hash and the offsets, because the weights have been trained in place."""
-        self.__dict__.pop("_hashes", None)
+        self.__dict__.pop("hashes", None)
         self.offsets.clear()
 
 
@@ -266,13 +272,19 @@ def suitable_budget(lm: LanguageModel, device: torch.device, dtype: torch.dtype)
     weights: dict[torch.device, int] = {}
     for parameter in parameters:
         place = device if to_come else parameter.device
-        weights[place] = weights.get(place, 0) + parameter.numel() * parameter.element_size()
+        weights[place] = weights.get(place, 0) + _share(parameter) * parameter.element_size()
     fitting = [float(LARGEST_BUDGET)]
     for place, token in bytes_per_token(lm, device, dtype).items():
         if place.type == "cuda":
             free = torch.cuda.get_device_properties(place).total_memory - weights.get(place, 0)
             fitting.append(free / 2 / max(1, token))
     return int(max(CPU_BUDGET, min(fitting)))
+
+
+def _share(parameter: torch.Tensor) -> int:
+    """Return how many values of a parameter a process keeps, the same on all processes: they must agree on batches."""
+    mesh = getattr(parameter, "device_mesh", None)
+    return parameter.numel() if mesh is None else -(-parameter.numel() // mesh.size())
 
 
 def bytes_per_token(lm: LanguageModel, device: torch.device, dtype: torch.dtype) -> dict[torch.device, int]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
@@ -47,7 +47,7 @@ def load_model(
             can be edited and exported; the results are the same up to rounding.
         device_map: "auto", "balanced" or "sequential": spread the layers of a folder or hub id over all devices,
             and the rest over the machine's memory (accelerate).  It is slower than one device; use it for models that
-            need it.
+            need it.  "fsdp": shard every layer over the processes of a job, which all compute (`models.sharding`).
         say: called with a line of progress before slow steps.
 
     Raises:
@@ -60,17 +60,21 @@ def load_model(
     if dtype != "auto" and dtype not in DTYPES:
         raise UsageError(f"unknown dtype '{dtype}'; there are auto, {', '.join(DTYPES)}")
     kind = dtype_of(dtype, where)
-    if device_map not in (None, "auto", "balanced", "sequential"):
-        raise UsageError(f"unknown device map '{device_map}'; there are auto, balanced and sequential")
+    if device_map not in (None, "auto", "balanced", "sequential", "fsdp"):
+        raise UsageError(f"unknown device map '{device_map}'; there are auto, balanced, sequential and fsdp")
     more = _Options(trust_remote_code, _quantization(quantize, kind), merge_adapter, device_map)
     # transformers' own progress bars and advice would hide our lines.
     with quiet():
         try:
             place = find_place(name, say)
+            if device_map == "fsdp":
+                return _over_processes(place, kind, where, revision, more)
             return _from_gguf(place, kind, where) if place.gguf else _from_place(place, kind, where, revision, more)
         except CulnigError:
             raise
         except Exception as error:  # a foreign file can make its reader raise anything
+            if device_map == "fsdp" and isinstance(error, RuntimeError):  # of a collective: another process has failed
+                raise
             raise explained(name, error) from error
 
 
@@ -146,6 +150,30 @@ def _from_place(place: Place, dtype: Any, device: torch.device, revision: str | 
     return LanguageModel(
         model, tokenizer, name=place.name, source=place.source, revision=commit, formulation=place.formulation
     )
+
+
+def _over_processes(
+    place: Place, dtype: Any, device: torch.device, revision: str | None, more: _Options
+) -> LanguageModel:
+    """Load a model on the CPU of the main process, and shard it over the processes of the job."""
+    from transformers import AutoConfig, AutoTokenizer
+
+    from culnig.models.sharding import check_job, sharded
+
+    check_job()
+    if more.quantization is not None:
+        raise UsageError("device map fsdp shards weights in their own dtype; leave out --quantize")
+    if place.adapter and not more.merge_adapter:
+        raise UsageError("device map fsdp needs the adapter in the weights: --merge-adapter")
+    options = place_options(place, revision, more.trust)
+    config = AutoConfig.from_pretrained(place.weights, **options)
+    tokenizer = AutoTokenizer.from_pretrained(place.tokenizer, **options)
+
+    def whole() -> LanguageModel:
+        host, alone = torch.device("cpu"), replace(more, device_map=None)
+        return _from_gguf(place, dtype, host) if place.gguf else _from_place(place, dtype, host, revision, alone)
+
+    return sharded(whole, config, tokenizer, device, trust=more.trust)
 
 
 def place_options(place: Place, revision: str | None, trust: bool) -> dict[str, Any]:

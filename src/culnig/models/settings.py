@@ -19,6 +19,6 @@ class ModelConfig(Settings):
     trust_remote_code: bool = Field(False, description="run code that comes with the model")
     quantize: Literal["4bit", "8bit"] | None = Field(None, description="load with bitsandbytes")
     merge_adapter: bool = Field(False, description="add a PEFT adapter to the weights")
-    device_map: Literal["auto", "balanced", "sequential"] | None = Field(
-        None, description="spread the layers over all devices (accelerate)"
+    device_map: Literal["auto", "balanced", "sequential", "fsdp"] | None = Field(
+        None, description="spread the layers over all devices (accelerate), or shard them over processes (fsdp)"
     )

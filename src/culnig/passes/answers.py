@@ -10,6 +10,7 @@ import torch
 from culnig import distributed
 from culnig.models import LanguageModel
 from culnig.passes.forward import Row, answer_logprobs
+from culnig.passes.in_step import share_in_step
 from culnig.passes.memory import Fitting
 from culnig.passes.numbers import no_numbers
 from culnig.passes.trees import Tree, make_batch, sharing_batches
@@ -82,10 +83,10 @@ def answers_of(
             logprobs[row.key] = values[batch.first_answer[number] : batch.first_answer[number + 1]]
             top_ids[row.key] = tops[number]
 
-    fitting = Fitting(run)
-    for members in distributed.share(answer_batches(encoded, token_budget or lm.token_budget)):
-        fitting(members)
-        if progress:
+    fitting = Fitting(run, halves=not lm.is_sharded)
+    for members, counts in share_in_step(lm, answer_batches(encoded, token_budget or lm.token_budget)):
+        fitting(members)  # a batch that does not count gives rows that another process gives, too
+        if progress and counts:
             progress(sum(member.num_prompts for member in members))
     logprobs, top_ids = distributed.gather(logprobs), distributed.gather(top_ids)
     return [(logprobs[key][columns], top_ids[key]) for key, columns in where]

@@ -12,14 +12,17 @@ where causal attention never looks.
 
 from __future__ import annotations
 
+import bisect
 import itertools
-from collections.abc import Iterable, Iterator, Sequence
+import math
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any, Protocol, TypeVar
 
 import torch
 
+from culnig import distributed
 from culnig.errors import ModelError
 from culnig.models.language_model import LanguageModel
 from culnig.passes.cpu_kernels import fast_linear
@@ -84,8 +87,23 @@ def batches(rows: Sequence[P], token_budget: int) -> list[list[P]]:
     return [ordered[start:stop] for start, stop in itertools.pairwise([*starts, len(ordered)])]
 
 
-def batch_starts(lengths: Iterable[int], token_budget: int) -> list[int]:
-    """Return the place at which each batch begins, of rows in order of their lengths, long ones first."""
+def batch_starts(lengths: Sequence[int], token_budget: int) -> list[int]:
+    """Return the place at which each batch begins, of rows in order of their lengths, long ones first.
+
+    Several processes get batches of about equal size, and equally many of them, so that none waits for another: their
+    number is the least multiple of the processes that the budget allows.
+    """
+    starts, processes = _starts(lengths, token_budget), distributed.size()
+    if processes == 1:
+        return starts
+    most = processes * math.ceil(len(starts) / processes)
+    fewer_tokens = bisect.bisect_left(
+        range(token_budget), True, key=lambda budget: len(_starts(lengths, budget)) <= most
+    )  # the least budget for so many batches
+    return _starts(lengths, fewer_tokens)
+
+
+def _starts(lengths: Sequence[int], token_budget: int) -> list[int]:
     starts: list[int] = []
     longest = 0
     for place, length in enumerate(lengths):

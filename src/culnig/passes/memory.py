@@ -25,10 +25,18 @@ class Fitting(Generic[T]):
         run: takes members of a batch.  If it raises torch.OutOfMemoryError, running the halves must give the
             whole result.
         size: the memory that members need, in any unit; the default is the padded tokens of rows.
+        halves: whether to halve batches; without it the error goes on to the caller.
     """
 
-    def __init__(self, run: Callable[[Sequence[T]], None], size: Callable[[Sequence[T]], int] | None = None) -> None:
+    def __init__(
+        self,
+        run: Callable[[Sequence[T]], None],
+        size: Callable[[Sequence[T]], int] | None = None,
+        *,
+        halves: bool = True,
+    ) -> None:
         self._run = run
+        self._halves = halves
         self._size: Callable[[Sequence[Any]], int] = size or padded_tokens
         self._most: int | None = None
 
@@ -39,7 +47,7 @@ class Fitting(Generic[T]):
                 self._run(members)
                 return
             except torch.OutOfMemoryError:
-                if len(members) == 1:
+                if len(members) == 1 or not self._halves:
                     raise
                 self._most = size // 2
             give_back_memory()

@@ -194,5 +194,7 @@ def _advice(shape: Skeleton, memory: Memory, have: int | None, budget: int) -> l
         lines.append("half precision would: --set model.dtype=bfloat16")
     elif not shape.quantize and rest - shape.weight_bytes * 0.7 < have:
         lines.append("4-bit weights would: --set model.quantize=4bit (bitsandbytes)")
-    lines.append("several devices together may: --set model.device_map=auto")
+    lines.append(
+        "several devices together may: --set model.device_map=auto, or =fsdp under torchrun, where all compute at once"
+    )
     return lines

@@ -19,6 +19,7 @@ import torch
 
 from culnig.attribution.method import METHODS, Seen, ValueMethod
 from culnig.attribution.positions import mean_of
+from culnig.errors import ModelError
 from culnig.models import LanguageModel
 from culnig.models.downstream import outgoing_norms
 from culnig.neurons import VALUE, mlp_of
@@ -34,6 +35,8 @@ class WandaNeuron(ValueMethod):
         return [module for module in lm.shapes if mlp_of(module) or module == VALUE]
 
     def check(self, lm: LanguageModel) -> None:
+        if lm.is_sharded:
+            raise ModelError(f"{self.name} reads whole weights, which no process has with device map fsdp; use auto")
         for module in self.modules(lm):
             outgoing_norms(lm, next(site for site in lm.sites if site.module == module))
 
