@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import multiprocessing
 import os
 import random
 import subprocess
@@ -101,7 +102,9 @@ def main() -> None:
         folder = arguments.folder or Path(temporary)
         folder.mkdir(parents=True, exist_ok=True)
         if not (folder / "model").exists():
-            write_model(folder / "model")
+            # In a process of its own: the peak of a command starts at that of the process which starts it.
+            with multiprocessing.get_context("spawn").Pool(1) as pool:
+                pool.apply(write_model, (folder / "model",))
         for number in arguments.items:
             for verb, command in commands(folder, number, arguments.verbs):
                 found = measured(command)

@@ -62,10 +62,10 @@ def load(name: str, layers: int | None, dtype: torch.dtype, device: torch.device
 
 def load_sharded(name: str, layers: int | None, dtype: torch.dtype, device: torch.device) -> LanguageModel:
     """The same, sharded over the processes of the job (FSDP2); the main process makes it in the machine's memory."""
-    if name not in SHAPES:
+    if name not in (TRIAL, *SHAPES):
         kind = str(dtype).removeprefix("torch.")
         return culnig.load_model(name, dtype=kind, device=str(device), device_map="fsdp")
-    tokenizer = culnig.load_model("smollm2-135m").tokenizer
+    tokenizer = tiny.tokenizer() if name == TRIAL else culnig.load_model("smollm2-135m").tokenizer
     host = torch.device("cpu")
     return sharded(lambda: load(name, layers, dtype, host), config_of(name, layers), tokenizer, device)
 
@@ -74,6 +74,8 @@ def config_of(name: str, layers: int | None) -> Any:
     """The config of a shape, with so many layers."""
     from transformers import AutoConfig
 
+    if name == TRIAL:
+        return tiny.config("llama", max_position_embeddings=2048)
     fields = dict(SHAPES[name])
     fields["num_hidden_layers"] = layers or fields["num_hidden_layers"]
     return AutoConfig.for_model(fields.pop("model_type"), **fields)

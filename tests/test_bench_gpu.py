@@ -46,6 +46,8 @@ def test_two_processes_score_the_same_items(monkeypatch):
     one, two = (processes.measure("trial", number, options) for number in (1, 2))
     assert (one["processes"], two["processes"]) == (1, 2)
     assert one["tokens"] == two["tokens"] and one["flops"] == two["flops"]
+    shared = processes.measure("trial", 2, [*options, "--fsdp"])
+    assert shared["sharded"] and shared["flops"] == one["flops"] and set(shared["seconds"]) == {"forward", "scoring"}
 
 
 @pytest.mark.slow
