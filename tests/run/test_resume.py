@@ -202,3 +202,24 @@ def test_two_processes_run_the_pipeline(tmp_path, reference_dir, tiny):
         largest = np.abs(b["logprob"] if reading else np.concatenate(b["option_logprobs"])).max()
         np.testing.assert_allclose(a[value], b[value], rtol=0, atol=float32_tolerance(outputs, largest))
         assert c.equals(b)  # the same processes, the same batches
+
+
+@pytest.mark.distributed
+def test_a_sharded_model_is_searched(tmp_path, reference_dir):
+    """The guarded search under torchrun: its passes keep in step, and it chooses the neurons that it chooses otherwise."""
+    from tests.helpers.configs import write_guarded_config
+
+    config = write_guarded_config(tmp_path, reference_dir, {"studies": ["guarded"]}, method="ratio")
+    launch = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2", "-m", "culnig"]
+    found = []
+    for folder, options in ((tmp_path / "copies", ()), (tmp_path / "sharded", ("--set", "model.device_map=fsdp"))):
+        done = subprocess.run(
+            [*launch, "run", config, "--out", folder, *options],
+            capture_output=True,
+            text=True,
+            env={**os.environ, "OMP_NUM_THREADS": "1"},
+            check=False,
+        )
+        assert done.returncode == 0, done.stderr
+        found.append(culnig.NeuronSet.load(folder / "neurons" / "guarded.json"))
+    assert len(found[0]) > 0 and found[0] == found[1]

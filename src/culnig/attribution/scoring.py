@@ -22,7 +22,7 @@ from culnig.errors import UsageError
 from culnig.files import sha256_json
 from culnig.models import LanguageModel
 from culnig.neurons import Shape
-from culnig.passes.in_step import share_in_step
+from culnig.passes.in_step import check_passes, share_in_step
 from culnig.prompts import PromptPolicy, template_hash
 from culnig.versions import versions
 
@@ -212,8 +212,7 @@ def _check_sharded(methods: Sequence[Method], lm: LanguageModel) -> None:
     """Check that every batch takes equally many passes, because processes that share a model run them together."""
     if swept := [method.name for method in methods if isinstance(method, SweepMethod)]:
         raise UsageError(f"{', '.join(swept)} cannot score {lm.name} with device map fsdp; use device map auto")
-    if lm.dtype == torch.float16:
-        raise UsageError(f"scoring {lm.name} with device map fsdp needs bfloat16 or float32, not float16")
+    check_passes(lm)
 
 
 def add_references(

@@ -27,6 +27,7 @@ from culnig.models import LanguageModel
 from culnig.models.downstream import is_gated
 from culnig.neurons import UP_OF, Site, mlp_of
 from culnig.passes.forward import Row, batches
+from culnig.passes.in_step import check_passes, share_in_step
 from culnig.passes.memory import Fitting
 from culnig.passes.plain_text import pieces, token_logprobs
 
@@ -81,6 +82,7 @@ def text_cost(
         UsageError: no text, an unknown `bos`, or BOS asked of a tokenizer without one.
         DataError: a paragraph with fewer than two tokens.
     """
+    check_passes(lm)
     rows = [Row(key, ids, ()) for key, (_, _, ids) in enumerate(pieces(lm, texts, bos))]
     sums = {
         (kind, site): torch.zeros(found.width, dtype=torch.float64 if found.device.type != "mps" else torch.float32)
@@ -91,15 +93,17 @@ def text_cost(
 
     def run(part: Sequence[Row]) -> None:
         loss, found = _costs(lm, [row.prompt for row in part], reference)
+        if not counts:
+            return
         total.add_(loss)
         for site, first, costs in found:
             for kind, values in zip(("first_order", "fisher"), costs.cpu().double(), strict=True):
                 sums[kind, site][first : first + len(values)] += values
 
-    fitting = Fitting(run)
-    for chunk in distributed.share(batches(rows, min(token_budget or lm.token_budget, BUDGET))):
+    fitting = Fitting(run, halves=not lm.is_sharded)
+    for chunk, counts in share_in_step(lm, batches(rows, min(token_budget or lm.token_budget, BUDGET))):
         fitting(chunk)
-        if progress:
+        if progress and counts:
             progress(len(chunk))
     distributed.sum_over_processes([*sums.values(), total])
     tokens = sum(len(row.prompt) - 1 for row in rows)

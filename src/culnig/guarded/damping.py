@@ -27,7 +27,7 @@ def damped(lm: LanguageModel, neurons: Sequence[Neuron]) -> Iterator[None]:
     """Multiply neurons by `FACTOR` within the block, MLP neurons behind their activation function.
 
     Raises:
-        ModelError: the weights that read an MLP neuron cannot be edited (stacked experts, quantised, with an adapter).
+        ModelError: the weights that read an MLP neuron cannot be edited (stacked experts, quantised, sharded, with an adapter).
     """
     mlp = [neuron for neuron in neurons if neuron.module in (GATE, UP)]
     others = [neuron for neuron in neurons if neuron.module not in (GATE, UP)]
@@ -71,7 +71,7 @@ def _reading_weight(lm: LanguageModel, layer: int) -> tuple[torch.Tensor, int]:
 
     site = Site(GATE, layer)
     module: Any = None if lm.sites[site].stacked is not None else output_projection(lm, site)
-    if type(module) not in (torch.nn.Linear, Conv1D) or module.weight.is_meta:
-        kind = "stacked experts" if module is None else type(module).__name__
+    if type(module) not in (torch.nn.Linear, Conv1D) or module.weight.is_meta or lm.is_sharded:
+        kind = "sharded" if lm.is_sharded else "stacked experts" if module is None else type(module).__name__
         raise ModelError(f"the method mask cannot edit the weights behind {site} ({kind}); choose greedy")
     return module.weight, 1 if type(module) is torch.nn.Linear else 0

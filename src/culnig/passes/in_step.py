@@ -5,10 +5,23 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from typing import TypeVar
 
+import torch
+
 from culnig import distributed
+from culnig.errors import ModelError
 from culnig.models import LanguageModel
 
 T = TypeVar("T")
+
+
+def check_passes(lm: LanguageModel) -> None:
+    """Check that a backward pass need not be repeated: float16 repeats it where a gradient overflows.
+
+    Raises:
+        ModelError: the model is sharded, and float16.
+    """
+    if lm.is_sharded and lm.dtype == torch.float16:
+        raise ModelError(f"gradients of {lm.name} with device map fsdp need bfloat16 or float32, not float16")
 
 
 def share_in_step(lm: LanguageModel, parts: Sequence[T], done: int = 0) -> Iterator[tuple[T, bool]]:
