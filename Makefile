@@ -58,7 +58,7 @@ check: $(STAMP) docs  ## Check lint, format, types, the imports between packages
 audit: $(STAMP)  ## Look up known vulnerabilities of the pinned packages (needs a network)
 	$(BIN)/pip-audit --requirement constraints.txt --no-deps --disable-pip
 
-faults: $(STAMP)  ## Kill 200 commands, fill and break disks under others; print the counts (half an hour)
+faults: $(STAMP)  ## Kill 200 commands, fill and break disks under others; print the counts (ten minutes)
 	$(ONE_THREAD) PYTHONPATH=. $(BIN)/python -m tests.faults
 
 fuzz: $(STAMP)  ## Feed 10,000 odd files and command lines to the command line; print the counts (ten minutes)
