@@ -238,27 +238,29 @@ def _finding(correct: pd.DataFrame, arm: str, role: str) -> Finding:
 def _claim(run: SavedRun, correct: pd.DataFrame, arms: list[str], roles: list[str]) -> str:
     mine = _row(correct, CULTURE, "none", "culture")
     verb = "improves" if mine["low"] > 0 else "worsens" if mine["high"] < 0 else "does not measurably change"
-    claim = (
-        f"Training only the rows of {len(run.neurons(NAME)):,} culture-general neurons on {_items(run)} {verb} culture on"
-        f" topics it was not trained on: {points(mine['difference'])} points ({interval(mine)})"
-    )
+    sentences = [
+        f"Training only the rows of {len(run.neurons(NAME)):,} culture-general neurons {verb} culture on topics it was not"
+        f" trained on: {points(mine['difference'])} points ({interval(mine)})."
+    ]
     for arm in arms[1:]:
         other, versus = _row(correct, arm, "none", "culture"), _row(correct, CULTURE, arm, "culture")
-        claim += (
-            f"; {WORDS[arm]}: {points(other['difference'])} ({interval(other)}; {run.config.seeds} draws), difference"
-            f" {points(versus['difference'])} ({interval(versus)})"
+        gives = "gives less" if versus["low"] > 0 else "gives more" if versus["high"] < 0 else "gives about as much"
+        sentences.append(
+            f"Training {WORDS[arm]} {gives}: {points(other['difference'])} ({interval(other)}; {run.config.seeds} draws),"
+            f" a difference of {points(versus['difference'])} ({interval(versus)})."
         )
+    sentences.append(f"All were trained on {_items(run)}.")
     if "ability" in roles:
         cost = _row(correct, CULTURE, "none", "ability")
-        claim += f". General ability: {points(cost['difference'])} points ({interval(cost)})"
-    return f"{claim}."
+        sentences.append(f"General ability: {points(cost['difference'])} points ({interval(cost)}).")
+    return " ".join(sentences)
 
 
 def _items(run: SavedRun) -> str:
     """What is trained on, in words."""
     settings = run.config.section(RestoreSettings)
     return (
-        f"items of {settings.task.items} other than those they were chosen on"
+        f"items of {settings.task.items} other than those the rows were chosen on"
         if settings.train_on == "others"
         else settings.task.items
     )
