@@ -13,8 +13,8 @@ import pytest
 from culnig.errors import UsageError
 from culnig.models import load_model
 
-FAMILIES = ("llama", "gemma3", "gpt2", "mixtral", "deepseek_v3", "nemotron_h")
-"""Tied and untied heads, a decoder inside an image-text model, transposed weights, experts, layers of several kinds."""
+FAMILIES = ("llama", "gemma3", "gpt2", "mixtral", "deepseek_v3", "nemotron_h", "deepseek_v3:bfloat16", "untied")
+"""Tied and untied heads, a decoder inside an image-text model, transposed weights, experts, layers of several kinds; weights of two dtypes, a config that is wrong."""
 
 
 @pytest.fixture(scope="module")

@@ -209,10 +209,11 @@ def test_a_sharded_model_is_searched(tmp_path, reference_dir):
     """The guarded search under torchrun: its passes keep in step, and it chooses the neurons that it chooses otherwise."""
     from tests.helpers.configs import write_guarded_config
 
-    config = write_guarded_config(tmp_path, reference_dir, {"studies": ["guarded"]}, method="ratio")
+    config = write_guarded_config(tmp_path, reference_dir, {"studies": ["guarded"]})
     launch = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2", "-m", "culnig"]
     found = []
-    for folder, options in ((tmp_path / "copies", ()), (tmp_path / "sharded", ("--set", "model.device_map=fsdp"))):
+    fsdp = ("--set", "model.device_map=fsdp", "--set", f"compute.scores_from={tmp_path / 'copies'}")
+    for folder, options in ((tmp_path / "copies", ()), (tmp_path / "sharded", fsdp)):
         done = subprocess.run(
             [*launch, "run", config, "--out", folder, *options],
             capture_output=True,

@@ -222,7 +222,13 @@ class ValueMethod(Method):
 
 
 class SweepMethod(Method):
-    """Runs passes of its own."""
+    """Runs passes of its own.
+
+    Attributes:
+        runs_passes: whether the model runs at all.
+    """
+
+    runs_passes: ClassVar[bool] = True
 
     def sweep(self, work: ScoringBatch) -> Iterator[tuple[Site, int, torch.Tensor]]:
         """(site, index of the first neuron, what the sums get, [B, N]) for all neurons of `work.sites`."""

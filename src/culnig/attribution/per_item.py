@@ -45,7 +45,7 @@ def score_items(
     if not chosen:
         raise UsageError("no neurons to score item by item")
     check_belongs(NeuronSet(chosen), lm.shapes, lm.name)
-    parsed = parse_method(method)
+    [parsed] = checked([parse_method(method)], lm, None)
     if other := {neuron.module for neuron in chosen} - set(parsed.modules(lm)):
         raise UsageError(f"{parsed.name} does not score {', '.join(sorted(other))}")
     target = getattr(parsed, "target", "p")

@@ -18,7 +18,7 @@ from culnig.errors import UsageError
 from culnig.models import LanguageModel
 from culnig.neurons import Neuron, NeuronSet, Site, check_belongs
 from culnig.passes.forward import Row, batches
-from culnig.passes.in_step import share_in_step
+from culnig.passes.in_step import check_passes, share_in_step
 from culnig.passes.memory import Fitting
 from culnig.prompts import PromptPolicy
 
@@ -66,6 +66,7 @@ def positions_of(
         raise UsageError("no neurons to look at")
     if not isinstance(parsed, GradientMethod) or parsed.rules != "plain":
         raise UsageError(f"{parsed.name} has no plain contribution at every position; use culnig")
+    check_passes(lm)
     check_belongs(NeuronSet(chosen), lm.shapes, lm.name)
     prompts = prepare(lm, items, policy, control=False, target=parsed.target, token_budget=token_budget)
     watcher = _Watcher(lm, prompts, parsed, chosen, token_budget)

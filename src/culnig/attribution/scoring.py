@@ -210,7 +210,7 @@ def checked(methods: list[Method], lm: LanguageModel, modules: Sequence[str] | N
 
 def _check_sharded(methods: Sequence[Method], lm: LanguageModel) -> None:
     """Check that every batch takes equally many passes, because processes that share a model run them together."""
-    if swept := [method.name for method in methods if isinstance(method, SweepMethod)]:
+    if swept := [method.name for method in methods if isinstance(method, SweepMethod) and method.runs_passes]:
         raise UsageError(f"{', '.join(swept)} cannot score {lm.name} with device map fsdp; use device map auto")
     check_passes(lm)
 

@@ -40,8 +40,8 @@ def explained(error: Exception) -> str | None:
     said = " ".join(str(error).split())
     if isinstance(error, MemoryError) or _out_of_memory(error):
         return (
-            "out of memory, with one prompt in the batch; what is done is kept: use a larger device, --dtype bfloat16,"
-            f" shorter prompts or --device-map auto ({said[:160] or 'MemoryError'})"
+            "out of memory with the smallest batch; what is done is kept: use a larger device, --dtype bfloat16,"
+            f" a smaller token budget, shorter prompts or --device-map auto ({said[:160] or 'MemoryError'})"
         )
     if isinstance(error, OSError):
         where = f"{os.fsdecode(error.filename)}: " if error.filename is not None else ""

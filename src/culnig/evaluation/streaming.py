@@ -45,7 +45,8 @@ def save_results(
     """
     if not isinstance(items, ItemStream):
         result = run(items)
-        result.save(path)
+        if distributed.is_main():
+            result.save(path)
         return result
     kept: list[pd.DataFrame] = []
     meta: dict[str, Any] = {}

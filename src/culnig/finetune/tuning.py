@@ -137,6 +137,8 @@ def _completed(saved: dict[str, Any]) -> dict[str, Any]:
 
 def _load(config: FinetuneConfig, reporter: Reporter) -> LanguageModel:
     m = config.model
+    if m.device_map == "fsdp":
+        raise UsageError("fine-tuning trains a whole model in each process; use model.device_map=auto, not fsdp")
     return load_model(**m.model_dump() | {"merge_adapter": True}, say=reporter.say)
 
 

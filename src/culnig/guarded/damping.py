@@ -17,6 +17,7 @@ from culnig.intervention import scale
 from culnig.models import LanguageModel
 from culnig.models.downstream import output_projection
 from culnig.neurons import GATE, UP, Neuron, NeuronSet, Site
+from culnig.passes.outputs import Change
 
 FACTOR = 1 / 256
 """A power of two, so that scaled weights lose nothing."""
@@ -27,7 +28,7 @@ def damped(lm: LanguageModel, neurons: Sequence[Neuron]) -> Iterator[None]:
     """Multiply neurons by `FACTOR` within the block, MLP neurons behind their activation function.
 
     Raises:
-        ModelError: the weights that read an MLP neuron cannot be edited (stacked experts, quantised, sharded, with an adapter).
+        ModelError: the weights that read an MLP neuron cannot be edited (stacked experts, quantised, with an adapter).
     """
     mlp = [neuron for neuron in neurons if neuron.module in (GATE, UP)]
     others = [neuron for neuron in neurons if neuron.module not in (GATE, UP)]
@@ -45,7 +46,12 @@ def damped(lm: LanguageModel, neurons: Sequence[Neuron]) -> Iterator[None]:
 @contextmanager
 def _columns_scaled(lm: LanguageModel, layer: int, indices: list[int]) -> Iterator[None]:
     """Scale the weights that read these neurons of a layer's MLP within the block."""
-    weight, dim = _reading_weight(lm, layer)
+    module, dim = _reading_module(lm, layer)
+    if lm.is_sharded:  # no process has the whole weight
+        with _inputs_scaled(lm, module, indices):
+            yield
+        return
+    weight = module.weight
     columns = torch.tensor(indices, device=weight.device)
     saved = weight.detach().index_select(dim, columns)
 
@@ -65,13 +71,32 @@ def _columns_scaled(lm: LanguageModel, layer: int, indices: list[int]) -> Iterat
         write(saved)
 
 
-def _reading_weight(lm: LanguageModel, layer: int) -> tuple[torch.Tensor, int]:
-    """Return the weight of the projection that reads a layer's MLP neurons, and the dimension that counts them."""
+@contextmanager
+def _inputs_scaled(lm: LanguageModel, module: Any, indices: list[int]) -> Iterator[None]:
+    """Scale these inputs of a projection within the block: as scaled columns of its weight, to the bit."""
+    change = Change(FACTOR)
+
+    def scale_inputs(module: Any, args: tuple[torch.Tensor, ...]) -> tuple[torch.Tensor, ...] | None:
+        if not change.active:
+            return None
+        columns = torch.tensor(indices, device=args[0].device)
+        return (args[0].index_copy(-1, columns, change.of(args[0].index_select(-1, columns))), *args[1:])
+
+    handle = module.register_forward_pre_hook(scale_inputs)
+    try:
+        with lm.editing(change.lift):
+            yield
+    finally:
+        handle.remove()
+
+
+def _reading_module(lm: LanguageModel, layer: int) -> tuple[Any, int]:
+    """Return the projection that reads a layer's MLP neurons, and the dimension of its weight that counts them."""
     from transformers.pytorch_utils import Conv1D
 
     site = Site(GATE, layer)
     module: Any = None if lm.sites[site].stacked is not None else output_projection(lm, site)
-    if type(module) not in (torch.nn.Linear, Conv1D) or module.weight.is_meta or lm.is_sharded:
-        kind = "sharded" if lm.is_sharded else "stacked experts" if module is None else type(module).__name__
+    if type(module) not in (torch.nn.Linear, Conv1D) or module.weight.is_meta:
+        kind = "stacked experts" if module is None else type(module).__name__
         raise ModelError(f"the method mask cannot edit the weights behind {site} ({kind}); choose greedy")
-    return module.weight, 1 if type(module) is torch.nn.Linear else 0
+    return module, 1 if type(module) is torch.nn.Linear else 0

@@ -89,7 +89,7 @@ def outgoing_norms(lm: LanguageModel, site: Site) -> torch.Tensor:
     """
     found = lm.sites[site]
     if found.stacked is not None:
-        weight: Any = found.module.down_proj
+        weight: Any = _whole(found.module.down_proj)
         return weight.float().norm(dim=2 if found.transposed else 1).flatten()
     columns = _columns(output_projection(lm, site), site)
     if site.module != VALUE:
@@ -146,8 +146,13 @@ def _columns(module: Any, site: Site) -> torch.Tensor:
             f"the weights that read {site.module} are in a {type(module).__name__}, not in a plain projection;"
             " load the model unquantised, with its adapter merged"
         )
-    weight = module.weight.detach().float()
+    weight = _whole(module.weight.detach()).float()
     return weight.t() if type(module) is Conv1D else weight
+
+
+def _whole(weight: Any) -> Any:
+    """Return a weight; that of a sharded model is put together, which all processes must do at the same time."""
+    return weight.full_tensor() if hasattr(weight, "full_tensor") else weight
 
 
 @lru_cache(maxsize=1)

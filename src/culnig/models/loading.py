@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from importlib.util import find_spec
 from pathlib import Path
@@ -65,17 +67,11 @@ def load_model(
     more = _Options(trust_remote_code, _quantization(quantize, kind), merge_adapter, device_map)
     # transformers' own progress bars and advice would hide our lines.
     with quiet():
-        try:
+        with _explaining(name):
             place = find_place(name, say)
-            if device_map == "fsdp":
-                return _over_processes(place, kind, where, revision, more)
-            return _from_gguf(place, kind, where) if place.gguf else _from_place(place, kind, where, revision, more)
-        except CulnigError:
-            raise
-        except Exception as error:  # a foreign file can make its reader raise anything
-            if device_map == "fsdp" and isinstance(error, RuntimeError):  # of a collective: another process has failed
-                raise
-            raise explained(name, error) from error
+            if device_map != "fsdp":
+                return _from_gguf(place, kind, where) if place.gguf else _from_place(place, kind, where, revision, more)
+        return _over_processes(name, place, kind, where, revision, more)
 
 
 def device_of(device: str) -> torch.device:
@@ -125,11 +121,7 @@ def _quantization(quantize: str | None, dtype: Any) -> Any:
 def _from_place(place: Place, dtype: Any, device: torch.device, revision: str | None, more: _Options) -> LanguageModel:
     from transformers import AutoModelForCausalLM, AutoTokenizer
 
-    for folder in {Path(place.weights), *([place.adapter] if place.adapter else [])}:
-        if folder.is_dir():
-            verify(folder)
-            refuse_pickles(folder)
-            check_sizes(folder)
+    _check_files(place)
     options = place_options(place, revision, more.trust)
     tokenizer = AutoTokenizer.from_pretrained(place.tokenizer, **options)
     if more.quantization is not None:
@@ -152,26 +144,49 @@ def _from_place(place: Place, dtype: Any, device: torch.device, revision: str | 
     )
 
 
+def _check_files(place: Place) -> None:
+    """Check the files of a local folder, and of its adapter, before anything reads them."""
+    for folder in {Path(place.weights), *([place.adapter] if place.adapter else [])}:
+        if folder.is_dir():
+            verify(folder)
+            refuse_pickles(folder)
+            check_sizes(folder)
+
+
+@contextmanager
+def _explaining(name: str) -> Iterator[None]:
+    """Raise one of our errors where a library's code fails within the block: a foreign file can make it raise anything."""
+    try:
+        yield
+    except CulnigError:
+        raise
+    except Exception as error:
+        raise explained(name, error) from error
+
+
 def _over_processes(
-    place: Place, dtype: Any, device: torch.device, revision: str | None, more: _Options
+    name: str, place: Place, dtype: Any, device: torch.device, revision: str | None, more: _Options
 ) -> LanguageModel:
     """Load a model on the CPU of the main process, and shard it over the processes of the job."""
     from transformers import AutoConfig, AutoTokenizer
 
     from culnig.models.sharding import check_job, sharded
 
-    check_job()
+    check_job(device)
     if more.quantization is not None:
         raise UsageError("device map fsdp shards weights in their own dtype; leave out --quantize")
     if place.adapter and not more.merge_adapter:
         raise UsageError("device map fsdp needs the adapter in the weights: --merge-adapter")
     options = place_options(place, revision, more.trust)
-    config = AutoConfig.from_pretrained(place.weights, **options)
-    tokenizer = AutoTokenizer.from_pretrained(place.tokenizer, **options)
+    with _explaining(name):
+        _check_files(place)
+        config = AutoConfig.from_pretrained(place.weights, **options)
+        tokenizer = AutoTokenizer.from_pretrained(place.tokenizer, **options)
 
     def whole() -> LanguageModel:
         host, alone = torch.device("cpu"), replace(more, device_map=None)
-        return _from_gguf(place, dtype, host) if place.gguf else _from_place(place, dtype, host, revision, alone)
+        with _explaining(name):
+            return _from_gguf(place, dtype, host) if place.gguf else _from_place(place, dtype, host, revision, alone)
 
     return sharded(whole, config, tokenizer, device, trust=more.trust)
 

@@ -25,8 +25,8 @@ Whole = Callable[[], LanguageModel]
 """Loads the whole model in the memory of the machine; called on the main process alone."""
 
 
-def check_job() -> None:
-    """Raise a UsageError where there is only one process to keep the weights, or PyTorch is too old."""
+def check_job(device: torch.device) -> None:
+    """Raise a UsageError where a model cannot be sharded: in one process, on another device, or with an old PyTorch."""
     from torch.distributed.fsdp import fully_shard
 
     if "ignored_params" not in inspect.signature(fully_shard).parameters:
@@ -36,6 +36,8 @@ def check_job() -> None:
             "device map fsdp shards a model over the processes of a job, and there is one;"
             " start several: torchrun --nproc-per-node N -m culnig ... (or use auto)"
         )
+    if device != distributed.device():
+        raise UsageError(f"device map fsdp uses each process's own device, not {device}; leave out --device")
 
 
 def sharded(whole: Whole, config: Any, tokenizer: Any, device: torch.device, *, trust: bool = False) -> LanguageModel:
@@ -49,14 +51,15 @@ def sharded(whole: Whole, config: Any, tokenizer: Any, device: torch.device, *, 
         trust: whether code that comes with the model may run.
 
     Raises:
-        ModelError: the weights have several dtypes, which FSDP2 cannot put together.
+        ModelError: the config describes other weights than the model has.
     """
     source = whole() if distributed.is_main() else None
     facts = distributed.from_main(lambda: _facts(source))
-    lm = LanguageModel(_without_weights(config, facts.dtype, trust), tokenizer, **facts.names)
+    lm = LanguageModel(_without_weights(config, facts, trust), tokenizer, **facts.names)
     lm.hashes = facts.hashes
     _shard(lm, device)
     _fill(lm.model, source.model if source else None, device)
+    _tie(lm.model, facts.parameters)
     lm.is_sharded = True
     lm.model.register_forward_pre_hook(_only_in_step(lm), prepend=True)
     return lm
@@ -64,32 +67,74 @@ def sharded(whole: Whole, config: Any, tokenizer: Any, device: torch.device, *, 
 
 @dataclass(frozen=True)
 class _Facts:
-    """What all processes have to know of the whole model; its hashes need all weights."""
+    """What all processes have to know of the whole model.
+
+    Attributes:
+        names: arguments of `LanguageModel`.
+        hashes: its hashes, which need all weights.
+        dtype: dtype of its embeddings.
+        parameters: name -> (the first name of the same tensor, shape, dtype); tied parameters share a first name.
+        buffers: name -> (shape, dtype).
+    """
 
     names: dict[str, Any]
     hashes: Hashes
     dtype: torch.dtype
+    parameters: dict[str, tuple[str, torch.Size, torch.dtype]]
+    buffers: dict[str, tuple[torch.Size, torch.dtype]]
 
 
 def _facts(lm: LanguageModel | None) -> _Facts:
     assert lm is not None
-    dtypes = {parameter.dtype for parameter in lm.model.parameters()}
-    if len(dtypes) > 1:
-        kinds = ", ".join(sorted(str(each).removeprefix("torch.") for each in dtypes))
-        raise ModelError(f"{lm.name} has weights of several dtypes ({kinds}), and device map fsdp needs one: --dtype")
+    first: dict[int, str] = {}
+    parameters = {
+        name: (first.setdefault(id(parameter), name), parameter.shape, parameter.dtype)
+        for name, parameter in lm.model.named_parameters(remove_duplicate=False)
+    }
+    buffers = {name: (buffer.shape, buffer.dtype) for name, buffer in lm.model.named_buffers()}
     names = {"name": lm.name, "source": lm.source, "revision": lm.revision, "formulation": lm.formulation}
-    return _Facts(names, lm.hashes, dtypes.pop())
+    return _Facts(names, lm.hashes, lm.dtype, parameters, buffers)
 
 
-def _without_weights(config: Any, dtype: torch.dtype, trust: bool) -> Any:
-    """Return the model with its parameters on the meta device, and its buffers on the CPU."""
+def _without_weights(config: Any, facts: _Facts, trust: bool) -> Any:
+    """Return the model with its parameters on the meta device, and its buffers on the CPU.
+
+    A config does not say all: a checkpoint may keep some weights in another dtype, or a head of its own.
+    """
     from accelerate import init_empty_weights
     from transformers import AutoModelForCausalLM
 
     with init_empty_weights(include_buffers=False):
-        model = AutoModelForCausalLM.from_config(config, dtype=dtype, trust_remote_code=trust)
-    model.tie_weights()  # every parameter was replaced by one of its own
+        model = AutoModelForCausalLM.from_config(config, dtype=facts.dtype, trust_remote_code=trust)
+    buffers = dict(model.named_buffers())
+    names = dict(model.named_parameters(remove_duplicate=False)).keys()
+    if other := (names ^ facts.parameters.keys()) | (buffers.keys() ^ facts.buffers.keys()):
+        raise ModelError(f"{facts.names['name']}: its config describes other weights than it has ({min(other)})")
+    for name, (first, shape, dtype) in facts.parameters.items():
+        if first == name:
+            module, leaf = _owner(model, name)
+            empty = torch.empty(shape, dtype=dtype, device="meta")
+            module._parameters[leaf] = torch.nn.Parameter(empty, requires_grad=False)
+    _tie(model, facts.parameters)
+    for name, (shape, dtype) in facts.buffers.items():
+        if (buffers[name].shape, buffers[name].dtype) != (shape, dtype):
+            module, leaf = _owner(model, name)
+            module._buffers[leaf] = torch.empty(shape, dtype=dtype)
     return model
+
+
+def _owner(model: Any, name: str) -> tuple[Any, str]:
+    """Return the module that holds a tensor, and the tensor's name in it."""
+    path, _, leaf = name.rpartition(".")
+    return model.get_submodule(path), leaf
+
+
+def _tie(model: Any, parameters: dict[str, tuple[str, torch.Size, torch.dtype]]) -> None:
+    """Make those parameters one that are one in the whole model, and no others."""
+    for name, (first, _, _) in parameters.items():
+        if first != name:
+            module, leaf = _owner(model, name)
+            module._parameters[leaf] = model.get_parameter(first)
 
 
 def _shard(lm: LanguageModel, device: torch.device) -> None:
@@ -97,10 +142,10 @@ def _shard(lm: LanguageModel, device: torch.device) -> None:
     from torch.distributed.fsdp import fully_shard
 
     mesh = torch.distributed.init_device_mesh(device.type, (distributed.size(),))
-    inside = {parameter for layer in lm.layers for parameter in layer.parameters()}
     for layer in lm.layers:
         fully_shard(layer, mesh=mesh)
-    fully_shard(lm.model, mesh=mesh, ignored_params={p for p in lm.model.parameters() if p not in inside})
+    # The whole model is the root of the layers, so that one layer is fetched while another one computes.
+    fully_shard(lm.model, mesh=mesh, ignored_params=set(lm.model.parameters()))
 
 
 def _fill(model: Any, source: Any, device: torch.device) -> None:
@@ -128,7 +173,6 @@ def _fill(model: Any, source: Any, device: torch.device) -> None:
             torch.distributed.broadcast(whole := sent(name, parameter), src=0)
             filled[name] = whole
     model.load_state_dict(filled, assign=True, strict=False)
-    model.tie_weights()
     for name, buffer in model.named_buffers():
         torch.distributed.broadcast(whole := sent(name, buffer), src=0)
         buffer.copy_(whole)

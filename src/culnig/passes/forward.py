@@ -90,17 +90,24 @@ def batches(rows: Sequence[P], token_budget: int) -> list[list[P]]:
 def batch_starts(lengths: Sequence[int], token_budget: int) -> list[int]:
     """Return the place at which each batch begins, of rows in order of their lengths, long ones first.
 
-    Several processes get batches of about equal size, and equally many of them, so that none waits for another: their
-    number is the least multiple of the processes that the budget allows.
+    Several processes get batches of about equal size, and equally many each where there are enough rows, so that
+    they end at about the same time.  The number of batches is the least such one that the budget allows.
     """
     starts, processes = _starts(lengths, token_budget), distributed.size()
-    if processes == 1:
+    if processes == 1 or not lengths:
         return starts
-    most = processes * math.ceil(len(starts) / processes)
-    fewer_tokens = bisect.bisect_left(
-        range(token_budget), True, key=lambda budget: len(_starts(lengths, budget)) <= most
-    )  # the least budget for so many batches
-    return _starts(lengths, fewer_tokens)
+    wanted = min(len(lengths), processes * math.ceil(len(starts) / processes))
+    smaller = bisect.bisect_left(range(token_budget), True, key=lambda budget: len(_starts(lengths, budget)) <= wanted)
+    return _halved(_starts(lengths, smaller), len(lengths), wanted)
+
+
+def _halved(starts: list[int], rows: int, wanted: int) -> list[int]:
+    """Return the starts of `wanted` batches: those of the most rows are halved until there are so many."""
+    while len(starts) < wanted:
+        sizes = [stop - start for start, stop in itertools.pairwise([*starts, rows])]
+        most = max(range(len(sizes)), key=sizes.__getitem__)
+        starts = [*starts[: most + 1], starts[most] + sizes[most] // 2, *starts[most + 1 :]]
+    return starts
 
 
 def _starts(lengths: Sequence[int], token_budget: int) -> list[int]:

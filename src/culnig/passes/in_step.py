@@ -28,7 +28,7 @@ def share_in_step(lm: LanguageModel, parts: Sequence[T], done: int = 0) -> Itera
     """Yield this process's share of batches, each with whether its result counts.
 
     The layers of a sharded model come together only when all processes run them.  A process that has fewer batches
-    than another repeats the last one, the smallest, and the result of that does not count.  A batch must therefore run
+    than another repeats the last one of all, and the result of that does not count.  A batch must therefore run
     the same number of passes whatever is in it.
 
     Args:

@@ -27,6 +27,8 @@ def check_config(config: RunConfig) -> None:
     """
     for name, study in studies_of(config):
         _check_study(name, study, config)
+    if config.model.device_map == "fsdp" and (number := _written(config)) is not None:
+        raise UsageError(f"test.{number}: the model writes short answers, which model.device_map=fsdp cannot; use auto")
     check_tracking(config.tracking)
     check_place(config.model.name)
     if config.compute.scores_from:
@@ -71,6 +73,15 @@ def _check_study(name: str, study: Study, config: RunConfig) -> None:
         raise UsageError(
             f"the study {name} trains weights, and those of a quantised model cannot be: unset model.quantize"
         )
+    if config.model.device_map == "fsdp" and (
+        getattr(study, "trains_weights", False) or getattr(study, "needs_whole_model", False)
+    ):
+        raise UsageError(f"the study {name} needs the whole model in a process; use model.device_map=auto, not fsdp")
+
+
+def _written(config: RunConfig) -> int | None:
+    """Return the number of the first test set whose answers the model writes."""
+    return next((number for number, test in enumerate(config.test) if test.role == "short"), None)
 
 
 def _sets(config: RunConfig) -> Iterator[tuple[str, DataConfig, str]]:

@@ -166,13 +166,13 @@ class _Run:
             path = self.dir.scores_path(part)
             if path.exists():
                 continue
+            model = self.model  # all processes load it together
             if self.config.compute.scores_from:
                 if distributed.is_main():
-                    take_scores(self.dir, part, self.model, self.provenance)
+                    take_scores(self.dir, part, model, self.provenance)
                 distributed.wait()
                 continue
-            items = self._items(data)
-            model, policy = self.model, self.scoring_policy
+            items, policy = self._items(data), self.scoring_policy
             self._calibrate(part, items, policy, needed(policy.calibration))
             total = len(items) * (policy.wordings if isinstance(policy.wordings, int) else 1)
             with self.reporter.step(f"score {part}", total, "prompts") as progress:

@@ -162,6 +162,7 @@ class Study(Protocol):
     A study that has settings also has `settings`, a class derived from `culnig.settings.Settings` with a default for every
     field, and `section`, the name of its section in a run's config.  It may also have `needs`, the roles of test sets it
     cannot do without, and `trains_weights`, where it trains weights themselves, which quantised models do not allow.
+    `needs_whole_model` says that it reads whole weights, or runs passes that a sharded model does not (`fidelity`, `diff`).
     Both are checked before a model is loaded, and so is what its `check(config)` finds wrong, if it has one.
 
     `tab` names the tab of the report that its section stands on, one of `TABS`; without it that is the first.

@@ -43,6 +43,7 @@ class DiffStudy:
     settings = DiffSettings
     section = NAME
     order = 8
+    needs_whole_model = True
     needs = ("culture",)
     title = "Before and after tuning"
     titles: ClassVar = {

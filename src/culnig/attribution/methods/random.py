@@ -27,6 +27,7 @@ class Random(SweepMethod):
     """Uniform on [0, 1)."""
 
     seed: int = Field(0, ge=0)
+    runs_passes: ClassVar[bool] = False
     uses_control: ClassVar[bool] = False
     uses_surface: ClassVar[bool] = False
 

@@ -76,6 +76,7 @@ class FidelityStudy:
     settings = FidelitySettings
     section = "fidelity"
     order = 5
+    needs_whole_model = True
     title = "Fidelity: estimates against exact suppression"
     tab = "sure"
     titles: ClassVar = {
