@@ -131,7 +131,7 @@ def test_rows_chosen_on_other_items_and_random_rows_of_the_same_gradient(finishe
     arms = pd.read_parquet(made.path / "tables" / "restore-arms.parquet")
     assert list(arms["arm"]) == ["none", "only-culture", "only-random", GRADIENT]
     claim = json.loads((made.path / "results.json").read_text())["restore"]["claim"]
-    assert "other than those they were chosen on" in claim and "with gradients of the same size" in claim
+    assert "other than those the rows were chosen on" in claim and "with gradients of the same size" in claim
     with pytest.raises(UsageError, match="leaves no item to train on"):
         others(task.load(0), task.load(0))
 
