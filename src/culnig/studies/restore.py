@@ -285,16 +285,17 @@ def _gradients(run: SavedRun, arms: list[str]) -> pd.DataFrame:
 
 def _text(run: SavedRun) -> str:
     settings, seeds = run.config.section(RestoreSettings), run.config.seeds
-    compared = " and ".join(f"{WORDS[arm]} of the same modules and layers" for arm in settings.arms[1:])
     text = (
-        f"Only the rows of the culture-general neurons, or {compared}, are trained on {_items(run)}"
-        f" with learning rate {settings.training.learning_rate:g}, {seeds} seed{'s' if seeds > 1 else ''} an arm; everything"
-        f" else keeps its value. Changes are paired with the model before, and the arms seed by seed. {_rests_on(seeds)}"
+        "Each arm trains some rows of the weights, and all else keeps its value: the rows of the culture-general neurons, or"
+        " as many random rows of the same modules and layers."
+        f" The learning rate is {settings.training.learning_rate:g}, with {seeds} seed{'s' if seeds > 1 else ''} an arm."
+        f" Changes are paired with the model before, and the arms seed by seed. {_rests_on(seeds)}"
     )
     if GRADIENT in settings.arms:
         text += (
-            f" A row's gradient norm is its mean over {settings.gradient_batches} batches before training; a random row shares"
-            f" its quantile of {settings.gradient_bins} within its layer. The table says how well the norms agree."
+            f" A row's gradient norm is its mean over {settings.gradient_batches} batches before training."
+            f" Rows with gradients of the same size come from the same one of {settings.gradient_bins} quantiles within a layer."
+            " The table says how well the norms agree."
         )
     return text
 
