@@ -36,7 +36,8 @@ def check_job(device: torch.device) -> None:
             "device map fsdp shards a model over the processes of a job, and there is one;"
             " start several: torchrun --nproc-per-node N -m culnig ... (or use auto)"
         )
-    if device != distributed.device():
+    own = distributed.device()
+    if own is None or device.type != own.type or device.index not in (None, own.index):
         raise UsageError(f"device map fsdp uses each process's own device, not {device}; leave out --device")
 
 
