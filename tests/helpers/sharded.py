@@ -4,7 +4,7 @@
 
 FOLDER gets the tiny models.  Process 0 prints one line of JSON for each family: what is equal ("scores", "rows",
 "resumed"), what the sharded model refused to do alone ("refused"), and the share of the layers' weights that the
-process keeps ("kept").
+process keeps ("kept"), and whether a checkpoint was there to resume from ("checkpoint").
 """
 
 from __future__ import annotations
@@ -42,15 +42,16 @@ def evaluated(lm):
 
 
 def resumed(lm, folder):
-    """Return scores that one process takes up from its checkpoint, and the other one begins again."""
+    """Return scores that one process takes up from its checkpoint and the other one begins again, and whether there was one."""
     checkpoint = folder / ".progress"
     scored(lm, checkpoint=checkpoint, checkpoint_minutes=0)
     distributed.wait()
     mine = Path(f"{checkpoint}.{distributed.rank()}-of-2")
+    kept = mine.is_file()  # not where the process had a single batch
     if not distributed.is_main():
-        mine.unlink(missing_ok=True)  # none was kept where the process had a single batch
+        mine.unlink(missing_ok=True)
     distributed.wait()
-    return scored(lm, checkpoint=checkpoint)
+    return scored(lm, checkpoint=checkpoint), kept
 
 
 def refused(lm):
@@ -83,12 +84,14 @@ def compare(family, folder, dtype):
     kind = str(dtype).removeprefix("torch.")
     whole, lm = load_model(folder, dtype=kind), load_model(folder, dtype=kind, device_map="fsdp")
     expected = scored(whole)
+    again, checkpoint = resumed(lm, folder)
     kept = sum(p.to_local().numel() for layer in lm.layers for p in layer.parameters())
     return {
         "family": family if dtype == torch.float32 else f"{family}:{kind}",
         "scores": same(scored(lm), expected),
         "rows": evaluated(lm).equals(evaluated(whole)),
-        "resumed": same(resumed(lm, folder), expected),
+        "resumed": same(again, expected),
+        "checkpoint": checkpoint,
         "refused": refused(lm),
         "kept": kept / sum(p.numel() for layer in whole.layers for p in layer.parameters()),
     }

@@ -33,7 +33,7 @@ def outcomes(tmp_path_factory):
 @pytest.mark.parametrize("family", FAMILIES)
 def test_sharded_model_is_the_whole_one(family, outcomes):
     found = outcomes[family]
-    assert found["scores"] and found["rows"] and found["resumed"]
+    assert found["scores"] and found["rows"] and found["checkpoint"] and found["resumed"]
     assert found["kept"] == pytest.approx(0.5, abs=0.05)
     assert "device map fsdp" in found["refused"]
 

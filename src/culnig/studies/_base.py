@@ -163,7 +163,7 @@ class Study(Protocol):
     field, and `section`, the name of its section in a run's config.  It may also have `needs`, the roles of test sets it
     cannot do without, and `trains_weights`, where it trains weights themselves, which quantised models do not allow.
     `needs_whole_model` says that it reads whole weights, or runs passes that a sharded model does not (`fidelity`, `diff`).
-    Both are checked before a model is loaded, and so is what its `check(config)` finds wrong, if it has one.
+    All three are checked before a model is loaded, and so is what its `check(config)` finds wrong, if it has one.
 
     `tab` names the tab of the report that its section stands on, one of `TABS`; without it that is the first.
     `places` names other tabs for some of its tables, and `figures.on_tab` does so for a figure.
